@@ -1,0 +1,185 @@
+"""Every event a client can see: the wire contract of ``/v1/events`` and ``/ws``.
+
+On the wire an event is ``{"seq": n, "ts": ms, "type": "...", "task_id": "..." | null, "data": {...}}``;
+the structs here are the ``data`` of each type.
+"""
+
+import time
+from typing import ClassVar
+
+import msgspec
+
+
+class EventData(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says. Immutable, so threads may share it."""
+
+    type: ClassVar[str]
+    lossy: ClassVar[bool] = False  # may a newer one of the same type and task replace it?
+
+
+class TaskQueued(EventData, frozen=True):
+    """A task waits; ``position`` counts the tasks that run before it."""
+
+    type = "task.queued"
+    position: int
+
+
+class TaskStarted(EventData, frozen=True):
+    """A device took the task."""
+
+    type = "task.started"
+    device: str
+
+
+class TaskProgress(EventData, frozen=True):
+    """``progress`` is 0-100 and never falls; ``step`` and ``image`` count from 1, 0 before the first."""
+
+    type = "task.progress"
+    lossy = True
+    progress: int
+    step: int
+    steps: int
+    image: int
+    images: int
+    message: str
+
+
+class TaskPreview(EventData, frozen=True):
+    """The picture as the model sees it so far. ``image`` is a data URL."""
+
+    type = "task.preview"
+    lossy = True
+    image: str
+
+
+class TaskImage(EventData, frozen=True):
+    """One picture of the task is on disk. ``url`` is its path on this server; ``index`` counts from 0."""
+
+    type = "task.image"
+    url: str
+    seed: int
+    index: int
+
+
+class TaskFinished(EventData, frozen=True):
+    """The task is over; ``images`` are paths on this server, ``seconds`` its time on the device."""
+
+    type = "task.finished"
+    images: tuple[str, ...]
+    seconds: float
+
+
+class TaskFailed(EventData, frozen=True):
+    """The task is over without its pictures. ``code`` is a ``PipelineError.code``."""
+
+    type = "task.failed"
+    code: str
+    error: str
+
+
+class TaskStopped(EventData, frozen=True):
+    """A person ended the task; ``images`` are those made before."""
+
+    type = "task.stopped"
+    images: tuple[str, ...] = ()
+
+
+class TaskSkipped(EventData, frozen=True):
+    """A person skipped every picture that the task still owed; ``images`` are those made before."""
+
+    type = "task.skipped"
+    images: tuple[str, ...] = ()
+
+
+class QueueChanged(EventData, frozen=True):
+    """How many tasks wait and how many run, after a change."""
+
+    type = "queue.changed"
+    lossy = True
+    pending: int
+    running: int
+
+
+class HistoryDeleted(EventData, frozen=True):
+    """Rows and their pictures are gone."""
+
+    type = "history.deleted"
+    task_ids: tuple[str, ...]
+
+
+class ModelLoading(EventData, frozen=True):
+    """A model file is being read."""
+
+    type = "model.loading"
+    name: str
+    kind: str
+
+
+class ModelLoaded(EventData, frozen=True):
+    """A model is on its device."""
+
+    type = "model.loaded"
+    name: str
+    kind: str
+    seconds: float
+
+
+class ModelUnloaded(EventData, frozen=True):
+    """A model left its device."""
+
+    type = "model.unloaded"
+    name: str
+    kind: str
+
+
+class DownloadProgress(EventData, frozen=True):
+    """Bytes of a model file fetched so far; ``total`` is 0 where the sender does not say."""
+
+    type = "download.progress"
+    lossy = True
+    name: str
+    received: int
+    total: int
+
+
+class ServerStatus(EventData, frozen=True):
+    """What the server is doing: ``starting``, ``ready`` or ``stopping``."""
+
+    type = "server.status"
+    status: str
+    detail: str = ""
+
+
+class BusGap(EventData, frozen=True):
+    """Told to one reader: events ``first`` to ``last`` have left the ring and cannot be replayed."""
+
+    type = "bus.gap"
+    first: int
+    last: int
+
+
+EVENT_TYPES: tuple[type[EventData], ...] = (
+    TaskQueued,
+    TaskStarted,
+    TaskProgress,
+    TaskPreview,
+    TaskImage,
+    TaskFinished,
+    TaskFailed,
+    TaskStopped,
+    TaskSkipped,
+    QueueChanged,
+    HistoryDeleted,
+    ModelLoading,
+    ModelLoaded,
+    ModelUnloaded,
+    DownloadProgress,
+    ServerStatus,
+    BusGap,
+)
+TERMINAL: tuple[type[EventData], ...] = (TaskFinished, TaskFailed, TaskStopped, TaskSkipped)
+
+
+def now_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000

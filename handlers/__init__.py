@@ -1,0 +1,1 @@
+"""The HTTP side: requests in, replies, streams and sockets out."""

@@ -1,0 +1,79 @@
+"""What can go wrong on the picture side, each with a stable ``code`` that clients may rely on."""
+
+
+class PipelineError(Exception):
+    """Something the user should hear about, in words that say what to do."""
+
+    code = "pipeline_error"
+
+
+class InvalidParameter(PipelineError):
+    """A parameter has a value that cannot be used. ``field`` is its path in the request body."""
+
+    code = "invalid_parameter"
+
+    def __init__(self, field: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnsupportedFeature(PipelineError):
+    """The request uses something this build does not do yet. ``field`` names it."""
+
+    code = "not_implemented"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ModelNotFound(PipelineError):
+    """A preset or model file that the request names does not exist. ``field`` as in InvalidParameter."""
+
+    code = "model_not_found"
+
+    def __init__(self, field: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ModelNotInstalled(PipelineError):
+    """A file that the request needs is not there; the message says what to put where."""
+
+    code = "model_not_installed"
+
+
+class InvalidModelFile(PipelineError):
+    """A model file is damaged or of another kind; the message names the first keys that disagree."""
+
+    code = "invalid_model_file"
+
+
+class DeviceOutOfMemory(PipelineError):
+    """The device has no room for this picture; the message names what to lower."""
+
+    code = "out_of_memory"
+
+
+class SavingFailed(PipelineError):
+    """A finished picture could not be written."""
+
+    code = "saving_failed"
+
+
+class QueueFull(PipelineError):
+    """As many tasks wait as the queue may hold."""
+
+    code = "queue_full"
+
+
+class TaskAborted(PipelineError):
+    """Raised on the device thread when a person stopped the task."""
+
+    code = "stopped"
+
+
+class ImageSkipped(PipelineError):
+    """Raised on the device thread when a person skipped the picture being made."""
+
+    code = "skipped"

@@ -1,0 +1,1 @@
+"""Pictures in and out of the latent side: previews, resizing, encoding."""

@@ -1,0 +1,1 @@
+"""Sigma schedules, noise, samplers, guidance: arithmetic on latents."""

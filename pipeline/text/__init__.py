@@ -1,0 +1,1 @@
+"""Prompts to conditioning: tokens, weights, CLIP."""

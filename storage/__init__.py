@@ -1,0 +1,1 @@
+"""What stays: history, pictures, inputs, webhook deliveries."""
