@@ -1,0 +1,186 @@
+"""Pictures to bytes and back, with the parameters they were made with. Torch-free; knows no files."""
+
+import io
+import logging
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+
+from pipeline.errors import PipelineError
+
+log = logging.getLogger(__name__)
+
+READABLE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+PIXEL_LIMIT: Final = 64 * 1024 * 1024  # 8192x8192; a picture of that size takes 192 MiB decoded
+MIME_TYPES: Final[Mapping[str, str]] = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+}
+
+_PILLOW_FORMATS: Final[Mapping[str, str]] = {
+    "png": "PNG",
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "webp": "WEBP",
+}
+_USER_COMMENT: Final = 0x9286
+_MAKER_NOTE: Final = 0x927C
+_EXIF_LIMIT_BYTES: Final = 65_000  # one JPEG segment holds 65,533
+_ASCII: Final = b"ASCII\x00\x00\x00"
+_UNICODE: Final = b"UNICODE\x00"
+
+
+class UnreadableImage(PipelineError):
+    """The bytes are no picture of a kind that is read here, or a damaged one."""
+
+    code = "unreadable_image"
+
+
+class ImageTooLarge(PipelineError):
+    """The picture has more pixels than is allowed; it was not decoded."""
+
+    code = "image_too_large"
+
+
+class EmbeddedText(NamedTuple):
+    """What a picture says of its making. ``scheme`` is "" where it does not say."""
+
+    parameters: str
+    scheme: str
+
+
+def encode_image(
+    image: Image.Image, output_format: str, parameters: str | None = None, scheme: str | None = None
+) -> bytes:
+    """Encode as ``png``, ``jpeg``, ``jpg`` or ``webp``; alpha is laid on white where it cannot stay."""
+    pillow_format = _PILLOW_FORMATS[output_format]
+    buffer = io.BytesIO()
+    if pillow_format == "PNG":
+        _with_modes(image, ("RGB", "RGBA", "L")).save(
+            buffer, "PNG", compress_level=4, pnginfo=_png_text(parameters, scheme)
+        )
+    else:
+        exif = _exif(parameters, scheme)
+        _flatten(image).save(buffer, pillow_format, quality=95, exif=exif)
+    return buffer.getvalue()
+
+
+def convert(data: bytes, output_format: str) -> bytes:
+    """The same picture in another format, its metadata kept. Raises UnreadableImage, ImageTooLarge."""
+    with open_image(data) as image:
+        if image.format == _PILLOW_FORMATS[output_format]:
+            return data
+        text = read_text(image)
+        return encode_image(image, output_format, *(text or (None, None)))
+
+
+def open_image(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+    """Decode a picture's first frame; its size is looked at before a pixel is decoded.
+
+    Raises UnreadableImage, ImageTooLarge.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
+        if image.width * image.height > pixel_limit:
+            raise ImageTooLarge(
+                f"the picture is {image.width}x{image.height}; at most {pixel_limit} pixels are read"
+            )
+        image.load()
+    except PipelineError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(f"at most {pixel_limit} pixels are read") from error
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError) as error:
+        # Pillow's decoders tell of damage in all these ways.
+        names = ", ".join(READABLE_FORMATS)
+        raise UnreadableImage(f"this is no whole picture of a kind read here ({names})") from error
+    return image
+
+
+def open_upright(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+    """``open_image`` turned as its EXIF orientation says, in RGB; alpha is laid on white."""
+    return _flatten(ImageOps.exif_transpose(open_image(data, pixel_limit)))
+
+
+def read_text(image: Image.Image) -> EmbeddedText | None:
+    """The parameters text inside a picture, from PNG text chunks or EXIF; None if there is none."""
+    parameters = image.info.get("parameters")
+    if isinstance(parameters, str):
+        return EmbeddedText(parameters, str(image.info.get("fooocus_scheme", "")))
+    exif = image.getexif()
+    directories = (exif.get_ifd(ExifTags.IFD.Exif), exif)  # Fooocus writes to the main directory
+    for tags in directories:
+        if comment := tags.get(_USER_COMMENT):
+            return EmbeddedText(
+                _decode_comment(comment), _decode_comment(tags.get(_MAKER_NOTE, ""))
+            )
+    return None
+
+
+def _png_text(parameters: str | None, scheme: str | None) -> PngImagePlugin.PngInfo | None:
+    if parameters is None:
+        return None
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", parameters)
+    info.add_text("fooocus_scheme", scheme or "")
+    return info
+
+
+def _exif(parameters: str | None, scheme: str | None) -> bytes:
+    """UserComment and MakerNote where the standard wants them, and where Fooocus looks for them."""
+    if parameters is None:
+        return b""
+    exif = Image.Exif()
+    exif.endian = ">"
+    comment = _encode_comment(parameters)
+    note = (scheme or "").encode()
+    directory = exif.get_ifd(ExifTags.IFD.Exif)
+    directory[_USER_COMMENT] = comment
+    directory[_MAKER_NOTE] = note
+    standard = exif.tobytes()
+    exif[_USER_COMMENT] = parameters.encode()
+    exif[_MAKER_NOTE] = note
+    for data in (exif.tobytes(), standard):
+        if len(data) <= _EXIF_LIMIT_BYTES:
+            return data
+    log.warning("the parameters text of %d bytes does not fit into EXIF", len(comment))
+    return b""
+
+
+def _encode_comment(text: str) -> bytes:
+    return _ASCII + text.encode() if text.isascii() else _UNICODE + text.encode("utf-16-be")
+
+
+def _decode_comment(value: object) -> str:
+    """Text of an EXIF comment: with its standard prefix, or bare as Fooocus writes it."""
+    if not isinstance(value, bytes):
+        return str(value)
+    if value.startswith(_UNICODE):
+        return _decode_utf16(value[len(_UNICODE) :])
+    return value.removeprefix(_ASCII).decode("utf-8", "replace").rstrip("\x00")
+
+
+def _decode_utf16(value: bytes) -> str:
+    """Writers disagree on the byte order: Latin text has its zero bytes first in the big one."""
+    if value[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return value.decode("utf-16", "replace")
+    big = value[::2].count(0) >= value[1::2].count(0)
+    return value.decode("utf-16-be" if big else "utf-16-le", "replace")
+
+
+def _with_modes(image: Image.Image, modes: tuple[str, ...]) -> Image.Image:
+    if image.mode in modes:
+        return image
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    layered = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(layered, mask=layered.getchannel("A"))
+    return white
