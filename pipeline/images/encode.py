@@ -1,4 +1,4 @@
-"""Pictures to bytes and back, with the parameters they were made with. Torch-free; knows no files."""
+"""Pictures to bytes and back, with the parameters that made them. Torch-free; knows no files."""
 
 import io
 import logging
@@ -55,7 +55,7 @@ class EmbeddedText(NamedTuple):
 def encode_image(
     image: Image.Image, output_format: str, parameters: str | None = None, scheme: str | None = None
 ) -> bytes:
-    """Encode as ``png``, ``jpeg``, ``jpg`` or ``webp``; alpha is laid on white where it cannot stay."""
+    """Encode as ``png``, ``jpeg``, ``jpg`` or ``webp``; the last three lay alpha on white."""
     pillow_format = _PILLOW_FORMATS[output_format]
     buffer = io.BytesIO()
     if pillow_format == "PNG":
@@ -69,7 +69,7 @@ def encode_image(
 
 
 def convert(data: bytes, output_format: str) -> bytes:
-    """The same picture in another format, its metadata kept. Raises UnreadableImage, ImageTooLarge."""
+    """The same picture in another format, metadata kept. Raises UnreadableImage, ImageTooLarge."""
     with open_image(data) as image:
         if image.format == _PILLOW_FORMATS[output_format]:
             return data
@@ -86,7 +86,7 @@ def open_image(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
         if image.width * image.height > pixel_limit:
             raise ImageTooLarge(
-                f"the picture is {image.width}x{image.height}; at most {pixel_limit} pixels are read"
+                f"the picture is {image.width}x{image.height}; the limit is {pixel_limit} pixels"
             )
         image.load()
     except PipelineError:
