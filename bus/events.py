@@ -1,6 +1,6 @@
 """Every event a client can see: the wire contract of ``/v1/events`` and ``/ws``.
 
-On the wire an event is ``{"seq": n, "ts": ms, "type": "...", "task_id": "..." | null, "data": {...}}``;
+On the wire an event is ``{"seq": n, "ts": ms, "type": "…", "task_id": "…" | null, "data": {…}}``;
 the structs here are the ``data`` of each type.
 """
 
@@ -21,6 +21,7 @@ class TaskQueued(EventData, frozen=True):
     """A task waits; ``position`` counts the tasks that run before it."""
 
     type = "task.queued"
+    lossy = True  # said again, with the new position, each time the queue moves
     position: int
 
 
@@ -32,7 +33,7 @@ class TaskStarted(EventData, frozen=True):
 
 
 class TaskProgress(EventData, frozen=True):
-    """``progress`` is 0-100 and never falls; ``step`` and ``image`` count from 1, 0 before the first."""
+    """``progress`` is 0-100 and never falls; ``step`` and ``image`` count from 1 (0: not yet)."""
 
     type = "task.progress"
     lossy = True
@@ -53,7 +54,7 @@ class TaskPreview(EventData, frozen=True):
 
 
 class TaskImage(EventData, frozen=True):
-    """One picture of the task is on disk. ``url`` is its path on this server; ``index`` counts from 0."""
+    """A picture of the task is on disk. ``url`` is a path on this server; ``index`` is from 0."""
 
     type = "task.image"
     url: str
@@ -151,7 +152,7 @@ class ServerStatus(EventData, frozen=True):
 
 
 class BusGap(EventData, frozen=True):
-    """Told to one reader: events ``first`` to ``last`` have left the ring and cannot be replayed."""
+    """Told to one reader: events ``first`` to ``last`` are gone and cannot be replayed."""
 
     type = "bus.gap"
     first: int

@@ -28,7 +28,7 @@ class UnsupportedFeature(PipelineError):
 
 
 class ModelNotFound(PipelineError):
-    """A preset or model file that the request names does not exist. ``field`` as in InvalidParameter."""
+    """A preset or model file that the request names does not exist; ``field`` names the parameter."""
 
     code = "model_not_found"
 
@@ -65,6 +65,12 @@ class QueueFull(PipelineError):
     """As many tasks wait as the queue may hold."""
 
     code = "queue_full"
+
+
+class ServerStopping(PipelineError):
+    """The server takes no more requests because it is about to end."""
+
+    code = "server_stopping"
 
 
 class TaskAborted(PipelineError):

@@ -1,4 +1,4 @@
-"""A task and what is known of it while it lives in memory. Torch-free; knows no queue and no database."""
+"""A task and what is known of it while it lives in memory. Knows no queue and no database."""
 
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
@@ -11,7 +11,7 @@ TaskStatus = Literal["finished", "stop", "skip", "failed"]
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One accepted request. ``params`` are complete: request over preset over default, seed drawn."""
+    """One accepted request. ``params`` are complete, with preset applied and seed drawn."""
 
     task_id: str  # uuid4 hex
     params: GenerateParams
@@ -39,7 +39,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     started_mills: int | None = None  # None: it never ran
     finished_mills: int = 0
+    steps: int = 0  # denoising steps of a picture
     notes: dict[str, object] = {}  # what the run adds to the record, such as the native size
+
+    @property
+    def seconds(self) -> float:
+        """Time on the device."""
+        if self.started_mills is None:
+            return 0.0
+        return (self.finished_mills - self.started_mills) / 1000
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,323 @@
+"""The queue and its devices: tasks go in on the event loop, pictures come out on device threads.
+
+The only module of the picture side that knows asyncio.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from bus.bus import EventBus
+from bus.events import (
+    EventData,
+    QueueChanged,
+    TaskFailed,
+    TaskFinished,
+    TaskQueued,
+    TaskSkipped,
+    TaskStarted,
+    TaskStopped,
+    now_ms,
+)
+from pipeline.device_thread import DeviceThread
+from pipeline.errors import DeviceOutOfMemory, PipelineError, QueueFull, ServerStopping
+from pipeline.running import Failure, Running
+from pipeline.tasks import Generate, MadeImage, Outcome, Task
+
+log = logging.getLogger(__name__)
+
+StartDevice = Callable[[], Generate]
+"""Loads what a device needs; called on its thread. May take seconds and may raise."""
+OnEnded = Callable[[Task, Outcome], Awaitable[None]]
+"""Closes the task's row. Awaited before anybody is told, so that who hears it finds it there."""
+
+ABORT_GRACE_S: Final = 2.0  # of the time to shut down, what an aborted step may still take
+OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture"
+
+
+class PictureStore(Protocol):
+    """Where finished pictures go. Called on device threads and worker threads, never on the loop."""
+
+    def save(self, made: MadeImage) -> str:
+        """Write a picture; its path on this server. Raises SavingFailed."""
+
+    def delete(self, url: str) -> None:
+        """Remove a picture that ``save`` wrote; nothing happens if it is gone."""
+
+
+class TaskQueue(asyncio.Queue[Task]):
+    """An ``asyncio.Queue``, first in first out, whose items can be counted and withdrawn by id.
+
+    Owned by the event loop. Its storage is replaced through the hooks that asyncio's own
+    PriorityQueue and LifoQueue use.
+    """
+
+    _waiting: dict[str, Task]
+
+    def _init(self, maxsize: int) -> None:  # noqa: ARG002 - asyncio passes it
+        self._waiting = {}
+
+    def _put(self, item: Task) -> None:
+        self._waiting[item.task_id] = item
+
+    def _get(self) -> Task:
+        return self._waiting.pop(next(iter(self._waiting)))
+
+    def qsize(self) -> int:
+        """How many tasks wait."""
+        return len(self._waiting)
+
+    def empty(self) -> bool:
+        """Does nothing wait?"""
+        return not self._waiting
+
+    def withdraw(self, task_id: str) -> Task | None:
+        """Take a waiting task out of the line; None if it does not wait (any more)."""
+        return self._waiting.pop(task_id, None)
+
+    def waiting(self) -> tuple[Task, ...]:
+        """What waits, in the order it will run."""
+        return tuple(self._waiting.values())
+
+
+class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``/health`` says of a device."""
+
+    name: str
+    state: Literal["starting", "ready", "failed"] = "starting"
+    error: str = ""
+
+
+class Executor:
+    """Owns the queue, one dispatcher and one thread a device, and every task until its end.
+
+    All methods belong to the event loop. Each task that was submitted ends with exactly one
+    terminal event, after its row is closed.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        devices: Mapping[str, StartDevice],
+        pictures: PictureStore,
+        on_ended: OnEnded,
+        queue_limit: int,
+    ) -> None:
+        self._bus = bus
+        self._pictures = pictures
+        self._on_ended = on_ended
+        self._queue_limit = queue_limit
+        self._reserved = 0
+        self._queue = TaskQueue()
+        self._running: dict[str, Running] = {}
+        self._ends: dict[str, asyncio.Future[Outcome]] = {}
+        self._starts = dict(devices)
+        self._engines: dict[str, Generate] = {}
+        self._threads = {name: DeviceThread(name) for name in devices}
+        self._states = {name: DeviceState(name=name) for name in devices}
+        self._dispatchers: dict[str, asyncio.Task[None]] = {}
+        self._closing = asyncio.Event()
+        self._aborted: set[str] = set()
+
+    def start(self) -> None:
+        """Begin to load the devices and to drain the queue."""
+        self._dispatchers = {
+            name: asyncio.create_task(self._dispatch(name), name=f"dispatch-{name}")
+            for name in self._threads
+        }
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Hold a place in the queue for one task, submitted inside the block or not at all.
+
+        Raises QueueFull or ServerStopping. Lets the caller write the task's row knowing that it
+        will be taken.
+        """
+        if self._closing.is_set():
+            raise ServerStopping("the server is stopping; send this again when it is back")
+        if self._queue.qsize() + self._reserved >= self._queue_limit:
+            raise QueueFull(f"{self._queue.qsize()} tasks are already waiting; try again later")
+        self._reserved += 1
+        try:
+            yield
+        finally:
+            self._reserved -= 1
+
+    def submit(self, task: Task) -> None:
+        """Put a task, whose row exists, at the end of the line. Never refuses: see ``reserve``."""
+        self._ends[task.task_id] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(task)
+        position = self._queue.qsize() - 1 + len(self._running)
+        self._bus.publish(TaskQueued(position=position), task.task_id)
+        self._publish_counts()
+
+    async def wait(self, task_id: str) -> Outcome:
+        """The end of a live task. Raises KeyError if it is unknown or has ended: see its row."""
+        return await asyncio.shield(self._ends[task_id])
+
+    async def stop(self, task_id: str | None = None) -> bool:
+        """End a task: the running one(s), or the named one in whatever state it is.
+
+        A waiting task has ended when this returns, a running one ends at its next step. False if
+        there was nothing to end, which asking twice makes normal.
+        """
+        if task_id is not None and (task := self._queue.withdraw(task_id)) is not None:
+            await self._end(task, Outcome(status="stop", finished_mills=now_ms()))
+            self._publish_positions()
+            return True
+        return self._ask(task_id, Running.ask_to_stop)
+
+    def skip(self, task_id: str | None = None) -> bool:
+        """End the picture being made of the running task(s). False if nothing runs."""
+        return self._ask(task_id, Running.ask_to_skip)
+
+    def pending(self) -> tuple[Task, ...]:
+        """The tasks that wait, in the order they will run."""
+        return self._queue.waiting()
+
+    def running(self) -> tuple[Running, ...]:
+        """The tasks that devices work on, at most one a device."""
+        return tuple(self._running.values())
+
+    def position(self, task_id: str) -> int | None:
+        """How many tasks run before this one; None unless it waits."""
+        for index, task in enumerate(self._queue.waiting()):
+            if task.task_id == task_id:
+                return index + len(self._running)
+        return None
+
+    def devices(self) -> tuple[DeviceState, ...]:
+        """Each device's state."""
+        return tuple(self._states.values())
+
+    async def close(self, grace_s: float) -> None:
+        """Take no more from the queue; let running tasks end within ``grace_s``, else abort them.
+
+        A task aborted here keeps its open row and runs again after the next start, as do those
+        that still wait. Calling it twice is harmless.
+        """
+        self._closing.set()
+        at_work = {running.device for running in self._running.values()}
+        for device, dispatcher in self._dispatchers.items():
+            if device not in at_work:
+                dispatcher.cancel()
+        await self._join(grace_s - ABORT_GRACE_S)
+        self._aborted = {r.task.task_id for r in self._running.values() if not r.stop_requested}
+        for running in self._running.values():
+            running.ask_to_stop()
+        await self._join(ABORT_GRACE_S)
+        for dispatcher in self._dispatchers.values():
+            dispatcher.cancel()
+        await asyncio.gather(*self._dispatchers.values(), return_exceptions=True)
+        for thread in self._threads.values():
+            thread.close()
+        for end in self._ends.values():
+            end.set_exception(
+                ServerStopping("the server is stopping; the task runs when it is back")
+            )
+            end.exception()  # mostly nobody waits, and asyncio would complain
+
+    async def _join(self, seconds: float) -> None:
+        if self._dispatchers:
+            await asyncio.wait(self._dispatchers.values(), timeout=max(0.0, seconds))
+
+    def _ask(self, task_id: str | None, ask: Callable[[Running], None]) -> bool:
+        asked = [r for r in self._running.values() if task_id in {None, r.task.task_id}]
+        for running in asked:
+            ask(running)
+        return bool(asked)
+
+    async def _dispatch(self, device: str) -> None:
+        """Hand one task after another to the device's thread, for as long as the server runs."""
+        thread = self._threads[device]
+        await asyncio.wrap_future(thread.submit(partial(self._attempt, device, None)))
+        while not self._closing.is_set():
+            task = await self._queue.get()
+            running = Running(task, device, self._bus.publish, self._pictures.save)
+            self._running[task.task_id] = running
+            self._bus.publish(TaskStarted(device=device), task.task_id)
+            self._publish_positions()
+            failure = await asyncio.wrap_future(
+                thread.submit(partial(self._attempt, device, running))
+            )
+            outcome = running.outcome(failure)
+            if outcome.status == "stop" and task.task_id in self._aborted:
+                await asyncio.to_thread(self._discard, outcome.images)  # they will be made anew
+            else:
+                await self._end(task, outcome)
+            del self._running[task.task_id]
+            self._publish_counts()
+
+    def _attempt(self, device: str, running: Running | None) -> Failure | None:
+        """On the device's thread: start the device if need be, then make the pictures.
+
+        Never raises: the thread, the dispatcher and the tasks behind this one must outlive it.
+        """
+        try:
+            if device not in self._engines:
+                self._engines[device] = self._starts[device]()
+                self._states[device] = DeviceState(name=device, state="ready")
+            if running is not None:
+                self._engines[device](running.task, running)
+        except PipelineError as error:
+            failure = Failure(code=error.code, text=str(error))
+        except MemoryError:
+            failure = Failure(code=DeviceOutOfMemory.code, text=OUT_OF_MEMORY)
+        except Exception:
+            log.exception("device %s: %s", device, running.task.task_id if running else "start")
+            failure = Failure(code="internal", text="an internal error; see the server log")
+        else:
+            return None
+        if device not in self._engines:
+            self._states[device] = DeviceState(name=device, state="failed", error=failure.text)
+            log.error("device %s did not start: %s", device, failure.text)
+        return failure
+
+    def _discard(self, images: tuple[str, ...]) -> None:
+        for image in images:
+            self._pictures.delete(image)
+
+    async def _end(self, task: Task, outcome: Outcome) -> None:
+        """Close the task's row, then tell everybody, once."""
+        try:
+            await self._on_ended(task, outcome)
+        except Exception:  # a full disk, say: the task has ended all the same
+            log.exception("the row of task %s could not be closed", task.task_id)
+        self._bus.publish(_terminal_event(outcome), task.task_id)
+        self._ends.pop(task.task_id).set_result(outcome)
+        log.info(
+            "task %s %s: %d images of %s, %d steps, %.2f s",
+            task.task_id,
+            outcome.status,
+            len(outcome.images),
+            task.params.aspect_ratios_selection,
+            outcome.steps,
+            outcome.seconds,
+        )
+
+    def _publish_positions(self) -> None:
+        """After the line moved: every waiting task's new place, and the counts."""
+        for index, task in enumerate(self._queue.waiting()):
+            position = index + len(self._running)
+            self._bus.publish(TaskQueued(position=position), task.task_id)
+        self._publish_counts()
+
+    def _publish_counts(self) -> None:
+        self._bus.publish(QueueChanged(pending=self._queue.qsize(), running=len(self._running)))
+
+
+def _terminal_event(outcome: Outcome) -> EventData:
+    match outcome.status:
+        case "finished":
+            return TaskFinished(images=outcome.images, seconds=outcome.seconds)
+        case "stop":
+            return TaskStopped(images=outcome.images)
+        case "skip":
+            return TaskSkipped(images=outcome.images)
+        case "failed":
+            return TaskFailed(code=outcome.code, error=outcome.error)
