@@ -28,7 +28,7 @@ class UnsupportedFeature(PipelineError):
 
 
 class ModelNotFound(PipelineError):
-    """A preset or model file that the request names does not exist; ``field`` names the parameter."""
+    """A preset or model file that the request names does not exist; ``field`` says where."""
 
     code = "model_not_found"
 
@@ -44,7 +44,7 @@ class ModelNotInstalled(PipelineError):
 
 
 class InvalidModelFile(PipelineError):
-    """A model file is damaged or of another kind; the message names the first keys that disagree."""
+    """A model file is damaged or of another kind; the message names the first wrong keys."""
 
     code = "invalid_model_file"
 

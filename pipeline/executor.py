@@ -41,7 +41,7 @@ OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture
 
 
 class PictureStore(Protocol):
-    """Where finished pictures go. Called on device threads and worker threads, never on the loop."""
+    """Where finished pictures go. Called on device and worker threads, never on the loop."""
 
     def save(self, made: MadeImage) -> str:
         """Write a picture; its path on this server. Raises SavingFailed."""

@@ -1,0 +1,225 @@
+"""Every start option, in one place: flags, environment, ``focal.toml``, ``--help`` and the docs."""
+
+import argparse
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+ENV_PREFIX = "FOCAL_"
+DEFAULT_FILE = "focal.toml"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of one server. A field's name with dashes is its flag, in capitals its
+    environment variable behind ``FOCAL_``, as it is its key in ``focal.toml``.
+    """
+
+    host: Annotated[str, Meta(description="Address to listen on.", min_length=1)] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(description="Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    ] = 7866
+    outputs_dir: Annotated[
+        Path, Meta(description="Where pictures and the history database are kept.")
+    ] = Path("outputs")
+    inputs_dir: Annotated[Path, Meta(description="Where uploaded pictures are kept.")] = Path(
+        "inputs"
+    )
+    models_dir: Annotated[
+        Path, Meta(description="Where model files are looked for, in Fooocus's sub-folders.")
+    ] = Path("models")
+    preset: Annotated[
+        str,
+        Meta(
+            description="Start preset; by default `default` when its checkpoint is installed,"
+            " else `embedded`."
+        ),
+    ] = ""
+    device: Annotated[
+        str,
+        Meta(
+            description="`auto`, `cpu`, `mps`, `cuda`, `cuda:1`; several, with commas, share one"
+            " queue.",
+            min_length=1,
+        ),
+    ] = "auto"
+    api_key: Annotated[
+        str, Meta(description="When set, requests must carry it (see docs/api.md).")
+    ] = ""
+    base_url: Annotated[
+        str,
+        Meta(
+            description="How clients reach this server, for the URLs in replies; by default the"
+            " request's Host.",
+            pattern=r"^(https?://[^\s?#]+)?$",
+        ),
+    ] = ""
+    queue_size: Annotated[
+        int, Meta(description="Tasks that may wait; more are answered 429.", ge=1, le=100_000)
+    ] = 100
+    body_limit_mb: Annotated[
+        int, Meta(description="Largest request body in MB; more is answered 413.", ge=1, le=4096)
+    ] = 64
+    webhook_url: Annotated[
+        str,
+        Meta(
+            description="Told of every ended task that names no webhook itself.",
+            pattern=r"^(https?://\S+)?$",
+        ),
+    ] = ""
+    webhook_secret: Annotated[
+        str, Meta(description="Signs webhooks (Standard Webhooks headers) when set.")
+    ] = ""
+    allow_origin: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A web origin that may use the API, as `https://app.example`; repeatable."
+        ),
+    ] = ()
+    allow_private_urls: Annotated[
+        bool, Meta(description="Let webhooks and image URLs reach private and loopback addresses.")
+    ] = False
+    on_restart: Annotated[
+        Literal["requeue", "fail"],
+        Meta(description="What becomes of tasks that a stop or crash left unfinished."),
+    ] = "requeue"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="How much is logged; prompts only at `debug`."),
+    ] = "info"
+
+
+class SettingsError(Exception):
+    """An option is unknown or wrong; the message says which, and where it was given."""
+
+
+def load_settings(
+    argv: Sequence[str], environment: Mapping[str, str], folder: Path = Path()
+) -> Settings:
+    """Merge flag over environment over ``focal.toml`` over default.
+
+    Raises SettingsError. ``--help`` and unknown flags end the process as argparse does.
+    """
+    flags = vars(_parser().parse_args(argv))
+    named = flags.pop("config", None)
+    config = Path(named) if named else folder / DEFAULT_FILE
+    sources = [
+        (str(config), _file_values(config, required=named is not None)),
+        ("the environment", _environment_values(environment)),
+        ("the command line", flags),
+    ]
+    merged: dict[str, Any] = {}
+    for source, values in sources:
+        for name, value in values.items():
+            merged[name] = _checked(source, name, value)
+    return Settings(**merged)
+
+
+def options_table() -> str:
+    """All options as a Markdown table, for docs/configuration.md."""
+    rows = ["| flag | environment | focal.toml | default | meaning |", "|---|---|---|---|---|"]
+    for name, (kind, description) in _fields().items():
+        default = _shown(getattr(Settings(), name))
+        values = f" One of {', '.join(f'`{v}`' for v in get_args(kind))}." if _choices(kind) else ""
+        rows.append(
+            f"| `{_flag(name)}` | `{ENV_PREFIX}{name.upper()}` | `{name}` | {default} |"
+            f" {description}{values} |"
+        )
+    return "\n".join(rows)
+
+
+def _fields() -> dict[str, tuple[Any, str]]:
+    fields: dict[str, tuple[Any, str]] = {}
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        kind, meta = get_args(hint)
+        fields[name] = (kind, meta.description)
+    return fields
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _choices(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _shown(value: object) -> str:
+    if value in {"", ()}:
+        return "(none)"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="server.py",
+        description="Focal, an image-generation server.",
+        epilog=f"Each option is also an environment variable ({ENV_PREFIX}PORT=8000) and a key of"
+        f" {DEFAULT_FILE} (port = 8000); a flag wins over the environment, that over the file.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for name, (kind, description) in _fields().items():
+        default = _shown(getattr(Settings(), name)).strip("`")
+        text = f"{description} [{default}]".replace("`", "").replace("%", "%%")
+        if kind is bool:
+            parser.add_argument(_flag(name), action="store_true", help=text)
+        elif get_origin(kind) is tuple:
+            parser.add_argument(_flag(name), action="append", metavar="ORIGIN", help=text)
+        else:
+            choices = get_args(kind) if _choices(kind) else None
+            metavar = None if choices else name.upper()
+            parser.add_argument(_flag(name), choices=choices, metavar=metavar, help=text)
+    parser.add_argument(
+        "--config", metavar="FILE", help=f"Read options from FILE instead of ./{DEFAULT_FILE}."
+    )
+    return parser
+
+
+def _file_values(path: Path, *, required: bool) -> dict[str, Any]:
+    if not path.exists():
+        if required:
+            raise SettingsError(f"{path}: there is no such file")
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    _refuse_unknown(str(path), values)
+    return values
+
+
+def _environment_values(environment: Mapping[str, str]) -> dict[str, Any]:
+    prefixed = {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENV_PREFIX)
+    }
+    _refuse_unknown("the environment", prefixed)
+    return prefixed
+
+
+def _refuse_unknown(source: str, values: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(values) - set(_fields())):
+        known = ", ".join(_fields())
+        raise SettingsError(f"{source}: unknown option {unknown[0]!r}; known are {known}")
+
+
+def _checked(source: str, name: str, value: Any) -> Any:
+    hint = get_type_hints(Settings, include_extras=True)[name]
+    if get_origin(_fields()[name][0]) is tuple and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, hint, strict=False, dec_hook=_decode_path)
+    except (msgspec.ValidationError, ValueError) as error:
+        shown = "" if "secret" in name or "key" in name else f" {value!r}"
+        raise SettingsError(f"{source}: {name.replace('_', '-')}{shown}: {error}") from error
+
+
+def _decode_path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError("expected a path")

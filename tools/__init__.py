@@ -1,0 +1,1 @@
+"""Programs for people who work on Focal; the server imports none of them."""
