@@ -1,0 +1,61 @@
+"""The parts a handler may reach, as keys of the application. ``server.py`` builds and sets each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+from aiohttp import web
+
+from handlers.access import AccessPolicy
+
+if TYPE_CHECKING:
+    from bus.bus import EventBus
+    from pipeline.catalog import ModelCatalog
+    from pipeline.executor import Executor
+    from pipeline.presets import PresetStore
+    from pipeline.styles import StyleLibrary
+    from storage.fetch import GuardedClient
+    from storage.history import HistoryRepository
+    from storage.inputs import InputStore
+    from storage.outputs import OutputStore
+    from storage.webhooks import WebhookOutbox
+
+Status = Literal["starting", "ready", "degraded", "stopping"]
+
+
+class HandlerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the start options say that a handler needs."""
+
+    version: str
+    static_dir: Path
+    base_url: str = ""  # without the last slash; "": from each request
+    start_preset: str = "initial"
+    default_webhook: str = ""
+    device: str = "cpu"
+    body_limit_bytes: int = 64 * 2**20
+    body_seconds: float = 60.0  # a request body must have arrived by then
+
+
+class ServerState(msgspec.Struct):
+    """What the server is doing. Owned by the event loop; ``server.py`` changes it.
+
+    ``degraded`` answers everything but cannot make pictures; ``detail`` says why.
+    """
+
+    status: Status = "starting"
+    detail: str = ""
+
+
+SETTINGS: Final = web.AppKey("settings", HandlerSettings)
+STATE: Final = web.AppKey("state", ServerState)
+ACCESS: Final = web.AppKey("access", AccessPolicy)
+BUS: Final[web.AppKey["EventBus"]] = web.AppKey("bus")
+EXECUTOR: Final[web.AppKey["Executor"]] = web.AppKey("executor")
+HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
+OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
+INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
+CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
+PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
+STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
+WEBHOOKS: Final[web.AppKey["WebhookOutbox"]] = web.AppKey("webhooks")
+FETCHER: Final[web.AppKey["GuardedClient"]] = web.AppKey("fetcher")
