@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -17,8 +16,11 @@ from pipeline.errors import (
     ModelNotInstalled,
     PipelineError,
     QueueFull,
+    ServerStopping,
     UnsupportedFeature,
 )
+from pipeline.images.encode import ImageTooLarge, UnreadableImage
+from pipeline.params import validation_location
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Location = tuple[str | int, ...]
 
 RETRY_SECONDS: Final = 5
+BODY_BYTES: Final = web.RequestKey("body_bytes", int)  # how long the body was, once it is read
 _PREPARED: Final = web.RequestKey("prepared", web.StreamResponse)
 
 
@@ -70,6 +73,9 @@ STATUS_OF: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (ModelNotFound, 404, ModelNotFound.code),
     (ModelNotInstalled, 503, ModelNotInstalled.code),
     (QueueFull, 429, QueueFull.code),
+    (ServerStopping, 503, ServerStopping.code),
+    (ImageTooLarge, 413, ImageTooLarge.code),
+    (UnreadableImage, 415, UnreadableImage.code),
     (UnsupportedFeature, 501, UnsupportedFeature.code),
 )
 
@@ -89,7 +95,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         prepared = request.get(_PREPARED)
         if prepared is not None:
             return _break_off(request, prepared, error)
-        return await _answer(request, error)
+        return _answer(request, error)
 
 
 async def note_prepared(request: web.Request, response: web.StreamResponse) -> None:
@@ -97,19 +103,20 @@ async def note_prepared(request: web.Request, response: web.StreamResponse) -> N
     request[_PREPARED] = response
 
 
-def invalid_query(name: str, message: str) -> RequestRefused:
-    """422 for a query parameter, to be raised."""
-    fault = FieldError(loc=("query", name), msg=message, type="value_error")
-    return RequestRefused(422, InvalidParameter.code, [fault])
+def field_error(loc: Location, message: str, kind: str = "value_error") -> web.Response:
+    """422 for one field of the body, query or path."""
+    detail = [FieldError(loc=loc, msg=message, type=kind)]
+    return json_response(ErrorBody(detail=detail, code=InvalidParameter.code), status=422)
 
 
-async def _answer(request: web.Request, error: Exception) -> web.Response:
+def _answer(request: web.Request, error: Exception) -> web.Response:
     if isinstance(error, RequestRefused):
         return json_response(error.body, status=error.status, headers=error.headers)
     for kind, status, code in STATUS_OF:
         if isinstance(error, kind):
-            headers = {"Retry-After": str(RETRY_SECONDS)} if status == 429 else None
-            body = ErrorBody(detail=await _detail(request, error), code=code)
+            waits = isinstance(error, QueueFull | ServerStopping)
+            headers = {"Retry-After": str(RETRY_SECONDS)} if waits else None
+            body = ErrorBody(detail=_detail(request, error), code=code)
             return json_response(body, status=status, headers=headers)
     return _unexpected(request, error)
 
@@ -127,60 +134,28 @@ def _unexpected(request: web.Request, error: Exception) -> web.Response:
     return json_response(body, status=500)
 
 
-async def _detail(request: web.Request, error: Exception) -> str | list[FieldError]:
+def _detail(request: web.Request, error: Exception) -> str | list[FieldError]:
     if isinstance(error, InvalidParameter):
         return [FieldError(loc=("body", *error.field), msg=str(error), type="value_error")]
     if isinstance(error, msgspec.ValidationError):
-        return [describe_field(str(error))]
+        loc, message, kind = validation_location(error)
+        return [FieldError(loc=loc, msg=message, type=kind)]
     if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
-        return await _json_fault(request, error)
+        return _json_fault(request, error)
     if isinstance(error, UnsupportedFeature) and error.field not in str(error):
         return f"{error.field}: {error}"
     return str(error)
 
 
-async def _json_fault(request: web.Request, error: Exception) -> str:
+def _json_fault(request: web.Request, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "the body is not JSON: a string is not UTF-8"
     if isinstance(error, RecursionError):
         return "the body is nested too deeply"
     message = str(error)
     if "(byte " not in message:  # cut short: the fault is where the body ends
-        size = len(await request.read())  # kept by aiohttp since the handler read it
-        message = f"{message} (byte {size})"
+        message = f"{message} (byte {request.get(BODY_BYTES, 0)})"
     return f"the body is not JSON: {message}"
-
-
-_PLACE: Final = re.compile(r" - at `(?:key in )?\$(.*)`$")
-_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
-_MISSING: Final = re.compile(r"missing required field `(.+?)`")
-_KINDS: Final = (
-    ("Object missing", "missing"),
-    ("Invalid enum value", "unknown_value"),
-    ("Invalid value", "unknown_value"),
-    ("Number out of range", "out_of_range"),
-)
-
-
-def describe_field(message: str) -> FieldError:
-    """Read msgspec's "… - at `$.loras[0].weight`" into a place, a message and a kind."""
-    place = _PLACE.search(message)
-    loc: Location = ("body",)
-    if place:
-        message = message[: place.start()]
-        loc += tuple(name or int(index) for name, index in _STEP.findall(place[1]))
-    if missing := _MISSING.search(message):
-        loc += (missing[1],)
-    return FieldError(loc=loc, msg=message, type=_kind_of(message))
-
-
-def _kind_of(message: str) -> str:
-    for start, kind in _KINDS:
-        if message.startswith(start):
-            return kind
-    if ", got `" in message:
-        return "wrong_type"
-    return "out_of_range" if message.startswith("Expected") else "value_error"
 
 
 def _plain(error: web.HTTPException) -> web.Response:

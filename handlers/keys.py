@@ -10,6 +10,9 @@ from handlers.access import AccessPolicy
 
 if TYPE_CHECKING:
     from bus.bus import EventBus
+    from handlers.intake import Admissions
+    from handlers.metrics import Metrics
+    from handlers.intake import Admissions
     from pipeline.catalog import ModelCatalog
     from pipeline.executor import Executor
     from pipeline.presets import PresetStore
@@ -51,6 +54,8 @@ STATE: Final = web.AppKey("state", ServerState)
 ACCESS: Final = web.AppKey("access", AccessPolicy)
 BUS: Final[web.AppKey["EventBus"]] = web.AppKey("bus")
 EXECUTOR: Final[web.AppKey["Executor"]] = web.AppKey("executor")
+ADMISSIONS: Final[web.AppKey["Admissions"]] = web.AppKey("admissions")
+ADMISSIONS: Final[web.AppKey["Admissions"]] = web.AppKey("admissions")
 HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
 OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
 INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
@@ -59,3 +64,4 @@ PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
 WEBHOOKS: Final[web.AppKey["WebhookOutbox"]] = web.AppKey("webhooks")
 FETCHER: Final[web.AppKey["GuardedClient"]] = web.AppKey("fetcher")
+METRICS: Final[web.AppKey["Metrics"]] = web.AppKey("metrics")

@@ -122,8 +122,8 @@ def validation_location(error: msgspec.ValidationError) -> tuple[Location, str, 
     message, _, path = str(error).partition(" - at `$")
     place = tuple(m[1] or int(m[2]) for m in _PATH.finditer(path))
     kind = next((kind for pattern, kind in _KINDS if pattern.search(message)), "invalid")
-    if kind == "unknown_value":
-        message = f"{message[:120]}; legal: {', '.join(_legal_values(place))}"
+    if kind == "unknown_value" and (legal := _legal_values(place)):
+        message = f"{message[:120]}; legal: {', '.join(legal)}"
     return ("body", *place), message, kind
 
 
@@ -211,7 +211,10 @@ def _legal_values(place: Location) -> tuple[str, ...]:
     node: Any = GenerateParams
     for part in place:
         if isinstance(part, str):
-            node = {field.name: field.type for field in msgspec.structs.fields(node)}[part]
+            types = {field.name: field.type for field in msgspec.structs.fields(node)}
+            if part not in types:  # a field of another endpoint's body
+                return ()
+            node = types[part]
         else:
             node = get_args(node)[0]
         while get_origin(node) is not None and hasattr(node, "__metadata__"):
