@@ -1,0 +1,114 @@
+"""Which model files are there: names as clients say them, and their paths. Torch-free.
+
+A name is the path below its folder with forward slashes. The owner may link files and folders
+from elsewhere; a name in a request never leads out of its folder.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pipeline.choices import DEFAULT_VAE, NO_MODEL
+from pipeline.errors import ModelNotFound
+
+EMBEDDED: Final = "embedded"
+CHECKPOINTS: Final = "checkpoints"
+LORAS: Final = "loras"
+VAES: Final = "vae"
+EMBEDDINGS: Final = "embeddings"
+_SUFFIX: Final = ".safetensors"
+_MARKER: Final = "model_index.json"  # makes a folder a diffusers model
+_MAX_NAMED: Final = 20
+
+Field = tuple[str | int, ...]
+
+
+class ModelCatalog:
+    """The models folder, read from disk at every call. Any thread may call."""
+
+    def __init__(self, models_dir: Path) -> None:
+        self.models_dir = models_dir
+
+    def checkpoints(self) -> list[str]:
+        """The embedded model, then safetensors files and diffusers folders."""
+        return [EMBEDDED, *self._names(CHECKPOINTS, folders=True)]
+
+    def loras(self) -> list[str]:
+        """LoRA files."""
+        return self._names(LORAS)
+
+    def vaes(self) -> list[str]:
+        """VAE files, after the choice of the checkpoint's own."""
+        return [DEFAULT_VAE, *self._names(VAES)]
+
+    def embeddings(self) -> list[str]:
+        """Textual-inversion files."""
+        return self._names(EMBEDDINGS)
+
+    def checkpoint(self, name: str, field: Field = ("base_model_name",)) -> Path | None:
+        """File or diffusers folder of a checkpoint; None is the embedded model.
+
+        Raises ModelNotFound.
+        """
+        if name == EMBEDDED:
+            return None
+        return self._path(CHECKPOINTS, name, self.checkpoints(), field)
+
+    def lora(self, name: str, field: Field = ("loras",)) -> Path:
+        """File of a LoRA. Raises ModelNotFound."""
+        return self._path(LORAS, name, self.loras(), field)
+
+    def vae(self, name: str, field: Field = ("vae_name",)) -> Path | None:
+        """File of a VAE; None is the checkpoint's own. Raises ModelNotFound."""
+        if name in (DEFAULT_VAE, NO_MODEL):
+            return None
+        return self._path(VAES, name, self.vaes(), field)
+
+    def _names(self, kind: str, *, folders: bool = False) -> list[str]:
+        return sorted(_walk(self.models_dir / kind, "", folders=folders, above=()), key=_sort_key)
+
+    def _path(self, kind: str, name: str, known: list[str], field: Field) -> Path:
+        # Only a name that a listing shows becomes a path, so none can lead out of the folder.
+        if name in known:
+            return self.models_dir / kind / name
+        listed = ", ".join(known[:_MAX_NAMED]) or "none"
+        more = f" and {len(known) - _MAX_NAMED} more" if len(known) > _MAX_NAMED else ""
+        message = f"no {name[:120]!r} in models/{kind}; installed: {listed}{more}"
+        raise ModelNotFound(field, message)
+
+
+def _walk(folder: Path, prefix: str, *, folders: bool, above: tuple[str, ...]) -> Iterator[str]:
+    """Names below ``folder``, through links, but never twice round a loop of links."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        name = f"{prefix}{entry.name}"
+        if entry.name.startswith(".") or not _is_utf8(entry.name):
+            continue
+        if not entry.is_dir():
+            if entry.name.endswith(_SUFFIX) and entry.is_file():
+                yield name
+        elif folders and (Path(entry.path) / _MARKER).is_file():
+            yield name
+        else:
+            path = Path(entry.path)
+            yield from _walk(path, f"{name}/", folders=folders, above=(*above, real))
+
+
+def _is_utf8(name: str) -> bool:
+    """False for a file name of other bytes, which no JSON reply could carry."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _sort_key(name: str) -> tuple[str, str]:
+    return (name.casefold(), name)

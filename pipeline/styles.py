@@ -1,0 +1,123 @@
+"""Style templates: JSON files in Fooocus's format, read afresh whenever one changes. Torch-free."""
+
+import logging
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pipeline.errors import InvalidParameter
+
+log = logging.getLogger(__name__)
+
+EXPANSION: Final = "Fooocus V2"  # continues the prompt instead of wrapping it
+RANDOM: Final = "Random Style"
+# Fooocus lists its own files last and in this order; random styles are drawn by position.
+_LAST: Final = (
+    "sdxl_styles_fooocus.json",
+    "sdxl_styles_sai.json",
+    "sdxl_styles_mre.json",
+    "sdxl_styles_twri.json",
+    "sdxl_styles_diva.json",
+    "sdxl_styles_marc_k3nt3l.json",
+)
+_UPPER: Final = re.compile(r"\b(?:3d|sai|mre)\b", re.IGNORECASE)
+
+
+class Template(msgspec.Struct, frozen=True):
+    """One style. ``{prompt}`` stands for the user's prompt; each line is a text of its own."""
+
+    name: str
+    prompt: str = ""
+    negative_prompt: str = ""
+
+
+_Stamp = tuple[int, int]  # mtime in ns, size
+_decode = msgspec.json.Decoder(list[Template]).decode
+
+
+def normalise_name(name: str) -> str:
+    """``sai-3d-model`` → ``SAI 3D Model``, as Fooocus shows it."""
+    words = (word[:1].upper() + word[1:].lower() for word in name.replace("-", " ").split(" "))
+    text = _UPPER.sub(lambda match: match[0].upper(), " ".join(words))
+    return text.replace("(s", "(S")
+
+
+class StyleLibrary:
+    """The templates of one folder. Any thread may call; a changed file is seen at the next call."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[Path, tuple[_Stamp, tuple[Template, ...]]] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Every legal style name: the two special ones, then the templates."""
+        return (EXPANSION, RANDOM, *self._templates())
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise InvalidParameter for the first name that is no style."""
+        legal = frozenset(self.names())
+        for i, name in enumerate(names):
+            if name not in legal:
+                message = f"unknown style {name[:80]!r}; GET /v1/engines/styles lists them"
+                raise InvalidParameter(("style_selections", i), message)
+
+    def draw(self, names: Sequence[str], rng: random.Random) -> tuple[str, ...]:
+        """The styles to apply: random ones drawn, the prompt expansion left out."""
+        templates = tuple(self._templates())
+        chosen = []
+        for name in names:
+            if name == RANDOM and templates:
+                chosen.append(rng.choice(templates))
+            elif name not in (EXPANSION, RANDOM):
+                chosen.append(name)
+        return tuple(chosen)
+
+    def apply(self, names: Sequence[str], prompt: str) -> tuple[list[str], list[str]]:
+        """Positive and negative texts of drawn styles, in order.
+
+        ``prompt`` itself comes first unless a style has a place for it. Raises InvalidParameter.
+        """
+        templates = self._templates()
+        self.check(names)
+        chosen = [templates[name] for name in names]
+        positives: list[str] = []
+        negatives: list[str] = []
+        for style in chosen:
+            positives += style.prompt.replace("{prompt}", prompt).splitlines()
+            negatives += style.negative_prompt.splitlines()
+        if not any("{prompt}" in style.prompt for style in chosen):
+            positives.insert(0, prompt)
+        return positives, negatives
+
+    def _templates(self) -> Mapping[str, Template]:
+        """Templates by name; of a name given twice the later file counts."""
+        found: dict[str, Template] = {}
+        for path in sorted(self._folder.glob("*.json"), key=_rank):
+            found.update({style.name: style for style in self._read_file(path)})
+        return found
+
+    def _read_file(self, path: Path) -> tuple[Template, ...]:
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            known = self._read.get(path)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            styles = _decode(path.read_bytes())
+        except OSError as error:
+            log.warning("Styles in %s cannot be read: %s", path, error)
+            return ()
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("Styles in %s are not in Fooocus's format: %s", path, error)
+            styles = []
+        templates = tuple(msgspec.structs.replace(s, name=normalise_name(s.name)) for s in styles)
+        self._read[path] = (stamp, templates)
+        return templates
+
+
+def _rank(path: Path) -> tuple[int, str]:
+    return (_LAST.index(path.name) + 1 if path.name in _LAST else 0, path.name)
