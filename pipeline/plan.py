@@ -1,10 +1,40 @@
-"""From decoded parameters to one plan a picture: every number settled, nothing loaded. Torch-free."""
+"""From decoded parameters to one settled plan a picture; loads nothing. Torch-free."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final
 
 import msgspec
 
+from pipeline.choices import NO_MODEL
+from pipeline.params import MAX_SEED, GenerateParams, Lora, parse_aspect_ratio
+from pipeline.presets import Preset
+from pipeline.prompts import Prompts, PromptSources, picture_texts, read_prompts
+from pipeline.styles import EXPANSION
+
+MAX_LORAS: Final = 5
+LATENT_FACTOR: Final = 8
+STEPS: Final = {"Quality": 60, "Speed": 30, "Extreme Speed": 8, "Lightning": 4, "Hyper-SD": 4}
+
+
+class FastMode(msgspec.Struct, frozen=True):
+    """What a few-step mode forces: its LoRA with weight, sampler and scheduler."""
+
+    lora: str
+    weight: float
+    sampler: str
+    scheduler: str
+
+
+FAST_MODES: Final = {
+    "Extreme Speed": FastMode("sdxl_lcm_lora.safetensors", 1.0, "lcm", "lcm"),
+    "Lightning": FastMode("sdxl_lightning_4step_lora.safetensors", 1.0, "euler", "sgm_uniform"),
+    "Hyper-SD": FastMode("sdxl_hyper_sd_4step_lora.safetensors", 0.8, "dpmpp_sde_gpu", "karras"),
+}
+
 
 class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture, settled. Sizes are pixels; model fields are names as ``ModelCatalog`` lists them.
+    """One picture, settled. Sizes are pixels; models are named as ``ModelCatalog`` does.
 
     The picture is made at ``native_width`` x ``native_height`` (multiples of 8) and, where
     ``resize`` is set, brought to ``width`` x ``height`` afterwards.
@@ -49,3 +79,155 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     def negative_copies_positive(self) -> bool:
         """At a guidance of 1 the negative conditioning is a copy of the positive."""
         return abs(self.cfg - 1.0) < 1e-4
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for every picture, after what a performance mode forces."""
+
+    steps: int
+    switch: int
+    cfg: float
+    adaptive_cfg: float
+    sharpness: float
+    adm_positive: float
+    adm_negative: float
+    adm_end: float
+    sampler: str
+    scheduler: str
+    refiner: str
+    model: str
+    vae: str
+    clip_skip: int
+    freeu: tuple[float, float, float, float] | None
+
+
+def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) -> list[ImagePlan]:
+    """One plan a picture, in order. ``params`` hold a drawn seed.
+
+    ``preset`` describes the model (``PresetStore.describing``). Raises InvalidParameter for an
+    unknown style.
+    """
+    sources.styles.check(params.style_selections)
+    prompts = read_prompts(params, sources.loras)
+    settings = _settings(params, preset)
+    plans = []
+    for index in range(params.image_number):
+        texts = picture_texts(params, prompts, sources, seed_of(params, index), index)
+        plans.append(
+            ImagePlan(
+                index=index,
+                seed=seed_of(params, index),
+                loras=_loras(params, preset, prompts),
+                **_sizes(params, preset),
+                **msgspec.structs.asdict(texts),
+                **msgspec.structs.asdict(settings),
+            )
+        )
+    return plans
+
+
+def seed_of(params: GenerateParams, index: int) -> int:
+    """Seed of picture ``index``; past the largest seed they go on from 0."""
+    return (
+        params.image_seed
+        if params.disable_seed_increment
+        else ((params.image_seed + index) % (MAX_SEED + 1))
+    )
+
+
+def asked_size(params: GenerateParams) -> tuple[int, int]:
+    """Width and height of the request, overrides included."""
+    width, height = parse_aspect_ratio(params.aspect_ratios_selection) or (1024, 1024)
+    if params.overwrite_width > 0:
+        width = params.overwrite_width
+    if params.overwrite_height > 0:
+        height = params.overwrite_height
+    return width, height
+
+
+def made_size(asked: tuple[int, int], preset: Preset) -> tuple[int, int]:
+    """Size at which the model works: the trained size of nearest shape, else whole latents."""
+    width, height = asked
+    if preset.native_sizes:
+        return min(preset.native_sizes, key=lambda size: _shape_distance(size, asked))
+    return width - width % LATENT_FACTOR, height - height % LATENT_FACTOR
+
+
+def _sizes(params: GenerateParams, preset: Preset) -> dict[str, Any]:
+    asked = asked_size(params)
+    made = made_size(asked, preset)
+    width, height = asked if preset.native_sizes else made
+    return {
+        "width": width,
+        "height": height,
+        "native_width": made[0],
+        "native_height": made[1],
+        "notes": dict(_notes(params, preset, asked, made)),
+    }
+
+
+def _fast_mode(params: GenerateParams, preset: Preset) -> FastMode | None:
+    """The few-step mode in force; None too where its LoRA would not fit the model."""
+    return FAST_MODES.get(params.performance_selection) if preset.few_step_loras else None
+
+
+def _settings(params: GenerateParams, preset: Preset) -> _Settings:
+    steps = STEPS[params.performance_selection]
+    fast = _fast_mode(params, preset)
+    # The switch goes by the mode's own steps, also when overwrite_step replaces them.
+    switch = round(steps * (1.0 if fast else params.refiner_switch))
+    if params.overwrite_switch > 0:
+        switch = params.overwrite_switch
+    if params.overwrite_step > 0:
+        steps = params.overwrite_step
+    freeu = (params.freeu_b1, params.freeu_b2, params.freeu_s1, params.freeu_s2)
+    return _Settings(
+        steps=steps,
+        switch=switch,
+        cfg=1.0 if fast else params.guidance_scale,
+        adaptive_cfg=1.0 if fast else params.adaptive_cfg,
+        sharpness=0.0 if fast else params.sharpness,
+        adm_positive=1.0 if fast else params.adm_scaler_positive,
+        adm_negative=1.0 if fast else params.adm_scaler_negative,
+        adm_end=0.0 if fast else params.adm_scaler_end,
+        sampler=fast.sampler if fast else params.sampler_name,
+        scheduler=fast.scheduler if fast else params.scheduler_name,
+        refiner=NO_MODEL if fast else params.refiner_model_name,
+        model=params.base_model_name,
+        vae=params.vae_name,
+        clip_skip=params.clip_skip,
+        freeu=freeu if params.freeu_enabled else None,
+    )
+
+
+def _loras(
+    params: GenerateParams, preset: Preset, prompts: Prompts
+) -> tuple[tuple[str, float], ...]:
+    """The request's LoRAs, then the prompt's, five in all and none twice; last the mode's own."""
+    chosen = [(lora.model_name, lora.weight) for lora in params.loras if _is_used(lora)]
+    unique = tuple(dict.fromkeys([*chosen, *prompts.loras]))[:MAX_LORAS]
+    fast = _fast_mode(params, preset)
+    return (*unique, (fast.lora, fast.weight)) if fast else unique
+
+
+def _is_used(lora: Lora) -> bool:
+    return lora.enabled and lora.model_name != NO_MODEL
+
+
+def _notes(
+    params: GenerateParams, preset: Preset, asked: tuple[int, int], made: tuple[int, int]
+) -> Iterator[tuple[str, object]]:
+    """What a reader of the record would not expect from the parameters."""
+    if asked != made:
+        yield "native_size", f"{made[0]}x{made[1]}"
+        how = "resized" if preset.native_sizes else "whole latents of 8 pixels"
+        yield "size", f"asked {asked[0]}x{asked[1]}, made {made[0]}x{made[1]} ({how})"
+    if EXPANSION in params.style_selections and params.prompt.strip():
+        yield "expansion", f"{EXPANSION} was skipped: no prompt expansion model is installed"
+    if params.performance_selection in FAST_MODES and not preset.few_step_loras:
+        mode = params.performance_selection
+        yield "performance", f"{params.base_model_name} has no LoRA for {mode}; only its steps hold"
+
+
+def _shape_distance(size: tuple[int, int], asked: tuple[int, int]) -> float:
+    return abs(math.log(size[0] / size[1]) - math.log(asked[0] / asked[1]))
