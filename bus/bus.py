@@ -1,0 +1,140 @@
+"""Fan-out: one door for every thread to publish through, and a mailbox for each reader."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from bus.events import BusGap, EventData, now_ms
+from bus.subscription import EVERYTHING, Delivery, EventFilter, Subscription
+
+RING_EVENTS: Final = 2048
+RING_BYTES: Final = 8 * 2**20
+COPIES: Final = 3  # a kept event is held as struct, as JSON and framed for sockets
+
+
+class ReplayRing:
+    """The newest events, bounded in number and in bytes. Owned by the event loop."""
+
+    def __init__(self, max_events: int, max_bytes: int, first_seq: int) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._kept: deque[Delivery] = deque()
+        self._bytes = 0
+        self._next_seq = first_seq
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event, kept or not."""
+        return self._next_seq - 1
+
+    def add(self, ts: int, task_id: str | None, data: EventData) -> Delivery:
+        """Number an event and keep it, in place of the oldest if need be."""
+        delivery = Delivery(self._next_seq, ts, task_id, data)
+        self._next_seq += 1
+        self._kept.append(delivery)
+        self._bytes += COPIES * len(delivery.json)
+        while len(self._kept) > self._max_events or self._bytes > self._max_bytes:
+            self._bytes -= COPIES * len(self._kept.popleft().json)
+        return delivery
+
+    def after(self, since: int) -> list[Delivery]:
+        """The events after ``since``, with a gap before them if some of those are gone.
+
+        A ``since`` that was never given out is another start's: then all of this start's events
+        are a gap, since nobody knows which of them the reader has missed.
+        """
+        last = self.last_seq
+        if since > last:
+            return [_gap(1, last)]
+        first_kept = self._next_seq - len(self._kept)
+        start = max(0, since + 1 - first_kept)
+        kept = [delivery for index, delivery in enumerate(self._kept) if index >= start]
+        if since + 1 < first_kept:
+            kept.insert(0, _gap(since + 1, first_kept - 1))
+        return kept
+
+
+class EventBus:
+    """Numbers every event and hands it to every open subscription. Bound to one loop for life.
+
+    ``publish`` may be called by any thread, everything else by the loop's only. A ``first_seq``
+    above those of earlier starts lets readers of an earlier one replay this one's events whole.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ring_events: int = RING_EVENTS,
+        ring_bytes: int = RING_BYTES,
+        first_seq: int = 1,
+    ) -> None:
+        self._loop = loop
+        self._ring = ReplayRing(ring_events, ring_bytes, first_seq)
+        self._subscriptions: set[Subscription] = set()
+        self._lock = threading.Lock()
+        self._inbox: list[tuple[int, str | None, EventData]] = []
+        self._woken = False
+        self._closed = False
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event that was delivered."""
+        return self._ring.last_seq
+
+    def publish(self, data: EventData, task_id: str | None = None) -> None:
+        """Deliver on the event loop, in call order. Never blocks; nothing is heard after close."""
+        with self._lock:
+            if self._closed:
+                return
+            self._inbox.append((now_ms(), task_id, data))
+            if self._woken:  # a burst wakes the loop, and every reader, once
+                return
+            self._woken = True
+        with suppress(RuntimeError):  # the loop has ended, and with it every reader
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    @contextmanager
+    def subscribe(
+        self,
+        filter: EventFilter = EVERYTHING,  # noqa: A002 - the field's word for it
+        limit: int = 256,
+        since: int | None = None,
+    ) -> Iterator[Subscription]:
+        """Open a mailbox for the length of a ``with`` block.
+
+        ``since`` puts the events after that one into it first, ``limit`` notwithstanding, and a
+        BusGap before them if some are gone.
+        """
+        subscription = Subscription(limit, filter)
+        if since is not None:
+            subscription.replay(self._ring.after(since))
+        if self._closed:
+            subscription.close()
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    def close(self) -> None:
+        """Deliver what was published, then end every subscription. Calling it twice is harmless."""
+        self._deliver()
+        with self._lock:
+            self._closed = True
+        for subscription in self._subscriptions:
+            subscription.close()
+
+    def _deliver(self) -> None:
+        with self._lock:
+            published, self._inbox = self._inbox, []
+            self._woken = False
+        deliveries = [self._ring.add(*event) for event in published]
+        for subscription in self._subscriptions:
+            subscription.offer_all(deliveries)
+
+
+def _gap(first: int, last: int) -> Delivery:
+    return Delivery(last, now_ms(), None, BusGap(first=first, last=last))

@@ -1,0 +1,203 @@
+"""What one reader of the bus gets: a filter and a bounded mailbox. Knows no socket."""
+
+import asyncio
+import base64
+import binascii
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from bus.events import BusGap, DownloadProgress, EventData, TaskPreview
+
+PREVIEW_MAGIC: Final = b"FPV\x01"
+PREVIEW_FORMATS: Final = {"image/jpeg": 1, "image/png": 2, "image/webp": 3}
+
+_encode = msgspec.json.Encoder().encode
+Key = int | tuple[str, str | None]
+
+
+class _Wire(msgspec.Struct, frozen=True):
+    seq: int
+    ts: int
+    type: str
+    task_id: str | None
+    data: EventData
+
+
+class Delivery:
+    """One event with its number, shared by all readers; each encoding is made once for all.
+
+    ``ts`` is Unix milliseconds. ``key`` is equal for events of which only the newest matters.
+    Belongs to the event loop.
+    """
+
+    def __init__(self, seq: int, ts: int, task_id: str | None, data: EventData) -> None:
+        self.seq = seq
+        self.ts = ts
+        self.task_id = task_id
+        self.data = data
+        self.type = data.type
+        self.lossy = data.lossy
+        self.key: Key = (data.type, _subject(data, task_id)) if data.lossy else seq
+        self._encoded: dict[Callable[[Delivery], bytes], bytes] = {}
+
+    @cached_property
+    def json(self) -> bytes:
+        """The event as it goes over the wire."""
+        return _encode(_Wire(self.seq, self.ts, self.type, self.task_id, self.data))
+
+    @cached_property
+    def preview_frame(self) -> bytes | None:
+        """A preview as header and image bytes; None for any other event or picture format."""
+        if not isinstance(self.data, TaskPreview) or self.task_id is None:
+            return None
+        mime, _, encoded = self.data.image.removeprefix("data:").partition(";base64,")
+        if mime not in PREVIEW_FORMATS:
+            return None
+        try:
+            image = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return None
+        task = self.task_id.encode("ascii", "replace")[:32].ljust(32)
+        return b"".join((PREVIEW_MAGIC, bytes((PREVIEW_FORMATS[mime],)), task, image))
+
+    def encoded(self, form: Callable[["Delivery"], bytes]) -> bytes:
+        """``form(self)``, worked out for the first reader and kept for the others."""
+        made = self._encoded.get(form)
+        if made is None:
+            made = self._encoded[form] = form(self)
+        return made
+
+
+def _subject(data: EventData, task_id: str | None) -> str | None:
+    return data.name if isinstance(data, DownloadProgress) else task_id
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """Which events a reader hears; None stands for all. A gap concerns every reader."""
+
+    types: frozenset[str] | None = None
+    task_id: str | None = None
+
+    def accepts(self, delivery: Delivery) -> bool:
+        """Is this one for the reader?"""
+        if self.types is not None and delivery.type not in self.types:
+            return _is_gap(delivery)
+        return self.task_id is None or self.task_id == delivery.task_id or _is_gap(delivery)
+
+
+EVERYTHING: Final = EventFilter()
+
+
+def _is_gap(delivery: Delivery) -> bool:
+    return delivery.type == BusGap.type
+
+
+class Subscription:
+    """Bounded, ordered mailbox of one reader. Belongs to the event loop: no other thread may call.
+
+    A lossy event replaces the pending one with its key, so a slow reader sees fewer steps, never
+    stale ones. In a full mailbox an event that may not be lost takes the place of a lossy one; if
+    there is none, the mailbox closes as ``overflowed``, and the reader has to replay.
+    """
+
+    def __init__(self, limit: int, filter: EventFilter = EVERYTHING) -> None:  # noqa: A002
+        self.filter = filter
+        self.overflowed = False
+        self.replaced = 0  # lossy deliveries superseded or dropped before they were read
+        self._limit = limit
+        self._replay: deque[Delivery] = deque()
+        self._pending: dict[Key, Delivery] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Will nothing more be taken in?"""
+        return self._closed.is_set()
+
+    def replay(self, deliveries: Iterable[Delivery]) -> None:
+        """Put past events before all others. They exist anyway, so they do not count as pending."""
+        self._replay.extend(filter(self.filter.accepts, deliveries))
+
+    def offer(self, delivery: Delivery) -> None:
+        """Take one event in, if the filter accepts it."""
+        self.offer_all((delivery,))
+
+    def offer_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Take in what the filter accepts, and wake the reader once for all of it."""
+        if self._closed.is_set():
+            return
+        pending = self._pending
+        accepts = self.filter.accepts
+        for delivery in deliveries:
+            if not accepts(delivery):
+                continue
+            if pending.pop(delivery.key, None) is not None:
+                self.replaced += 1
+            if len(pending) < self._limit or self._make_room(delivery):
+                pending[delivery.key] = delivery
+            elif self.overflowed:
+                return
+        if pending:
+            self._wake()
+
+    def close(self) -> None:
+        """Take nothing more in. The reader still gets what is pending, then the iteration ends."""
+        self._closed.set()
+        self._wake()
+
+    async def wait_closed(self) -> None:
+        """Return once nothing more will be taken in."""
+        await self._closed.wait()
+
+    async def take(self, limit: int = 64) -> list[Delivery]:
+        """Wait for deliveries and take up to ``limit``; an empty list ends the mailbox."""
+        await self._something()
+        count = min(limit, len(self._replay) + len(self._pending))
+        return [self._pop() for _ in range(count)]
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> Delivery:
+        await self._something()
+        if not self._replay and not self._pending:
+            raise StopAsyncIteration
+        return self._pop()
+
+    async def _something(self) -> None:
+        while not (self._replay or self._pending or self._closed.is_set()):
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _pop(self) -> Delivery:
+        if self._replay:
+            return self._replay.popleft()
+        return self._pending.pop(next(iter(self._pending)))
+
+    def _make_room(self, delivery: Delivery) -> bool:
+        """In a full mailbox: may this one come in? Closes it if this one may not be lost."""
+        self.replaced += 1
+        if delivery.lossy:
+            return False
+        for key, pending in self._pending.items():
+            if pending.lossy:
+                del self._pending[key]
+                return True
+        self.replaced -= 1
+        self.overflowed = True
+        self._replay.clear()
+        self._pending.clear()
+        self.close()
+        return False
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
