@@ -95,7 +95,7 @@ class AccessPolicy:
             _, name, _ = _parse_origin(f"http://{host}")
         except ValueError:
             return False
-        return name in self._hosts or _is_loopback(name)
+        return name in self._hosts or is_loopback(name)
 
     def _sign(self, kind: Grant, expires: int) -> str:
         digest = hmac.digest(self._secret, f"{kind}.{expires}".encode(), "sha256")
@@ -118,7 +118,8 @@ def _parse_origin(origin: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname.lower().rstrip("."), port
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Is this host name or address one of this machine only?"""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

@@ -1,5 +1,6 @@
 """The parts a handler may reach, as keys of the application. ``server.py`` builds and sets each."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from bus.bus import EventBus
     from handlers.intake import Admissions
     from handlers.metrics import Metrics
-    from handlers.intake import Admissions
     from pipeline.catalog import ModelCatalog
     from pipeline.executor import Executor
     from pipeline.presets import PresetStore
@@ -47,6 +47,7 @@ class ServerState(msgspec.Struct):
 
     status: Status = "starting"
     detail: str = ""
+    started: float = msgspec.field(default_factory=time.monotonic)
 
 
 SETTINGS: Final = web.AppKey("settings", HandlerSettings)
@@ -54,7 +55,6 @@ STATE: Final = web.AppKey("state", ServerState)
 ACCESS: Final = web.AppKey("access", AccessPolicy)
 BUS: Final[web.AppKey["EventBus"]] = web.AppKey("bus")
 EXECUTOR: Final[web.AppKey["Executor"]] = web.AppKey("executor")
-ADMISSIONS: Final[web.AppKey["Admissions"]] = web.AppKey("admissions")
 ADMISSIONS: Final[web.AppKey["Admissions"]] = web.AppKey("admissions")
 HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
 OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")

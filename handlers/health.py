@@ -1,0 +1,43 @@
+"""GET /health: is the server alive, and can it make pictures?"""
+
+import time
+
+from aiohttp import web
+
+from handlers.errors import RETRY_SECONDS
+from handlers.keys import EXECUTOR, SETTINGS, STATE, Status
+from handlers.respond import json_response
+from handlers.schemas import Health
+
+
+async def health(request: web.Request) -> web.Response:
+    """200 while the server answers at all; with ``?ready=1``, 503 until it can make pictures."""
+    report = describe_health(request.app)
+    if request.query.get("ready", "0") in ("1", "true") and not report.ready:
+        return json_response(report, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
+    return json_response(report, headers={"Cache-Control": "no-store"})
+
+
+def describe_health(app: web.Application) -> Health:
+    """Put together what the devices, the queue and the server's own state say."""
+    executor, state = app[EXECUTOR], app[STATE]
+    devices = executor.devices()
+    states = [device.state for device in devices]
+    status = state.status if state.status == "stopping" else _status_of(states)
+    return Health(
+        status=status,
+        ready=status != "stopping" and "ready" in states,
+        detail=state.detail or next((device.error for device in devices if device.error), ""),
+        version=app[SETTINGS].version,
+        devices=devices,
+        pending=len(executor.pending()),
+        running=len(executor.running()),
+        uptime_seconds=round(time.monotonic() - state.started, 3),
+    )
+
+
+def _status_of(devices: list[str]) -> Status:
+    """A device that failed leaves the server degraded: it answers, with less or no picture side."""
+    if "failed" in devices:
+        return "degraded"
+    return "ready" if "ready" in devices else "starting"

@@ -1,0 +1,57 @@
+"""Every URL on one screen, and what stands before and after every handler."""
+
+from aiohttp import web
+
+from handlers.catalog import all_models, styles
+from handlers.control import control
+from handlers.errors import error_middleware, note_prepared
+from handlers.events import events
+from handlers.generate import generate
+from handlers.guard import add_headers, guard_middleware
+from handlers.health import health
+from handlers.keys import METRICS
+from handlers.login import login, logout, token
+from handlers.media import input_file, output_file
+from handlers.metrics import Metrics, measure, metrics, metrics_middleware
+from handlers.openapi import openapi
+from handlers.pages import docs, index, static_file
+from handlers.tasks import get_task, list_tasks
+from handlers.tools import describe_image, generate_mask
+from handlers.websocket import websocket
+
+
+def create_routes() -> list[web.RouteDef]:
+    """The whole surface. ``handlers.openapi`` describes each; a test holds the two together."""
+    return [
+        web.post("/v1/engine/generate/", generate),
+        web.post("/v1/engine/generate", generate),
+        web.post("/v1/engine/control", control),
+        web.get("/tasks", list_tasks),
+        web.get("/tasks/{task_id}", get_task),
+        web.get("/outputs/{date}/{file}", output_file),
+        web.get("/inputs/{file}", input_file),
+        web.get("/v1/engines/all-models", all_models),
+        web.get("/v1/engines/styles", styles),
+        web.post("/v1/tools/describe-image", describe_image),
+        web.post("/v1/tools/generate_mask", generate_mask),
+        web.get("/v1/events", events),
+        web.get("/ws", websocket),
+        web.get("/v1/token", token),
+        web.post("/login", login),
+        web.post("/logout", logout),
+        web.get("/health", health),
+        web.get("/metrics", metrics),
+        web.get("/openapi.json", openapi),
+        web.get("/docs", docs),
+        web.get("/static/{path:.+}", static_file),
+        web.get("/", index),
+    ]
+
+
+def install(app: web.Application) -> None:
+    """Give ``app`` routes, middlewares and signals. Call it after adding the parts' cleanup_ctx."""
+    app[METRICS] = Metrics()
+    app.middlewares.extend((metrics_middleware, error_middleware, guard_middleware))
+    app.on_response_prepare.extend((note_prepared, add_headers))
+    app.cleanup_ctx.append(measure)
+    app.add_routes(create_routes())

@@ -1,0 +1,74 @@
+"""Bodies and replies that belong to no other module, as structs; the OpenAPI document shows them."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from handlers.keys import Status
+from pipeline.choices import ClothCategory, MaskModel, SamModel
+from pipeline.executor import DeviceState
+from pipeline.request import Grow, Image, Text, Unit
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Entry for a while. ``expires`` is a Unix time in seconds."""
+
+    expires: int
+    token: str | UnsetType = UNSET
+
+
+class AllModels(msgspec.Struct, frozen=True, kw_only=True):
+    """Model files on disk now; the built-in model is "embedded"."""
+
+    model_filenames: list[str]
+    lora_filenames: list[str]
+
+
+class DescribeImage(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of the describe tool."""
+
+    image: Image = ""
+    image_type: Annotated[
+        Literal["Photo", "Anime"], Meta(description="How the picture is put into words.")
+    ] = "Photo"
+
+
+class Description(msgspec.Struct, frozen=True):
+    """A prompt that describes the picture."""
+
+    describe: str
+
+
+class GenerateMask(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of the mask tool."""
+
+    image: Image = ""
+    mask_model: Annotated[MaskModel, Meta(description="Model that draws the mask.")] = (
+        "isnet-general-use"
+    )
+    cloth_category: Annotated[
+        ClothCategory, Meta(description="Part of the clothes, for u2net_cloth_seg.")
+    ] = "full"
+    dino_prompt_text: Annotated[Text, Meta(description="What to look for, for sam.")] = ""
+    sam_model: Annotated[SamModel, Meta(description="Size of the SAM model.")] = "vit_b"
+    box_threshold: Annotated[Unit, Meta(description="Least match of a box.")] = 0.3
+    text_threshold: Annotated[Unit, Meta(description="Least match of the words.")] = 0.25
+    sam_max_detections: Annotated[
+        int, Meta(ge=0, le=100, description="How many finds are used; 0 is all.")
+    ] = 0
+    dino_erode_or_dilate: Annotated[Grow, Meta(description="Pixels to grow the boxes.")] = 0
+    dino_debug: Annotated[bool, Meta(description="Return the boxes found.")] = False
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How the server is. ``ready``: a device can make pictures now."""
+
+    status: Status
+    ready: bool
+    detail: str
+    version: str
+    devices: tuple[DeviceState, ...]
+    pending: int
+    running: int
+    uptime_seconds: float
