@@ -216,10 +216,9 @@ class Executor:
         await asyncio.gather(*self._dispatchers.values(), return_exceptions=True)
         for thread in self._threads.values():
             thread.close()
-        for end in self._ends.values():
-            end.set_exception(
-                ServerStopping("the server is stopping; the task runs when it is back")
-            )
+        while self._ends:
+            _, end = self._ends.popitem()
+            end.set_exception(ServerStopping("the server stops; the task runs when it is back"))
             end.exception()  # mostly nobody waits, and asyncio would complain
 
     async def _join(self, seconds: float) -> None:

@@ -1,0 +1,353 @@
+"""Queue, dispatcher and device thread: order, ends, stops, failures and shutdown."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import pytest
+
+from bus.bus import EventBus
+from bus.events import (
+    TERMINAL,
+    EventData,
+    TaskFailed,
+    TaskFinished,
+    TaskImage,
+    TaskProgress,
+    TaskQueued,
+    TaskSkipped,
+    TaskStopped,
+)
+from bus.subscription import Subscription
+from pipeline.errors import ImageSkipped, PipelineError, QueueFull, ServerStopping
+from pipeline.executor import Executor, StartDevice
+from pipeline.request import GenerateParams
+from pipeline.tasks import Generate, MadeImage, Outcome, Reporter, Task
+
+T = TypeVar("T")
+WAIT_S = 5.0
+
+
+class Shelf:
+    """A picture store in memory."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    def save(self, made: MadeImage) -> str:
+        """Keep a name."""
+        self.kept.append(f"/outputs/{made.seed}")
+        return self.kept[-1]
+
+    def delete(self, url: str) -> None:
+        """Forget a name."""
+        self.kept.remove(url)
+
+
+class Gate:
+    """Lets a test hold a device in the middle of a picture."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.leave = threading.Event()
+
+    def hold(self, reporter: Reporter) -> None:
+        """Wait as a long step does, looking out for a stop or skip."""
+        self.entered.set()
+        while not self.leave.wait(0.005):
+            reporter.check()
+
+
+def make_task(name: str, images: int = 1) -> Task:
+    return Task(task_id=name, params=GenerateParams(image_number=images), in_queue_mills=1)
+
+
+def make_image(seed: int = 0) -> MadeImage:
+    return MadeImage(data=b"", extension="png", seed=seed, width=8, height=8)
+
+
+def draw(task: Task, reporter: Reporter) -> None:
+    """A picture side that is done at once."""
+    for number in range(task.params.image_number):
+        reporter.begin_image(number + 1, task.params.image_number)
+        reporter.image(make_image(number))
+
+
+class House:
+    """An executor with everything it talks to."""
+
+    def __init__(self, start: StartDevice, on_ended: Callable[[], None], limit: int) -> None:
+        self.bus = EventBus(asyncio.get_running_loop())
+        self.shelf = Shelf()
+        self.rows: list[tuple[str, Outcome]] = []
+        self._on_ended = on_ended
+        self.executor = Executor(self.bus, {"cpu": start}, self.shelf, self._close_row, limit)
+
+    async def _close_row(self, task: Task, outcome: Outcome) -> None:
+        self._on_ended()
+        self.rows.append((task.task_id, outcome))
+
+
+@asynccontextmanager
+async def house(
+    generate: Generate = draw,
+    *,
+    start: StartDevice | None = None,
+    on_ended: Callable[[], None] = lambda: None,
+    limit: int = 100,
+) -> AsyncIterator[House]:
+    built = House(start or (lambda: generate), on_ended, limit)
+    built.executor.start()
+    try:
+        yield built
+    finally:
+        await built.executor.close(grace_s=0.1)
+
+
+async def within(awaitable: Awaitable[T]) -> T:
+    return await asyncio.wait_for(awaitable, WAIT_S)
+
+
+async def read_until_ends(subscription: Subscription, ends: int) -> list[tuple[str, EventData]]:
+    seen: list[tuple[str, EventData]] = []
+    async with asyncio.timeout(WAIT_S):
+        async for delivery in subscription:
+            seen.append((delivery.task_id or "", delivery.data))
+            if sum(isinstance(data, TERMINAL) for _, data in seen) == ends:
+                break
+    return seen
+
+
+async def entered(gate: Gate) -> None:
+    assert await asyncio.to_thread(gate.entered.wait, WAIT_S)
+
+
+async def test_tasks_run_in_order_and_each_ends_exactly_once() -> None:
+    async with house() as built:
+        with built.bus.subscribe() as subscription:
+            for name in "abc":
+                built.executor.submit(make_task(name))
+            events = await read_until_ends(subscription, 3)
+    ends = [name for name, data in events if isinstance(data, TERMINAL)]
+    assert ends == ["a", "b", "c"]
+    assert [name for name, _ in built.rows] == ["a", "b", "c"]
+
+
+async def test_the_row_is_closed_before_anybody_hears_of_the_end() -> None:
+    async with house() as built:
+        with built.bus.subscribe() as subscription:
+            built.executor.submit(make_task("a"))
+            async for delivery in subscription:
+                if isinstance(delivery.data, TaskFinished):
+                    assert built.rows
+                    break
+
+
+async def test_a_waiting_task_learns_its_new_position_when_the_line_moves() -> None:
+    gate = Gate()
+    async with house(lambda _, reporter: gate.hold(reporter)) as built:
+        with built.bus.subscribe() as subscription:
+            built.executor.submit(make_task("a"))
+            await entered(gate)
+            built.executor.submit(make_task("b"))
+            built.executor.submit(make_task("c"))
+            assert built.executor.position("c") == 2
+            assert await built.executor.stop("b")
+            gate.leave.set()
+            events = await read_until_ends(subscription, 3)
+    positions = [data.position for n, data in events if n == "c" and isinstance(data, TaskQueued)]
+    assert positions[-1] == 1  # behind a alone; newer positions replace older ones
+
+
+async def test_stopping_a_waiting_task_ends_it_at_once_and_twice_is_harmless() -> None:
+    gate = Gate()
+    async with house(lambda _, reporter: gate.hold(reporter)) as built:
+        built.executor.submit(make_task("a"))
+        built.executor.submit(make_task("b"))
+        await entered(gate)
+        assert await built.executor.stop("b")
+        assert not await built.executor.stop("b")
+        gate.leave.set()
+    assert ("b", "stop") in [(name, outcome.status) for name, outcome in built.rows]
+
+
+async def test_stopping_the_running_task_ends_it_and_the_next_one_runs() -> None:
+    gate = Gate()
+
+    def generate(task: Task, reporter: Reporter) -> None:
+        if task.task_id == "a":
+            gate.hold(reporter)
+        draw(task, reporter)
+
+    async with house(generate) as built:
+        with built.bus.subscribe() as subscription:
+            built.executor.submit(make_task("a"))
+            built.executor.submit(make_task("b"))
+            await entered(gate)
+            assert await built.executor.stop()
+            events = await read_until_ends(subscription, 2)
+    ends = [data for _, data in events if isinstance(data, TERMINAL)]
+    assert isinstance(ends[0], TaskStopped)
+    assert isinstance(ends[1], TaskFinished)
+
+
+async def test_skipping_leaves_out_one_picture_and_goes_on() -> None:
+    gate = Gate()
+
+    def generate(task: Task, reporter: Reporter) -> None:
+        for number in range(task.params.image_number):
+            reporter.begin_image(number + 1, task.params.image_number)
+            try:
+                if number == 0:
+                    gate.hold(reporter)
+                reporter.image(make_image(number))
+            except ImageSkipped:
+                continue
+
+    async with house(generate) as built:
+        built.executor.submit(make_task("a", images=3))
+        await entered(gate)
+        assert built.executor.skip("a")
+        outcome = await within(built.executor.wait("a"))
+    assert (outcome.status, outcome.images) == ("finished", ("/outputs/1", "/outputs/2"))
+
+
+async def test_a_task_whose_every_picture_was_skipped_ends_as_skipped() -> None:
+    gate = Gate()
+
+    def generate(task: Task, reporter: Reporter) -> None:
+        try:
+            gate.hold(reporter)
+        except ImageSkipped:
+            return
+
+    async with house(generate) as built:
+        with built.bus.subscribe() as subscription:
+            built.executor.submit(make_task("a"))
+            await entered(gate)
+            built.executor.skip()
+            events = await read_until_ends(subscription, 1)
+    assert isinstance(events[-1][1], TaskSkipped)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PipelineError("no"), "pipeline_error"),
+        (MemoryError(), "out_of_memory"),
+        (ZeroDivisionError("secret detail"), "internal"),
+    ],
+)
+async def test_a_failing_task_says_why_and_the_thread_lives_on(error: Exception, code: str) -> None:
+    def generate(task: Task, reporter: Reporter) -> None:
+        if task.task_id == "a":
+            raise error
+        draw(task, reporter)
+
+    async with house(generate) as built:
+        with built.bus.subscribe() as subscription:
+            built.executor.submit(make_task("a"))
+            built.executor.submit(make_task("b"))
+            events = await read_until_ends(subscription, 2)
+    failed, finished = [data for _, data in events if isinstance(data, TERMINAL)]
+    assert isinstance(failed, TaskFailed)
+    assert failed.code == code
+    assert "secret" not in failed.error
+    assert isinstance(finished, TaskFinished)
+
+
+async def test_a_row_that_cannot_be_closed_does_not_stop_the_queue() -> None:
+    def refuse() -> None:
+        raise OSError("disk full")
+
+    async with house(on_ended=refuse) as built:
+        for name in "ab":
+            built.executor.submit(make_task(name))
+            assert (await within(built.executor.wait(name))).status == "finished"
+
+
+async def test_a_full_queue_refuses_before_anything_is_written() -> None:
+    gate = Gate()
+    async with house(lambda _, reporter: gate.hold(reporter), limit=2) as built:
+        built.executor.submit(make_task("a"))
+        await entered(gate)
+        built.executor.submit(make_task("b"))
+        with built.executor.reserve(), pytest.raises(QueueFull), built.executor.reserve():
+            pass
+        gate.leave.set()
+
+
+async def test_a_device_that_did_not_start_fails_the_task_and_may_start_for_the_next() -> None:
+    attempts = iter([PipelineError("no such device"), PipelineError("no such device"), None])
+
+    def start() -> Generate:
+        if (error := next(attempts)) is not None:
+            raise error
+        return draw
+
+    async with house(start=start) as built:
+        built.executor.submit(make_task("a"))
+        first = await within(built.executor.wait("a"))
+        assert built.executor.devices()[0].state == "failed"
+        built.executor.submit(make_task("b"))
+        second = await within(built.executor.wait("b"))
+    assert (first.status, first.error) == ("failed", "no such device")
+    assert second.status == "finished"
+    assert built.executor.devices()[0].state == "ready"
+
+
+async def test_closing_keeps_aborted_and_waiting_tasks_for_the_next_start() -> None:
+    gate = Gate()
+
+    def generate(task: Task, reporter: Reporter) -> None:
+        reporter.image(make_image())
+        gate.hold(reporter)
+
+    async with house(generate) as built:
+        built.executor.submit(make_task("a"))
+        built.executor.submit(make_task("b"))
+        await entered(gate)
+        waiting = asyncio.create_task(built.executor.wait("a"))
+        await asyncio.sleep(0)
+        await within(built.executor.close(grace_s=0.1))
+        with pytest.raises(ServerStopping):
+            await within(waiting)
+        with pytest.raises(ServerStopping), built.executor.reserve():
+            pass
+    assert built.rows == []
+    assert built.shelf.kept == []  # the task will make its pictures anew
+
+
+async def test_closing_waits_for_the_running_task_while_there_is_time() -> None:
+    gate = Gate()
+
+    def generate(task: Task, reporter: Reporter) -> None:
+        gate.hold(reporter)
+        draw(task, reporter)
+
+    async with house(generate) as built:
+        built.executor.submit(make_task("a"))
+        await entered(gate)
+        closing = asyncio.create_task(built.executor.close(grace_s=WAIT_S))
+        await asyncio.sleep(0)
+        gate.leave.set()
+        await within(closing)
+    assert [(name, outcome.status) for name, outcome in built.rows] == [("a", "finished")]
+
+
+async def test_progress_never_falls() -> None:
+    def generate(task: Task, reporter: Reporter) -> None:
+        for percent in (2, 50, 13, 101):
+            reporter.progress(percent, "working")
+        draw(task, reporter)
+
+    async with house(generate) as built:
+        with built.bus.subscribe() as subscription:
+            built.executor.submit(make_task("a"))
+            events = await read_until_ends(subscription, 1)
+    told = [data.progress for _, data in events if isinstance(data, TaskProgress)]
+    assert told == sorted(told)
+    assert max(told, default=0) <= 100
+    assert any(isinstance(data, TaskImage) for _, data in events)
