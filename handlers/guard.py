@@ -23,8 +23,6 @@ _SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _ALLOWED_HEADERS: Final = (
     "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-KEY"
 )
-    "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-KEY"
-)
 _EXPOSED_HEADERS: Final = "Retry-After, X-Ignored-Params, X-Task-Id"
 _PAGE_POLICY: Final = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "

@@ -1,4 +1,4 @@
-"""Bodies and replies that belong to no other module, as structs; the OpenAPI document shows them."""
+"""Bodies and replies that belong to no other module; the OpenAPI document shows them too."""
 
 from typing import Annotated, Literal
 

@@ -1,0 +1,227 @@
+// Draws openapi.json as a page to read and try. All text goes in as text, never as markup.
+
+const SHOWN_CHARACTERS = 20000;
+
+/** Make an element; attributes that start with "on" are listeners. */
+function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value !== false) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function resolve(spec, schema) {
+  if (!schema?.$ref) return schema ?? {};
+  return { name: schema.$ref.split("/").pop(), ...spec.components.schemas[schema.$ref.split("/").pop()] };
+}
+
+/** A schema in a few words: "integer 1 to 32", "array of Lora, at most 5". */
+function describe(spec, schema) {
+  const found = resolve(spec, schema);
+  if (found.name) return found.name;
+  if (found.anyOf) return found.anyOf.map((option) => describe(spec, option)).join(" or ");
+  if (found.enum) return found.enum.map((value) => JSON.stringify(value)).join(" | ");
+  let text = found.type ?? "any";
+  if (found.items && typeof found.items === "object") text += ` of ${describe(spec, found.items)}`;
+  if (found.prefixItems) text += ` of ${found.prefixItems.map((item) => describe(spec, item)).join(", ")}`;
+  return text + range(found);
+}
+
+function range(schema) {
+  const { minimum, maximum, maxItems, maxLength } = schema;
+  let text = "";
+  if (minimum !== undefined && maximum !== undefined) text += ` ${minimum} to ${maximum}`;
+  else if (minimum !== undefined) text += ` from ${minimum}`;
+  else if (maximum !== undefined) text += ` up to ${maximum}`;
+  if (maxItems !== undefined) text += `, at most ${maxItems}`;
+  if (maxLength !== undefined) text += `, at most ${maxLength} characters`;
+  return text;
+}
+
+function table(caption, rows) {
+  const head = make("tr", {}, ...["name", "type and range", "default", "meaning"].map((t) => make("th", { scope: "col" }, t)));
+  const body = rows.map((cells) => make("tr", {}, ...cells.map((cell, i) => make("td", {}, i < 3 ? make("code", {}, cell) : cell))));
+  return make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
+}
+
+function fieldRows(spec, schema) {
+  return Object.entries(schema.properties ?? {}).map(([name, field]) => [
+    name,
+    describe(spec, field),
+    field.default === undefined ? "" : JSON.stringify(field.default),
+    resolve(spec, field).description ?? "",
+  ]);
+}
+
+function structTables(spec, schema, seen = new Set()) {
+  const found = resolve(spec, schema);
+  if (!found.properties || seen.has(found.name)) return [];
+  seen.add(found.name);
+  const inner = Object.values(found.properties).flatMap((field) => structTables(spec, field.items ?? field, seen));
+  return [table(found.name ?? "Body", fieldRows(spec, found)), ...inner];
+}
+
+function parameterTable(spec, operation) {
+  const rows = operation.parameters.map((parameter) => [
+    `${parameter.name} (${parameter.in})`,
+    describe(spec, parameter.schema),
+    parameter.schema.default === undefined ? "" : JSON.stringify(parameter.schema.default),
+    parameter.description ?? "",
+  ]);
+  return rows.length ? [table("Parameters", rows)] : [];
+}
+
+function bodyParts(operation) {
+  const [type, content] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
+  const examples = Object.entries(content?.examples ?? {}).map(([name, { value }]) => [name, JSON.stringify(value, null, 2)]);
+  return { type, schema: content?.schema, examples };
+}
+
+/** The form that sends a request, and where its answer is shown. */
+function tryForm(path, method, operation) {
+  const { type, examples } = bodyParts(operation);
+  const fields = operation.parameters.map((parameter) => parameterField(operation, parameter));
+  const output = make("div", { "aria-live": "polite" });
+  const parts = fields.flatMap(({ label, input }) => [label, input]);
+  let body = null;
+  if (type) {
+    const start = type === "application/json" ? (examples[0]?.[1] ?? "{}") : "key=";
+    body = make("textarea", { class: "wide", "aria-label": "Body", spellcheck: "false" });
+    body.value = start;
+    const choices = examples.map(([name, text]) => make("button", { type: "button", onclick: () => { body.value = text; } }, name));
+    parts.push(make("div", { class: "wide" }, ...choices), body);
+  }
+  const form = make("form", { class: "try", "aria-label": `Try ${method} ${path}` }, ...parts, make("button", {}, "Send"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send({ path, method, type, body: body?.value, fields, output });
+  });
+  return [form, output];
+}
+
+function parameterField(operation, parameter) {
+  const id = `${operation.operationId}-${parameter.name}`;
+  const label = make("label", { for: id }, parameter.name);
+  if (!parameter.schema.enum) {
+    return { parameter, label, input: make("input", { id, required: parameter.required, autocomplete: "off" }) };
+  }
+  const options = parameter.schema.enum.filter((value) => value !== "").map((value) => make("option", {}, value));
+  return { parameter, label, input: make("select", { id }, make("option", { value: "" }, "—"), ...options) };
+}
+
+async function send({ path, method, type, body, fields, output }) {
+  const query = new URLSearchParams();
+  const headers = keyHeaders();
+  if (type) headers["Content-Type"] = type;
+  let target = path;
+  for (const { parameter, input } of fields) {
+    if (input.value === "") continue;
+    if (parameter.in === "path") target = target.replace(`{${parameter.name}}`, input.value.split("/").map(encodeURIComponent).join("/"));
+    else if (parameter.in === "query") query.set(parameter.name, input.value);
+    else headers[parameter.name] = input.value;
+  }
+  const url = `.${target}${query.size ? `?${query}` : ""}`;
+  output.replaceChildren(make("p", {}, `${method} ${url} …`));
+  try {
+    const answer = await fetch(url, { method, headers, body });
+    output.replaceChildren(make("p", {}, `${answer.status} ${answer.statusText}`));
+    await show(answer, output);
+  } catch (error) {
+    output.replaceChildren(make("p", { role: "alert" }, `No answer: ${error.message}`));
+  }
+}
+
+async function show(answer, output) {
+  const type = answer.headers.get("Content-Type") ?? "";
+  if (type.startsWith("image/")) {
+    const address = URL.createObjectURL(await answer.blob());
+    output.append(make("img", { src: address, alt: "The picture in the answer", onload: () => URL.revokeObjectURL(address) }));
+    return;
+  }
+  const text = make("pre", { tabindex: "0" });
+  output.append(text);
+  if (type.startsWith("text/event-stream")) return showStream(answer, text);
+  const whole = await answer.text();
+  text.textContent = shorten(type.includes("json") ? pretty(whole) : whole);
+}
+
+async function showStream(answer, text) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done || !text.isConnected) return reader.cancel();
+    text.textContent = (text.textContent + value).slice(-SHOWN_CHARACTERS);
+    text.scrollTop = text.scrollHeight;
+  }
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+function shorten(text) {
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}\n… ${text.length - SHOWN_CHARACTERS} more characters` : text;
+}
+
+function keyHeaders() {
+  const key = document.getElementById("key").value;
+  return key ? { "X-API-KEY": key } : {};
+}
+
+function answersTable(operation) {
+  const rows = Object.entries(operation.responses).map(([status, { description }]) => make("tr", {}, make("th", { scope: "row" }, status), make("td", {}, description)));
+  return make("table", {}, make("caption", {}, "Answers"), make("tbody", {}, ...rows));
+}
+
+function section(spec, path, method, operation) {
+  const inside = make("div", { class: "inside" });
+  const summary = make(
+    "summary", {},
+    make("span", { class: "method" }, method), make("span", { class: "path" }, path), make("span", { class: "what" }, operation.summary),
+  );
+  const details = make("details", { id: operation.operationId }, summary, inside);
+  details.addEventListener("toggle", () => {
+    if (!details.open || inside.childElementCount) return;
+    const canTry = operation.operationId !== "websocket";
+    inside.append(
+      ...(operation.description ? [make("p", {}, operation.description)] : []),
+      ...(canTry ? tryForm(path, method, operation) : []),
+      ...parameterTable(spec, operation),
+      ...structTables(spec, bodyParts(operation).schema),
+      answersTable(operation),
+    );
+  });
+  return details;
+}
+
+async function draw() {
+  const problem = document.getElementById("problem");
+  const answer = await fetch("openapi.json", { headers: keyHeaders() });
+  problem.hidden = answer.ok;
+  if (!answer.ok) {
+    problem.textContent = answer.status === 401 ? "This server wants its API key." : `${answer.status}: ${answer.statusText}`;
+    return;
+  }
+  const spec = await answer.json();
+  document.getElementById("about").textContent = `${spec.info.title} ${spec.info.version}. ${spec.info.description}`;
+  const sections = Object.entries(spec.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => section(spec, path, method.toUpperCase(), operation)));
+  document.getElementById("operations").replaceChildren(...sections);
+  document.getElementById("contents").replaceChildren(...sections.map((one) =>
+    make("a", { href: `#${one.id}`, onclick: () => { one.open = true; } }, one.id)));
+  const chosen = document.getElementById(location.hash.slice(1));
+  if (chosen instanceof HTMLDetailsElement) chosen.open = true;
+}
+
+document.getElementById("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  draw();
+});
+draw();
