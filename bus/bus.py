@@ -84,6 +84,11 @@ class EventBus:
         """The number of the newest event that was delivered."""
         return self._ring.last_seq
 
+    @property
+    def subscribers(self) -> int:
+        """How many readers there are."""
+        return len(self._subscriptions)
+
     def publish(self, data: EventData, task_id: str | None = None) -> None:
         """Deliver on the event loop, in call order. Never blocks; nothing is heard after close."""
         with self._lock:
