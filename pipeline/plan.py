@@ -59,6 +59,8 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     clip_skip: int
     prompt: str  # the main prompt after arrays, wildcards and <lora:...>
     negative_prompt: str
+    extra_prompts: tuple[str, ...]  # the prompt's further lines, filled in too
+    extra_negative_prompts: tuple[str, ...]
     positives: tuple[str, ...]  # texts to encode, in order; all count for the pooled sum
     negatives: tuple[str, ...]
     expand: bool  # "Fooocus V2" is chosen and there is a prompt to continue

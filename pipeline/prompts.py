@@ -37,6 +37,8 @@ class PictureTexts(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt: str
     negative_prompt: str
+    extra_prompts: tuple[str, ...]
+    extra_negative_prompts: tuple[str, ...]
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
     expand: bool
@@ -76,6 +78,8 @@ def picture_texts(
     return PictureTexts(
         prompt=prompt,
         negative_prompt=negative,
+        extra_prompts=tuple(extra),
+        extra_negative_prompts=tuple(extra_negative),
         positives=_filled([*positives, *extra], prompt),
         negatives=_filled([*negatives, negative, *extra_negative], negative),
         expand=EXPANSION in params.style_selections and prompts.main != "",
