@@ -1,0 +1,66 @@
+"""One picture's run from noise to latent: schedule, noise, sampler, in the order it happens."""
+
+import msgspec
+import torch
+from torch import Tensor
+
+from pipeline.sampling.denoiser import Denoiser
+from pipeline.sampling.interface import Noise, OnStep
+from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.noise import PictureNoise
+from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
+from pipeline.sampling.sigmas import brownian_range, make_sigmas
+
+FULL_NOISE = 1e-5  # relative: how near to the largest level counts as starting from noise alone
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What to walk. ``denoise`` below 1 begins inside the schedule."""
+
+    sampler: str
+    scheduler: str
+    steps: int
+    seed: int
+    denoise: float = 1.0
+    cpu_noise: bool = (
+        True  # draw step noise on the CPU, so that pictures do not depend on the device
+    )
+
+
+def start_latent(
+    noise: Tensor, sigma: float, sampling: ModelSampling, latent: Tensor | None
+) -> Tensor:
+    """The noisy latent at ``sigma``; the top of the table counts as noise alone."""
+    full = sigma > sampling.sigma_max or abs(sampling.sigma_max - sigma) <= FULL_NOISE * sigma
+    x = noise * ((1.0 + sigma**2) ** 0.5 if full else sigma)
+    return x if latent is None else x + sampling.to_model(latent).to(x)
+
+
+def step_noise(run: Run, noise: PictureNoise, sampling: ModelSampling) -> Noise:
+    """The noise that the run's sampler adds between steps."""
+    if run.sampler not in BROWNIAN_SAMPLERS:
+        return noise.fresh
+    ends = brownian_range(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
+    return noise.brownian(*ends)
+
+
+@torch.inference_mode()
+def diffuse(
+    denoiser: Denoiser,
+    run: Run,
+    shape: tuple[int, ...],
+    on_step: OnStep,
+    latent: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """The finished latent (1, 4, H/8, W/8) in the VAE's space, float32 on ``device``.
+
+    ``latent`` is in the VAE's space. ``on_step`` gets each guess in the network's space.
+    """
+    sampling = denoiser.model_sampling
+    noise = PictureNoise(run.seed, shape, device, "cpu" if run.cpu_noise else device)
+    sigmas = make_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
+    x = start_latent(noise.initial, float(sigmas[0]), sampling, latent)
+    sampler = sampler_for(run.sampler, sampling)
+    x = sampler(denoiser, x, sigmas, step_noise(run, noise, sampling), on_step)
+    return sampling.from_model(x)

@@ -1,0 +1,91 @@
+"""FreeU v2 (arXiv:2309.11497): in a UNet's decoder, a louder backbone and quieter skips."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+
+class FreeU(msgspec.Struct, frozen=True):
+    """``b`` strengthens the backbone, ``s`` scales the skips' low frequencies; 1 leaves them alone.
+
+    ``1`` is for the decoder's deepest channels (4 times the model's), ``2`` for the next (twice).
+    """
+
+    b1: float
+    b2: float
+    s1: float
+    s2: float
+
+    def scales(self, channels: int, model_channels: int) -> tuple[float, float] | None:
+        """(backbone, skip) factors at a decoder layer of so many channels; None leaves it alone."""
+        by_channels = {
+            4 * model_channels: (self.b1, self.s1),
+            2 * model_channels: (self.b2, self.s2),
+        }
+        return by_channels.get(channels)
+
+
+def strengthen(h: Tensor, factor: float) -> Tensor:
+    """The first half of the channels, louder where the mean over channels is high."""
+    mean = h.mean(1, keepdim=True)
+    low = mean.amin(dim=(2, 3), keepdim=True)
+    high = mean.amax(dim=(2, 3), keepdim=True)
+    emphasis = (mean - low) / (high - low)
+    half = h.shape[1] // 2
+    return torch.cat([h[:, :half] * ((factor - 1) * emphasis + 1), h[:, half:]], dim=1)
+
+
+def quieten(skip: Tensor, factor: float) -> Tensor:
+    """The four lowest frequencies scaled by ``factor``; computed in float32."""
+    spectrum = torch.fft.fftshift(torch.fft.fftn(skip.float(), dim=(-2, -1)), dim=(-2, -1))
+    row, column = skip.shape[-2] // 2, skip.shape[-1] // 2
+    spectrum[..., row - 1 : row + 1, column - 1 : column + 1] *= factor
+    shifted = torch.fft.ifftshift(spectrum, dim=(-2, -1))
+    scaled: Tensor = torch.fft.ifftn(shifted, dim=(-2, -1)).real
+    return scaled.to(skip.dtype)
+
+
+@contextmanager
+def freeu_applied(unet: "UNet2DConditionModel", freeu: FreeU | None) -> Iterator[None]:
+    """Apply ``freeu`` to a diffusers UNet inside the block; nothing of it stays behind."""
+    handles = [] if freeu is None else _attach(unet, freeu)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _attach(unet: "UNet2DConditionModel", freeu: FreeU) -> list[torch.utils.hooks.RemovableHandle]:
+    """Hook the decoder's residual blocks, which get [backbone | skip] joined along channels."""
+    handles = []
+    model_channels = unet.conv_in.out_channels
+    backbone = unet.mid_block.resnets[-1].out_channels
+    for block in unet.up_blocks:
+        for resnet in block.resnets:
+            scales = freeu.scales(backbone, model_channels)
+            if scales is not None:
+                hook = _Entry(backbone, *scales)
+                handles.append(resnet.register_forward_pre_hook(hook))
+            backbone = resnet.out_channels
+    return handles
+
+
+class _Entry:
+    """What happens at one decoder layer's entry."""
+
+    def __init__(self, backbone: int, strength: float, quiet: float) -> None:
+        self._backbone, self._strength, self._quiet = backbone, strength, quiet
+
+    def __call__(self, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        joined, *rest = args
+        h, skip = joined[:, : self._backbone], joined[:, self._backbone :]
+        joined = torch.cat([strengthen(h, self._strength), quieten(skip, self._quiet)], dim=1)
+        return (joined, *rest)
