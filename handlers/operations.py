@@ -14,9 +14,9 @@ from handlers.schemas import (
     Grant,
     Health,
 )
-from handlers.task_reply import TaskReply
 from handlers.tasks import TasksReply
 from pipeline.request import GenerateParams
+from storage.records import TaskRecord
 
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
@@ -113,7 +113,7 @@ _GENERATE: Final = Operation(
         "Accept": "An image type as first choice: the answer is the picture itself.",
         "Idempotency-Key": "A repeat with the same key joins the first one's task.",
     },
-    reply=Payload(type=TaskReply, media_types=(*IMAGE_TYPES, "text/event-stream")),
+    reply=Payload(type=TaskRecord, media_types=(*IMAGE_TYPES, "text/event-stream")),
     errors=(400, 401, 403, 404, 413, 415, 422, 429, 500, 501, 503),
 )
 
@@ -151,7 +151,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="get_task",
         tag="tasks",
         summary="One task: waiting, running or ended",
-        reply=Payload(type=TaskReply),
+        reply=Payload(type=TaskRecord),
         errors=(401, 403, 404),
     ),
     Operation(

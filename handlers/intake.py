@@ -1,0 +1,151 @@
+"""From a generate request to a task whose row is written and which waits in the queue.
+
+A request that is refused leaves nothing behind: every check comes before the row.
+"""
+
+import asyncio
+import secrets
+import uuid
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from bus.events import now_ms
+from handlers.errors import RequestRefused
+from handlers.keys import CATALOG, PRESETS, SETTINGS, STYLES
+from handlers.limits import read_body
+from handlers.respond import base_url
+from pipeline.catalog import ModelCatalog
+from pipeline.choices import NO_MODEL
+from pipeline.errors import ModelNotFound, ModelNotInstalled
+from pipeline.executor import Executor
+from pipeline.features import check_supported
+from pipeline.params import decode_params
+from pipeline.presets import Preset
+from pipeline.request import GenerateParams
+from pipeline.tasks import RANDOM_SEED_LIMIT, Task
+from storage.history import HistoryRepository
+
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+KEY_LIMIT: Final = 255  # characters
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that has passed every check. ``key`` is its Idempotency-Key, or ""."""
+
+    task: Task
+    ignored: tuple[str, ...]
+    key: str
+
+
+async def read_order(request: web.Request, image_format: str | None) -> Order:
+    """Read and check a request; ``image_format`` is that of the picture it wants as its answer.
+
+    Raises what ``handlers.errors`` maps to 400, 404, 413, 422, 501 and 503.
+    """
+    key = _idempotency_key(request)
+    decoded = decode_params(await read_body(request))
+    params = await asyncio.to_thread(_complete, request.app, decoded.params, decoded.present)
+    if image_format is not None:
+        params = msgspec.structs.replace(params, image_number=1, output_format=image_format)
+    if params.image_seed < 0:
+        params = msgspec.structs.replace(params, image_seed=secrets.randbelow(RANDOM_SEED_LIMIT))
+    task = Task(
+        task_id=uuid.uuid4().hex,
+        params=params,
+        in_queue_mills=now_ms(),
+        webhook_url=params.webhook_url or request.app[SETTINGS].default_webhook,
+        base_url=base_url(request),
+    )
+    return Order(task=task, ignored=decoded.ignored, key=key)
+
+
+class Admissions:
+    """Brings orders into history and queue. Owned by the event loop."""
+
+    def __init__(self, history: HistoryRepository, executor: Executor) -> None:
+        self._history = history
+        self._executor = executor
+        self._open: dict[str, asyncio.Task[str]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Is no admission under way?"""
+        return not self._open
+
+    async def admit(self, order: Order) -> str:
+        """Row first, then the queue. Returns the task's id; raises QueueFull or ServerStopping.
+
+        An order whose key was seen before brings nothing in: the id is that of the first one's
+        task. Goes on when the caller is cancelled, since a row without its place in the queue
+        would wait until the next start.
+        """
+        name = order.key or order.task.task_id
+        admission = self._open.get(name)
+        if admission is None:
+            admission = self._open[name] = asyncio.create_task(self._admit(order))
+            admission.add_done_callback(lambda done: self._close(name, done))
+        return await asyncio.shield(admission)
+
+    async def _admit(self, order: Order) -> str:
+        if order.key:
+            first = await self._history.task_of_key(order.key)
+            if first is not None:
+                return first
+        with self._executor.reserve():
+            task_id = await self._history.add_queued(order.task, order.key)
+            self._executor.submit(order.task)
+        return task_id
+
+    def _close(self, name: str, admission: asyncio.Task[str]) -> None:
+        del self._open[name]
+        if not admission.cancelled():
+            admission.exception()  # the caller may be gone, and asyncio would complain
+
+
+def _idempotency_key(request: web.Request) -> str:
+    key = request.headers.get(IDEMPOTENCY_KEY, "")
+    if len(key) > KEY_LIMIT:
+        detail = f"{IDEMPOTENCY_KEY} may have at most {KEY_LIMIT} characters"
+        raise RequestRefused(400, "invalid_header", detail)
+    return key
+
+
+def _complete(
+    app: web.Application, params: GenerateParams, present: frozenset[str]
+) -> GenerateParams:
+    """Fill in what the request left out and check every name. Reads files: not on the loop."""
+    presets = app[PRESETS]
+    preset = presets.load(params.preset)
+    if params.base_model_name in ("", NO_MODEL):
+        present -= {"base_model_name"}
+    params = presets.apply(params, present, preset)
+    app[STYLES].check(params.style_selections)
+    try:
+        _check_models(params, app[CATALOG])
+    except ModelNotFound as error:
+        if error.field[0] in present:
+            raise
+        raise _not_installed(error, preset) from None
+    check_supported(params)
+    return params
+
+
+def _check_models(params: GenerateParams, catalog: ModelCatalog) -> None:
+    """Raise ModelNotFound for the first file that is not there."""
+    catalog.checkpoint(params.base_model_name)
+    if params.refiner_model_name != NO_MODEL:
+        catalog.checkpoint(params.refiner_model_name, ("refiner_model_name",))
+    catalog.vae(params.vae_name)
+    for i, lora in enumerate(params.loras):
+        if lora.enabled and lora.model_name != NO_MODEL:
+            catalog.lora(lora.model_name, ("loras", i, "model_name"))
+
+
+def _not_installed(error: ModelNotFound, preset: Preset) -> ModelNotInstalled:
+    """The preset, not the request, names the file that is not there."""
+    sources = {**preset.checkpoint_downloads, **preset.lora_downloads, **preset.vae_downloads}
+    known = [f"{name} from {url}" for name, url in sources.items() if name in str(error)]
+    how = f"; fetch {', '.join(known)}" if known else ""
+    return ModelNotInstalled(f"the preset needs a file that is not installed: {error}{how}")

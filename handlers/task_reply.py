@@ -1,0 +1,64 @@
+"""A task as it is now, for replies: from memory while it lives, from its row afterwards."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+from aiohttp import web
+
+from handlers.keys import EXECUTOR, HISTORY, OUTPUTS
+from handlers.negotiation import content_type_of
+from handlers.respond import base_url
+from pipeline.running import Running
+from storage.records import TaskRecord, absolute, absolute_url, pending_record, running_record
+
+
+def live_record(request: web.Request, task_id: str) -> TaskRecord | None:
+    """The task as it waits or runs; None if it does neither (any more)."""
+    executor = request.app[EXECUTOR]
+    for running in executor.running():
+        if running.task.task_id == task_id:
+            return record_of(running)
+    for task in executor.pending():
+        if task.task_id == task_id:
+            return pending_record(task)
+    return None
+
+
+def record_of(running: Running) -> TaskRecord:
+    """The record of a task that a device has, with the newest preview."""
+    snapshot = running.snapshot
+    return running_record(running.task, running.started_mills, snapshot.progress, snapshot.preview)
+
+
+async def end_of(request: web.Request, task_id: str) -> TaskRecord | None:
+    """Wait for the task's end and return its row: None if it has been deleted.
+
+    Raises ServerStopping if the server ends first; the task then runs after the next start.
+    """
+    with suppress(KeyError):  # it has ended before
+        await request.app[EXECUTOR].wait(task_id)
+    return await request.app[HISTORY].get(task_id)
+
+
+async def with_results(request: web.Request, record: TaskRecord, *, as_base64: bool) -> TaskRecord:
+    """The record with whole URLs, its results as data URLs where they were asked for."""
+    whole = absolute(record, base_url(request))
+    if not as_base64 or record.result is None:
+        return whole
+    return msgspec.structs.replace(whole, result=await _data_urls(request, record.result))
+
+
+async def _data_urls(request: web.Request, paths: Sequence[str]) -> list[str]:
+    return [await asyncio.to_thread(_data_url, request, path) for path in paths]
+
+
+def _data_url(request: web.Request, path: str) -> str:
+    """The picture; where its file is gone, its URL."""
+    try:
+        data = request.app[OUTPUTS].read(path)
+    except OSError:
+        return absolute_url(path, base_url(request))
+    return f"data:{content_type_of(path)};base64,{base64.b64encode(data).decode()}"
