@@ -1,0 +1,238 @@
+"""Steps, seeds, sizes, prompts and forced settings of planned pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import InvalidParameter, UnsupportedFeature
+from pipeline.features import NOT_YET, check_supported
+from pipeline.params import GenerateParams, params_from
+from pipeline.plan import ImagePlan, plan_images
+from pipeline.presets import Preset
+from pipeline.prompts import PromptSources, prompt_loras
+from pipeline.styles import StyleLibrary
+from pipeline.wildcards import Wildcards
+
+EMBEDDED = Preset(
+    default_model="embedded",
+    native_pixels=65536,
+    few_step_loras=False,
+    available_aspect_ratios=("256*256", "320*192", "192*320"),
+)
+STYLES = [
+    {"name": "wrap", "prompt": "photo of {prompt}", "negative_prompt": "blurry"},
+    {"name": "add", "prompt": "sharp", "negative_prompt": ""},
+]
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> PromptSources:
+    (tmp_path / "styles.json").write_text(json.dumps(STYLES))
+    (tmp_path / "color.txt").write_text("red\ngreen\n")
+    loras = ["foo.safetensors", "sub/bar.safetensors"]
+    return PromptSources(StyleLibrary(tmp_path), Wildcards(tmp_path), loras)
+
+
+def plan(sources: PromptSources, preset: Preset | None = None, **fields: Any) -> list[ImagePlan]:
+    fields = {"image_seed": 5, "style_selections": [], "prompt": "a cat", **fields}
+    return plan_images(params_from(fields), preset or Preset(), sources)
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps", "switch"),
+    [
+        ({"performance_selection": "Quality"}, 60, 30),
+        ({}, 30, 15),
+        ({"refiner_switch": 0.75}, 30, 22),
+        ({"refiner_switch": 0.55}, 30, 16),
+        ({"overwrite_step": 17}, 17, 15),
+        ({"overwrite_switch": 5}, 30, 5),
+        ({"performance_selection": "Extreme Speed"}, 8, 8),
+        ({"performance_selection": "Lightning"}, 4, 4),
+        ({"performance_selection": "Hyper-SD", "overwrite_step": 6}, 6, 4),
+    ],
+)
+def test_steps_and_switch_follow_the_mode_and_the_overrides(
+    sources: PromptSources, fields: dict[str, Any], steps: int, switch: int
+) -> None:
+    made = plan(sources, **fields)[0]
+    assert (made.steps, made.switch) == (steps, switch)
+
+
+@pytest.mark.parametrize(
+    ("mode", "sampler", "scheduler", "lora"),
+    [
+        ("Extreme Speed", "lcm", "lcm", ("sdxl_lcm_lora.safetensors", 1.0)),
+        ("Lightning", "euler", "sgm_uniform", ("sdxl_lightning_4step_lora.safetensors", 1.0)),
+        ("Hyper-SD", "dpmpp_sde_gpu", "karras", ("sdxl_hyper_sd_4step_lora.safetensors", 0.8)),
+    ],
+)
+def test_a_fast_mode_forces_its_settings(
+    sources: PromptSources, mode: str, sampler: str, scheduler: str, lora: tuple[str, float]
+) -> None:
+    made = plan(sources, performance_selection=mode, guidance_scale=9, refiner_model_name="r")[0]
+    assert (made.sampler, made.scheduler, made.loras) == (sampler, scheduler, (lora,))
+    assert (made.cfg, made.sharpness, made.adaptive_cfg, made.refiner) == (1.0, 0.0, 1.0, "None")
+    assert (made.adm_positive, made.adm_negative, made.adm_end) == (1.0, 1.0, 0.0)
+    assert made.negative_copies_positive
+
+
+def test_on_a_model_without_such_loras_a_fast_mode_gives_only_its_steps(
+    sources: PromptSources,
+) -> None:
+    fields = {"performance_selection": "Lightning", "base_model_name": "embedded"}
+    made = plan(sources, EMBEDDED, **fields, guidance_scale=5, sampler_name="euler")[0]
+    assert (made.steps, made.cfg, made.sampler, made.loras) == (4, 5.0, "euler", ())
+    assert "Lightning" in str(made.notes["performance"])
+
+
+@pytest.mark.parametrize(
+    ("seed", "fixed", "seeds"),
+    [
+        (5, False, [5, 6, 7]),
+        (5, True, [5, 5, 5]),
+        (2**63 - 1, False, [2**63 - 1, 0, 1]),
+    ],
+)
+def test_seeds_count_up_and_wrap(
+    sources: PromptSources, seed: int, fixed: bool, seeds: list[int]
+) -> None:
+    plans = plan(sources, image_seed=seed, disable_seed_increment=fixed, image_number=3)
+    assert [made.seed for made in plans] == seeds
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({}, (1152, 896)),
+        ({"aspect_ratios_selection": "1001x705"}, (1000, 704)),
+        ({"overwrite_width": 192}, (192, 896)),
+        ({"overwrite_width": 100, "overwrite_height": 100}, (96, 96)),
+    ],
+)
+def test_a_picture_is_whole_latents(
+    sources: PromptSources, fields: dict[str, Any], size: tuple[int, int]
+) -> None:
+    made = plan(sources, **fields)[0]
+    assert (made.width, made.height) == (made.native_width, made.native_height) == size
+    assert not made.resize
+
+
+@pytest.mark.parametrize(
+    ("asked", "native"),
+    [
+        ("256*256", (256, 256)),
+        ("1152*896", (256, 256)),
+        ("1344*768", (320, 192)),
+        ("100*700", (192, 320)),
+        ("333*200", (320, 192)),
+    ],
+)
+def test_a_model_with_native_sizes_works_at_the_nearest_shape(
+    sources: PromptSources, asked: str, native: tuple[int, int]
+) -> None:
+    made = plan(sources, EMBEDDED, aspect_ratios_selection=asked)[0]
+    assert (made.native_width, made.native_height) == native
+    assert f"{made.width}*{made.height}" == asked
+    assert made.resize == (asked != "256*256") == ("native_size" in made.notes)
+
+
+def test_texts_stand_in_the_order_styles_extra_lines(sources: PromptSources) -> None:
+    made = plan(
+        sources,
+        prompt=" a  cat, \n\nsecond.\n",
+        negative_prompt="bad\nworse",
+        style_selections=["Fooocus V2", "Add", "Wrap"],
+    )[0]
+    assert made.positives == ("sharp", "photo of a cat", "second")
+    assert made.negatives == ("blurry", "bad", "worse")
+    assert made.styles == ("Add", "Wrap")
+    assert made.expand
+    assert "Fooocus V2" in str(made.notes["expansion"])
+
+
+def test_an_empty_request_still_has_one_text_each_and_nothing_to_expand(
+    sources: PromptSources,
+) -> None:
+    made = plan(sources, prompt="", style_selections=["Fooocus V2"])[0]
+    assert (made.positives, made.negatives, made.expand) == (("",), ("",), False)
+
+
+def test_arrays_and_wildcards_change_from_picture_to_picture(sources: PromptSources) -> None:
+    plans = plan(sources, prompt="[[a,b]] __color__", image_number=3, read_wildcards_in_order=True)
+    assert [made.prompt for made in plans] == ["a red", " b green", "a red"]
+
+
+def test_picture_k_of_a_batch_has_the_texts_of_a_single_one_with_that_seed(
+    sources: PromptSources,
+) -> None:
+    fields: dict[str, Any] = {"prompt": "__color__ __color__", "style_selections": ["Random Style"]}
+    batch = plan(sources, **fields, image_number=8)
+    single = [plan(sources, **fields, image_seed=5 + i)[0] for i in range(8)]
+    assert [made.positives for made in batch] == [made.positives for made in single]
+
+
+def test_an_unknown_style_is_refused(sources: PromptSources) -> None:
+    with pytest.raises(InvalidParameter):
+        plan(sources, style_selections=["Nope"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rest", "loras"),
+    [
+        ("a cat <lora:foo:0.5>, nice", "a cat, nice", [("foo.safetensors", 0.5)]),
+        ("<lora:bar:-.25> hi", "hi", [("sub/bar.safetensors", -0.25)]),
+        ("a, <lora:missing:1>, b", "a, b", []),
+        ("x <lora:foo:abc> y", "x <lora:foo:abc> y", []),
+    ],
+)
+def test_loras_are_taken_out_of_the_prompt(
+    prompt: str, rest: str, loras: list[tuple[str, float]]
+) -> None:
+    assert prompt_loras(prompt, ["foo.safetensors", "sub/bar.safetensors"]) == (rest, loras)
+
+
+def test_five_loras_take_effect_and_none_twice(sources: PromptSources) -> None:
+    slots = [{"model_name": f"{i}", "weight": 1} for i in (0, 0, 1, 2, 3)]
+    off = [{"model_name": "off", "enabled": False}, {"model_name": "None"}]
+    prompt = "<lora:foo:1><lora:bar:1>"
+    made = plan(sources, prompt=prompt, loras=[*off, *slots])[0]
+    assert [name for name, _ in made.loras] == ["0", "1", "2", "3", "foo.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("uov_input_image", "aGk="),
+        ("uov_method", "Upscale (2x)"),
+        ("inpaint_input_image", "aGk="),
+        ("inpaint_mask_image_upload", "aGk="),
+        ("outpaint_selections", ["Left"]),
+        ("outpaint_distance", [0, 1, 0, 0]),
+        ("controlnet_image", [{"cn_img": "aGk="}]),
+        ("enhance_input_image", "aGk="),
+        ("enhance_checkbox", True),
+        ("enhance_uov_method", "Upscale (2x)"),
+        ("enhance_ctrls", [{"enhance_enabled": True}]),
+        ("black_out_nsfw", True),
+        ("refiner_model_name", "r.safetensors"),
+        ("loras", [{"model_name": "l.safetensors"}]),
+        ("prompt", "a cat <lora:foo:1>"),
+        ("performance_selection", "Lightning"),
+        ("vae_name", "v.safetensors"),
+    ],
+)
+def test_what_is_not_there_yet_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(UnsupportedFeature, match=field) as caught:
+        check_supported(params_from({field: value}))
+    assert caught.value.field == field
+    assert field in {row[0] for row in NOT_YET}
+
+
+def test_a_plain_request_is_supported_and_so_are_fast_modes_of_the_embedded_model() -> None:
+    check_supported(GenerateParams(prompt="a cat"))
+    fields = {"performance_selection": "Lightning", "base_model_name": "embedded"}
+    empty = {"loras": [{}], "controlnet_image": [{"cn_img": "None"}], "enhance_ctrls": [{}]}
+    check_supported(params_from({**fields, **empty}))
