@@ -1,0 +1,137 @@
+"""How long after a step's end does a client hear of it while the server generates?
+
+Runs against a server that was started elsewhere on this machine: the event's ``ts`` and the
+client's clock are the same one. ``ts`` is in whole milliseconds, rounded down, so each figure is
+up to 1 ms too high: fine for a goal of 15 ms, too coarse to compare two ways that differ by less.
+"""
+
+import argparse
+import asyncio
+import re
+import statistics
+import time
+from collections.abc import Sequence
+
+import aiohttp
+import msgspec
+
+GOAL_MS = 15.0
+FOLLOWED = ("task.progress", "task.finished", "task.failed")
+LAG_LINE = re.compile(r"^(focal\w*lag\w*(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
+
+
+class Event(msgspec.Struct):
+    """The part of an event that is looked at here."""
+
+    ts: int
+    type: str
+    task_id: str | None
+
+
+_decode = msgspec.json.Decoder(Event).decode
+
+
+class Heard:
+    """What one client heard: delays in milliseconds, and the tasks that have ended."""
+
+    def __init__(self) -> None:
+        self.delays: list[float] = []
+        self.ended: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def note(self, data: bytes) -> None:
+        """Take the time before decoding, which is the client's own work."""
+        now_ms = time.time_ns() / 1e6
+        event = _decode(data)
+        if event.type == "task.progress":
+            self.delays.append(now_ms - event.ts)
+        elif event.type in FOLLOWED:
+            self.ended.put_nowait(event.task_id)
+
+
+async def listen_ws(session: aiohttp.ClientSession, heard: Heard, ready: asyncio.Event) -> None:
+    """Hear everything over a WebSocket."""
+    query = {"types": ",".join(FOLLOWED)}
+    async with session.ws_connect("/ws", params=query, max_msg_size=0) as ws:
+        await ws.receive()  # the greeting
+        ready.set()
+        async for message in ws:
+            heard.note(message.data.encode())
+
+
+async def listen_sse(session: aiohttp.ClientSession, heard: Heard, ready: asyncio.Event) -> None:
+    """Hear everything over server-sent events."""
+    query = {"types": ",".join(FOLLOWED)}
+    async with session.get("/v1/events", params=query) as response:
+        response.raise_for_status()
+        ready.set()
+        async for line in response.content:
+            if line.startswith(b"data: "):
+                heard.note(line[6:])
+
+
+async def measure(options: argparse.Namespace) -> tuple[dict[str, Heard], str]:
+    """Queue the tasks, listen both ways until the last has ended, and read the metrics."""
+    headers = {"X-API-KEY": options.api_key} if options.api_key else {}
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(options.url, headers=headers, timeout=timeout) as session:
+        heard = {"WebSocket": Heard(), "SSE": Heard()}
+        ready = [asyncio.Event(), asyncio.Event()]
+        listeners = [
+            asyncio.create_task(listen_ws(session, heard["WebSocket"], ready[0])),
+            asyncio.create_task(listen_sse(session, heard["SSE"], ready[1])),
+        ]
+        async with asyncio.timeout(options.seconds):
+            for event in ready:
+                await event.wait()
+            ours = {await queue_task(session, seed) for seed in range(options.tasks)}
+            for client in heard.values():
+                await wait_for_ends(client, set(ours))
+        for listener in listeners:
+            listener.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
+        async with session.get("/metrics") as answer:
+            return heard, await answer.text()
+
+
+async def queue_task(session: aiohttp.ClientSession, seed: int) -> str:
+    """Queue one picture and return its id."""
+    body = {"prompt": "a red star on a blue background", "image_seed": seed, "async_process": True}
+    async with session.post("/v1/engine/generate/", json=body) as answer:
+        answer.raise_for_status()
+        task_id: str = (await answer.json())["task_id"]
+        return task_id
+
+
+async def wait_for_ends(heard: Heard, task_ids: set[str]) -> None:
+    """Return when all these tasks have ended."""
+    while task_ids:
+        task_ids.discard(await heard.ended.get() or "")
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` of them do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def main() -> None:
+    """Print the delays, and the loop lag that the server itself reports."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="of the running server, such as http://127.0.0.1:7866")
+    parser.add_argument("--tasks", type=int, default=20)
+    parser.add_argument("--api-key", default="")
+    parser.add_argument("--seconds", type=float, default=600, help="give up after")
+    heard, metrics = asyncio.run(measure(parser.parse_args()))
+    print(f"goal: p99 <= {GOAL_MS:g} ms; each figure is up to 1 ms too high")
+    print("client      events   p50 ms   p99 ms   max ms")
+    for name, client in heard.items():
+        delays = client.delays or [float("nan")]
+        p50, p99 = statistics.median(delays), percentile(delays, 0.99)
+        print(f"{name:10} {len(client.delays):7} {p50:8.1f} {p99:8.1f} {max(delays):8.1f}")
+    lag = LAG_LINE.findall(metrics)
+    print("event loop lag, from /metrics:" if lag else "/metrics tells no event loop lag")
+    for name, value in lag:
+        print(f"  {name} {value}")
+
+
+if __name__ == "__main__":
+    main()
