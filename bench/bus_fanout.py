@@ -25,7 +25,7 @@ from bus.subscription import Delivery
 from handlers.keys import BUS, EXECUTOR
 from handlers.websocket import websocket
 from pipeline.executor import Executor
-from pipeline.tasks import MadeImage, Outcome, Task
+from pipeline.tasks import Outcome, Task
 
 MARK = b"/outputs/the-last-one.png"
 BURST = 32  # events that a step, a picture and the moving queue publish before the loop turns
@@ -38,12 +38,13 @@ HEAD = (
 class NoPictures:
     """A picture store for tasks that never run."""
 
-    def save(self, made: MadeImage) -> str:
+    def save(self, data: bytes, extension: str) -> str:
         """Nothing is made here."""
-        return made.extension
+        return f"/outputs/{len(data)}.{extension}"
 
-    def delete(self, url: str) -> None:
+    def delete(self, path: str) -> bool:
         """Nothing was made."""
+        return not path
 
 
 async def on_ended(task: Task, outcome: Outcome) -> None:

@@ -19,7 +19,7 @@ from handlers.keys import BUS, EXECUTOR
 from handlers.websocket import websocket
 from pipeline.executor import Executor
 from pipeline.params import GenerateParams
-from pipeline.tasks import MadeImage, Outcome, Task
+from pipeline.tasks import Outcome, Task
 
 WAIT_S = 5.0
 TASK = "0123456789abcdef" * 2
@@ -31,10 +31,10 @@ Client = TestClient[web.Request, web.Application]
 class NoPictures:
     """A picture store for tasks that never run."""
 
-    def save(self, made: MadeImage) -> str:
+    def save(self, data: bytes, extension: str) -> str:
         raise AssertionError("nothing runs here")
 
-    def delete(self, url: str) -> None:
+    def delete(self, path: str) -> bool:
         raise AssertionError("nothing runs here")
 
 
