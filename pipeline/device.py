@@ -1,0 +1,86 @@
+"""Which device makes the pictures, and in which number formats."""
+
+import os
+from typing import Final, NamedTuple
+
+import torch
+
+from pipeline.errors import PipelineError
+
+# On a CPU a model is held in float32 where that takes at most this share of the machine's memory.
+_FLOAT32_SHARE: Final = 0.4
+
+
+class UnknownDevice(PipelineError):
+    """The device asked for is not there."""
+
+    code = "unknown_device"
+
+
+class Placement(NamedTuple):
+    """Where a model lives. ``vae`` is for decoders that overflow in float16, as SDXL's own does."""
+
+    device: torch.device
+    unet: torch.dtype
+    text: torch.dtype
+    vae: torch.dtype
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. Raises UnknownDevice."""
+    if name == "auto":
+        return torch.device(_best_device())
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        known = "auto, cpu, cuda, cuda:1 or mps"
+        raise UnknownDevice(f"{name!r} is no device; try {known}") from error
+    if not _is_there(device):
+        raise UnknownDevice(f"this machine has no {name!r}; auto would choose {_best_device()!r}")
+    return device
+
+
+def place(device: torch.device, parameters: int) -> Placement:
+    """Number formats for a model of so many parameters on ``device``."""
+    if device.type == "cuda":
+        wide = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return Placement(device, torch.float16, torch.float16, wide)
+    if device.type == "mps":
+        return Placement(device, torch.float16, torch.float16, torch.float32)
+    float32 = parameters * 4 <= _memory_bytes() * _FLOAT32_SHARE
+    dtype = torch.float32 if float32 else torch.bfloat16
+    return Placement(device, dtype, dtype, dtype)
+
+
+def prepare_threads(device: torch.device) -> None:
+    """Give torch all cores but one, which the web side needs; OMP_NUM_THREADS overrules it.
+
+    A thread too many costs more than one too few: torch's threads wait for each other at every
+    operation, so one that shares its core slows all (measured: 16 s for 3 s on two busy cores).
+    """
+    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, _cores() - 1))
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _is_there(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    return device.type == "cpu"
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,152 @@
+"""The picture side as the executor calls it: a task in, its pictures out through the reporter.
+
+Imports torch, which takes seconds: import it on the device thread.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+import torch
+from PIL import Image
+
+from pipeline.catalog import ModelCatalog
+from pipeline.device import choose_device, prepare_threads
+from pipeline.errors import DeviceOutOfMemory, ImageSkipped
+from pipeline.generate import StepReport, TextCache, make_image, progress_percent
+from pipeline.images.encode import encode_image
+from pipeline.images.preview import LatentColours, read_colours
+from pipeline.metadata import metadata_text
+from pipeline.models.checkpoint import LATENT_RGB, Checkpoint
+from pipeline.models.residency import Residency
+from pipeline.plan import ImagePlan, plan_images
+from pipeline.presets import PresetStore
+from pipeline.prompts import PromptSources
+from pipeline.styles import StyleLibrary
+from pipeline.tasks import MadeImage, Reporter, Task
+from pipeline.wildcards import Wildcards
+
+log = logging.getLogger(__name__)
+
+_LOADING_PERCENT: Final = 2
+_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory")
+
+
+class Library(msgspec.Struct, frozen=True):
+    """The files that a task may name."""
+
+    catalog: ModelCatalog
+    presets: PresetStore
+    styles: StyleLibrary
+    wildcards: Wildcards
+
+
+class Engine:
+    """Makes the pictures of one task at a time. Device thread only."""
+
+    def __init__(self, library: Library, device: torch.device) -> None:
+        self.device = device
+        self._library = library
+        self._residency = Residency(library.catalog, device)
+
+    def __call__(self, task: Task, reporter: Reporter) -> None:
+        """Make every picture of ``task``. Raises PipelineError; a skipped picture is left out."""
+        with torch.inference_mode(), self._memory_guard(task):
+            reporter.progress(_LOADING_PERCENT, "Loading models ...")
+            plans = self._plan(task)
+            for plan in plans:
+                for key, value in plan.notes.items():
+                    reporter.note(key, value)
+            reporter.check()
+            self._make_all(task, plans, reporter)
+
+    def preload(self, model: str) -> None:
+        """Load a model before the first task asks for it."""
+        with torch.inference_mode():
+            self._residency.checkpoint(model)
+
+    def release(self) -> tuple[str, ...]:
+        """Drop every model; their names."""
+        return self._residency.release()
+
+    def _plan(self, task: Task) -> list[ImagePlan]:
+        library = self._library
+        sources = PromptSources(library.styles, library.wildcards, library.catalog.loras())
+        return plan_images(task.params, library.presets.describing(task.params), sources)
+
+    def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
+        checkpoint = self._residency.checkpoint(plans[0].model, reporter)
+        texts = TextCache(checkpoint)
+        colours = _colours(checkpoint)
+        for plan in plans:
+            number, images = plan.index + 1, len(plans)
+            reporter.begin_image(number, images)
+            report = StepReport(plan, images, reporter, colours)
+            percent = progress_percent(number, images, 0, plan.steps)
+            reporter.progress(percent, f"Preparing task {number}/{images} ...")
+            started = time.perf_counter()
+            try:
+                reporter.check()
+                image = make_image(plan, checkpoint, texts, report)
+            except ImageSkipped:
+                continue
+            _log_picture(task, plan, time.perf_counter() - started)
+            percent = progress_percent(number, images, plan.steps, plan.steps)
+            reporter.progress(percent, f"Saving image {number}/{images} to system ...")
+            reporter.image(_encode(image, plan, task))
+
+    @contextmanager
+    def _memory_guard(self, task: Task) -> Iterator[None]:
+        """Turn a lack of memory into an error that says what to lower, with everything released."""
+        try:
+            yield
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            told = str(error).splitlines()[0][:200]
+        # Past the handler: its traceback held the tensors that did not fit.
+        log.warning("task %s ran out of memory: %s", task.task_id, told)
+        self._residency.release()
+        raise DeviceOutOfMemory(
+            f"{self.device} has no memory for this picture; ask for a smaller one"
+            " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model"
+        )
+
+
+def load_engine(device: str, library: Library) -> Engine:
+    """The engine on ``auto``, ``cpu``, ``cuda[:n]`` or ``mps``. Raises UnknownDevice."""
+    chosen = choose_device(device)
+    prepare_threads(chosen)
+    log.info("pictures are made on %s", chosen)
+    return Engine(library, chosen)
+
+
+def _colours(checkpoint: Checkpoint) -> LatentColours:
+    return read_colours(checkpoint.folder / LATENT_RGB) if checkpoint.folder else LatentColours()
+
+
+def _encode(image: Image.Image, plan: ImagePlan, task: Task) -> MadeImage:
+    params = task.params
+    text = metadata_text(plan, params) if params.save_metadata_to_images else None
+    return MadeImage(
+        data=encode_image(image, params.output_format, text, params.metadata_scheme),
+        extension=params.output_format,
+        seed=plan.seed,
+        width=image.width,
+        height=image.height,
+    )
+
+
+def _log_picture(task: Task, plan: ImagePlan, seconds: float) -> None:
+    size = f"{plan.native_width}x{plan.native_height}"
+    log.info("task %s: %s, %d steps, %.2f s", task.task_id, size, plan.steps, seconds)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)

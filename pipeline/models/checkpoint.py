@@ -1,0 +1,169 @@
+"""A whole SDXL model from a diffusers folder or a single file, on a device. Reads no network."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from pipeline.device import Placement, place
+from pipeline.errors import InvalidModelFile
+from pipeline.models import layout
+from pipeline.models.files import fill, read_component, read_config, read_tensors
+from pipeline.models.unet import UNet
+from pipeline.models.vae import Vae
+from pipeline.text.encoder import TextEncoder
+from pipeline.text.inversions import InversionLibrary
+from pipeline.text.tokenizer import find_tokenizer
+
+SDXL_BASE: Final = Path(__file__).parent / "configs" / "sdxl_base"
+LATENT_RGB: Final = "latent_rgb.json"
+
+Tensors = Mapping[str, Tensor]
+
+
+class Configs(NamedTuple):
+    """How large each part of a model is, in diffusers' and transformers' terms."""
+
+    unet: Mapping[str, Any]
+    vae: Mapping[str, Any]
+    clip_l: Mapping[str, Any]
+    clip_g: Mapping[str, Any]
+
+
+class Checkpoint(NamedTuple):
+    """One model, ready to work. ``folder`` is set where it came from a diffusers folder."""
+
+    unet: UNet
+    vae: Vae
+    text: TextEncoder
+    placement: Placement
+    folder: Path | None
+
+
+class _Parts(NamedTuple):
+    """The tensors of each part, under the names of the modules that take them."""
+
+    unet: Tensors
+    vae: Tensors
+    clip_l: Tensors
+    clip_g: Tensors
+
+
+def load_checkpoint(
+    path: Path,
+    device: torch.device,
+    inversions: InversionLibrary | None = None,
+    single_file_configs: Path = SDXL_BASE,
+) -> Checkpoint:
+    """Load a folder or file, whichever it is. Raises InvalidModelFile, ModelNotInstalled."""
+    folder = path if path.is_dir() else None
+    configs = read_configs(folder or single_file_configs)
+    half = device.type != "cpu"
+    parts = _folder_parts(folder, half=half) if folder else original_parts(path, configs)
+    placement = place(device, sum(tensor.numel() for part in parts for tensor in part.values()))
+    return Checkpoint(
+        unet=UNet(build_unet(parts.unet, configs.unet, placement)),
+        vae=Vae(build_vae(parts.vae, configs.vae, placement)),
+        text=TextEncoder(
+            build_clip_l(parts.clip_l, configs.clip_l, placement),
+            build_clip_g(parts.clip_g, configs.clip_g, placement),
+            find_tokenizer(folder),
+            inversions or InversionLibrary(None),
+        ),
+        placement=placement,
+        folder=folder,
+    )
+
+
+def read_configs(folder: Path) -> Configs:
+    """The four configurations of a folder in diffusers' layout. Raises InvalidModelFile."""
+    names = ("unet", "vae", "text_encoder", "text_encoder_2")
+    missing = [name for name in names if not (folder / name / "config.json").is_file()]
+    if missing:
+        raise InvalidModelFile(
+            f"{folder.name} is no SDXL model in diffusers' layout: no {missing[0]}/config.json"
+        )
+    return Configs(*(read_config(folder / name / "config.json") for name in names))
+
+
+def original_parts(path: Path, configs: Configs) -> _Parts:
+    """The parts of a single file in the original layout. Raises InvalidModelFile."""
+    tensors = read_tensors(path)
+    prefixes = {
+        "UNet": layout.UNET_PREFIX,
+        "VAE": layout.VAE_PREFIX,
+        "first text encoder": layout.CLIP_L_PREFIX,
+        "second text encoder": layout.CLIP_G_PREFIX,
+    }
+    for part, prefix in prefixes.items():
+        if not any(name.startswith(prefix) for name in tensors):
+            first = ", ".join(sorted(tensors)[:3])
+            raise InvalidModelFile(
+                f"{path.name} is no SDXL checkpoint: it has no {part} (no tensor is named"
+                f" {prefix}...; it begins with {first})"
+            )
+    return split_original(tensors, configs)
+
+
+def split_original(tensors: Tensors, configs: Configs) -> _Parts:
+    """Tensors in the original layout under the names that diffusers and transformers use."""
+    return _Parts(
+        unet=layout.unet_from_original(_below(tensors, layout.UNET_PREFIX), configs.unet),
+        vae=layout.vae_from_original(_below(tensors, layout.VAE_PREFIX), configs.vae),
+        clip_l=layout.clip_l_from_original(_below(tensors, layout.CLIP_L_PREFIX)),
+        clip_g=layout.clip_g_from_original(_below(tensors, layout.CLIP_G_PREFIX)),
+    )
+
+
+def build_unet(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
+    """A UNet2DConditionModel with these weights. Raises InvalidModelFile."""
+    return _build(lambda: UNet2DConditionModel.from_config(config), tensors, "UNet", placement)
+
+
+def build_vae(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
+    """An AutoencoderKL; one that does not overflow in float16 may use the UNet's dtype."""
+    wide = config.get("force_upcast", True)
+    own = placement._replace(unet=placement.vae if wide else placement.unet)
+    return _build(lambda: AutoencoderKL.from_config(config), tensors, "VAE", own)
+
+
+def build_clip_l(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
+    """SDXL's first text encoder. Raises InvalidModelFile."""
+    own = placement._replace(unet=placement.text)
+    named = layout.clip_l_from_original(tensors)  # older folders have the outer module's name too
+    part = "first text encoder"
+    return _build(lambda: CLIPTextModel(CLIPTextConfig(**config)), named, part, own)
+
+
+def build_clip_g(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
+    """SDXL's second text encoder, the one with a projection. Raises InvalidModelFile."""
+    own = placement._replace(unet=placement.text)
+    part = "second text encoder"
+    return _build(lambda: CLIPTextModelWithProjection(CLIPTextConfig(**config)), tensors, part, own)
+
+
+def _build(
+    make: Callable[[], nn.Module], tensors: Tensors, part: str, placement: Placement
+) -> nn.Module:
+    """Make the module without memory, then give it its weights."""
+    with torch.device("meta"):
+        module = make()
+    fill(module, tensors, part, placement.unet)
+    for owner in module.modules():
+        if "position_ids" in owner._buffers:  # noqa: SLF001 - the one buffer that no file holds
+            count = owner._buffers["position_ids"].shape[-1]  # type: ignore[union-attr]  # noqa: SLF001
+            owner._buffers["position_ids"] = torch.arange(count)[None]  # noqa: SLF001
+    return module.to(placement.device)
+
+
+def _folder_parts(folder: Path, *, half: bool) -> _Parts:
+    names = ("unet", "vae", "text_encoder", "text_encoder_2")
+    return _Parts(*(read_component(folder / name, half=half) for name in names))
+
+
+def _below(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
