@@ -1,0 +1,101 @@
+"""The SQLite file: a writing and a reading connection, and the schema brought up to date."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from storage.schema import MIGRATIONS
+
+_BUSY_SECONDS: Final = 10.0
+
+
+class DatabaseTooNew(Exception):
+    """The file was written by a newer version of this server."""
+
+
+class Database:
+    """Owns both connections. Event loop only; build it with ``open_database``."""
+
+    def __init__(self, writing: aiosqlite.Connection, reading: aiosqlite.Connection) -> None:
+        self._writing = writing
+        self._reading = reading
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+        """Commit on leaving, roll back on any exception, cancellation included.
+
+        Coroutines share the connection: without the lock one could commit half of another's work.
+        A caller cancelled while the commit runs cannot know which of the two happened.
+        """
+        async with self._lock:
+            # BEGIN and COMMIT stand inside the try: cancelling their await does not stop the
+            # database thread, and a transaction left open would fail every later write. After a
+            # commit that went through, rolling back does nothing.
+            try:
+                await self._writing.execute("BEGIN IMMEDIATE")
+                yield self._writing
+                await self._writing.commit()
+            except BaseException:
+                await self._writing.rollback()
+                raise
+
+    async def fetch_all(self, sql: str, values: Mapping[str, object]) -> list[sqlite3.Row]:
+        """Read what is committed. Never waits behind a write: the file is in WAL mode."""
+        return list(await self._reading.execute_fetchall(sql, values))
+
+    async def fetch_one(self, sql: str, values: Mapping[str, object]) -> sqlite3.Row | None:
+        """The first row of ``fetch_all``; for queries that yield one at most."""
+        rows = await self.fetch_all(sql, values)
+        return rows[0] if rows else None
+
+
+@asynccontextmanager
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    """Open, and create or migrate where needed. A file of the reference server keeps all it has.
+
+    Raises DatabaseTooNew, or sqlite3.DatabaseError where the file is no database.
+    """
+    await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+    async with _connect(path) as writing:
+        await writing.execute("PRAGMA journal_mode = WAL")
+        # FULL syncs the log at every commit: an answered request outlives a power cut too. A task
+        # has two commits and takes seconds, so it is cheap. (kill -9 loses nothing either way.)
+        await writing.execute("PRAGMA synchronous = FULL")
+        await _migrate(writing)
+        async with _connect(path) as reading:
+            await reading.execute("PRAGMA query_only = ON")
+            yield Database(writing, reading)
+
+
+@asynccontextmanager
+async def _connect(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    # isolation_level None: no transaction begins but by our own BEGIN.
+    async with aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_SECONDS) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+async def _migrate(connection: aiosqlite.Connection) -> None:
+    await connection.execute("BEGIN IMMEDIATE")
+    try:
+        cursor = await connection.execute("PRAGMA user_version")
+        row = await cursor.fetchone()
+        version = int(row[0]) if row else 0
+        if version > len(MIGRATIONS):
+            raise DatabaseTooNew(
+                f"the history is of version {version}, this server knows {len(MIGRATIONS)}: "
+                "update the server, or give it another outputs folder"
+            )
+        for statement in (sql for step in MIGRATIONS[version:] for sql in step):
+            await connection.execute(statement)
+        await connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        await connection.commit()
+    except BaseException:
+        await connection.rollback()
+        raise

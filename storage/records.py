@@ -1,0 +1,161 @@
+"""A task as clients see it: one struct for waiting, running and ended ones."""
+
+import sqlite3
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from pipeline.tasks import Task
+
+# Where a request carries pictures, which are stored as paths on this server.
+_IMAGE_FIELDS: Final = frozenset(
+    {
+        "uov_input_image",
+        "inpaint_input_image",
+        "inpaint_mask_image_upload",
+        "enhance_input_image",
+        "cn_img",
+    }
+)
+_OWN_FOLDERS: Final = ("/outputs/", "/inputs/")
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One task. Times are Unix ms; null means not yet, and of a running task -1 does."""
+
+    id: int
+    task_id: str
+    req_params: dict[str, object]
+    in_queue_mills: int | None
+    start_mills: int | None
+    finish_mills: int | None
+    task_status: str | None
+    progress: float | int | None
+    preview: str | UnsetType = UNSET
+    webhook_url: str
+    result: list[str] | None
+    error: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    notes: dict[str, object] | UnsetType = UNSET
+
+
+def accepted_record(task: Task) -> TaskRecord:
+    """What an asynchronous request is answered with: nothing is known yet but the id."""
+    return TaskRecord(
+        id=-1,
+        task_id=task.task_id,
+        req_params={},
+        in_queue_mills=-1,
+        start_mills=-1,
+        finish_mills=-1,
+        task_status="pending",
+        progress=-1,
+        preview="",
+        webhook_url=task.webhook_url,
+        result=[],
+    )
+
+
+def pending_record(task: Task) -> TaskRecord:
+    """A task that waits."""
+    return TaskRecord(
+        id=-1,
+        task_id=task.task_id,
+        req_params=params_of(task),
+        in_queue_mills=task.in_queue_mills,
+        start_mills=None,
+        finish_mills=None,
+        task_status=None,
+        progress=None,
+        webhook_url=task.webhook_url,
+        result=None,
+    )
+
+
+def running_record(task: Task, started_mills: int, progress: int, preview: str) -> TaskRecord:
+    """A task that a device has; ``preview`` is a data URL, or "" before the first."""
+    return TaskRecord(
+        id=-1,
+        task_id=task.task_id,
+        req_params=params_of(task),
+        in_queue_mills=task.in_queue_mills,
+        start_mills=started_mills,
+        finish_mills=-1,
+        task_status="running",
+        progress=progress,
+        preview=preview,
+        webhook_url=task.webhook_url,
+        result=[],
+    )
+
+
+def stored_record(row: sqlite3.Row) -> TaskRecord:
+    """A row of the view ``focal_record``, ours or the reference server's. Results become paths."""
+    result = _decoded(row["result"])
+    progress = row["progress"]
+    return TaskRecord(
+        id=row["id"],
+        task_id=row["task_id"],
+        req_params=_as_dict(row["req_params"]),
+        in_queue_mills=row["in_queue_mills"],
+        start_mills=row["start_mills"],
+        finish_mills=row["finish_mills"],
+        task_status=row["task_status"],
+        progress=int(progress) if progress is not None and progress == int(progress) else progress,
+        webhook_url=row["webhook_url"] or "",
+        result=[_stored_path(str(url)) for url in result] if isinstance(result, list) else None,
+        error=row["error"] or UNSET,
+        code=row["code"] or UNSET,
+        notes=_as_dict(row["notes"]) or UNSET,
+    )
+
+
+def absolute(record: TaskRecord, base_url: str) -> TaskRecord:
+    """The same record with every path on this server made a URL under ``base_url``."""
+    base = base_url.rstrip("/")
+    result = record.result
+    return msgspec.structs.replace(
+        record,
+        result=None if result is None else [absolute_url(path, base) for path in result],
+        req_params={name: _image_url(name, v, base) for name, v in record.req_params.items()},
+    )
+
+
+def absolute_url(path: str, base_url: str) -> str:
+    """``base_url`` (no last slash) before a path on this server; anything else as it is."""
+    return base_url + path if path.startswith(_OWN_FOLDERS) else path
+
+
+def params_of(task: Task) -> dict[str, object]:
+    """A task's parameters as plain JSON values."""
+    plain: dict[str, object] = msgspec.to_builtins(task.params)
+    return plain
+
+
+def _image_url(name: str, value: object, base: str) -> object:
+    if isinstance(value, str):
+        return absolute_url(value, base) if name in _IMAGE_FIELDS else value
+    if isinstance(value, list):
+        return [_image_url(name, item, base) for item in value]
+    if isinstance(value, dict):
+        return {key: _image_url(key, item, base) for key, item in value.items()}
+    return value
+
+
+def _stored_path(url: str) -> str:
+    # The reference stores whole URLs, with the host of that day.
+    _, found, rest = url.partition("/outputs/")
+    return f"/outputs/{rest}" if found and not url.startswith("data:") else url
+
+
+def _decoded(text: str | None) -> object:
+    try:
+        return msgspec.json.decode(text) if text else None
+    except msgspec.DecodeError:  # a damaged cell must not hide the rest of the history
+        return None
+
+
+def _as_dict(text: str | None) -> dict[str, object]:
+    value = _decoded(text)
+    return value if isinstance(value, dict) else {}
