@@ -36,14 +36,15 @@ class Shelf:
     def __init__(self) -> None:
         self.kept: list[str] = []
 
-    def save(self, made: MadeImage) -> str:
+    def save(self, data: bytes, extension: str) -> str:
         """Keep a name."""
-        self.kept.append(f"/outputs/{made.seed}")
+        self.kept.append(f"/outputs/{data.decode()}.{extension}")
         return self.kept[-1]
 
-    def delete(self, url: str) -> None:
+    def delete(self, path: str) -> bool:
         """Forget a name."""
-        self.kept.remove(url)
+        self.kept.remove(path)
+        return True
 
 
 class Gate:
@@ -65,7 +66,7 @@ def make_task(name: str, images: int = 1) -> Task:
 
 
 def make_image(seed: int = 0) -> MadeImage:
-    return MadeImage(data=b"", extension="png", seed=seed, width=8, height=8)
+    return MadeImage(data=str(seed).encode(), extension="png", seed=seed, width=8, height=8)
 
 
 def draw(task: Task, reporter: Reporter) -> None:
@@ -211,7 +212,7 @@ async def test_skipping_leaves_out_one_picture_and_goes_on() -> None:
         await entered(gate)
         assert built.executor.skip("a")
         outcome = await within(built.executor.wait("a"))
-    assert (outcome.status, outcome.images) == ("finished", ("/outputs/1", "/outputs/2"))
+    assert (outcome.status, outcome.images) == ("finished", ("/outputs/1.png", "/outputs/2.png"))
 
 
 async def test_a_task_whose_every_picture_was_skipped_ends_as_skipped() -> None:

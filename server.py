@@ -1,0 +1,173 @@
+"""The composition root: settings → parts → wiring → run. Nothing imports it but tests."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+from bus.bus import EventBus
+from bus.events import ServerStatus
+from handlers.access import AccessPolicy, is_loopback
+from handlers.intake import Admissions
+from handlers.keys import (
+    ACCESS,
+    ADMISSIONS,
+    BUS,
+    CATALOG,
+    EXECUTOR,
+    HISTORY,
+    INPUTS,
+    OUTPUTS,
+    PRESETS,
+    SETTINGS,
+    STATE,
+    STYLES,
+    HandlerSettings,
+    ServerState,
+)
+from handlers.routes import install
+from pipeline.catalog import ModelCatalog
+from pipeline.errors import PipelineError
+from pipeline.executor import Executor, StartDevice
+from pipeline.presets import PresetStore
+from pipeline.styles import StyleLibrary
+from pipeline.tasks import Generate
+from pipeline.wildcards import Wildcards
+from settings import Settings, SettingsError, load_settings
+from storage.database import open_database
+from storage.fetch import GuardedClient
+from storage.history import HistoryRepository
+from storage.inputs import InputStore
+from storage.outputs import OutputStore
+from storage.recorder import Recorder
+from storage.webhooks import WebhookSender
+
+log = logging.getLogger("focal")
+
+VERSION: Final = "0.1.0"
+HERE: Final = Path(__file__).resolve().parent
+STOP_SECONDS: Final = 10.0
+
+
+def start_engine(device: str, app: web.Application) -> Generate:
+    """Load torch and the start preset's model; runs on the device's thread and takes seconds."""
+    from pipeline.engine import Library, load_engine  # noqa: PLC0415 - the web half need not wait
+
+    presets = app[PRESETS]
+    library = Library(app[CATALOG], presets, app[STYLES], Wildcards(HERE / "wildcards"))
+    engine = load_engine(device, library)
+    if model := presets.load(app[SETTINGS].start_preset).default_model:
+        engine.preload(model)
+    return engine
+
+
+def create_app(
+    settings: Settings, devices: Mapping[str, StartDevice] | None = None
+) -> web.Application:
+    """Build the application; ``devices`` are those of ``settings`` unless a test brings its own.
+
+    Raises PipelineError for a start preset that does not exist, ValueError for a wrong origin.
+    """
+    app = web.Application(client_max_size=settings.body_limit_mb * 2**20)
+    app[CATALOG] = ModelCatalog(settings.models_dir)
+    app[STYLES] = StyleLibrary(HERE / "sdxl_styles")
+    start_preset = settings.preset or _start_preset(app[CATALOG])
+    app[PRESETS] = PresetStore(HERE / "presets", start_preset)
+    app[PRESETS].load(start_preset)  # one that does not exist stops the start
+    app[SETTINGS] = HandlerSettings(
+        version=VERSION,
+        static_dir=HERE / "static",
+        base_url=settings.base_url.rstrip("/"),
+        start_preset=start_preset,
+        default_webhook=settings.webhook_url,
+        device=settings.device,
+        body_limit_bytes=settings.body_limit_mb * 2**20,
+    )
+    app[STATE] = ServerState()
+    app[ACCESS] = AccessPolicy(
+        settings.api_key,
+        settings.allow_origin,
+        loopback_only=is_loopback(settings.host),
+        base_url=settings.base_url,
+    )
+    app[OUTPUTS] = OutputStore(settings.outputs_dir)
+    app[INPUTS] = InputStore(settings.inputs_dir)
+    if devices is None:
+        names = [name.strip() for name in settings.device.split(",") if name.strip()]
+        devices = {name: partial(start_engine, name, app) for name in names}
+    app.cleanup_ctx.append(partial(_run_parts, settings, devices))
+    app.on_shutdown.append(_stop)
+    install(app)
+    return app
+
+
+def _start_preset(catalog: ModelCatalog) -> str:
+    """``default`` once its checkpoint is installed, until then the model that ships with us."""
+    wanted = PresetStore(HERE / "presets").load("default").default_model
+    return "default" if wanted in catalog.checkpoints() else "embedded"
+
+
+async def _run_parts(
+    settings: Settings, devices: Mapping[str, StartDevice], app: web.Application
+) -> AsyncIterator[None]:
+    """Start what needs the event loop; end it in the opposite order."""
+    app[BUS] = bus = EventBus(asyncio.get_running_loop())
+    async with (
+        open_database(settings.outputs_dir / "db.sqlite3") as database,
+        GuardedClient(allow_private=settings.allow_private_urls) as client,
+        WebhookSender(database, client, settings.webhook_secret) as webhooks,
+    ):
+        await asyncio.to_thread(app[OUTPUTS].prepare)
+        await asyncio.to_thread(app[INPUTS].prepare)
+        app[HISTORY] = history = HistoryRepository(database)
+        recorder = Recorder(history, webhooks)
+        app[EXECUTOR] = executor = Executor(
+            bus, devices, app[OUTPUTS], recorder.on_ended, settings.queue_size
+        )
+        app[ADMISSIONS] = Admissions(history, executor)
+        for task in await recorder.recover(requeue=settings.on_restart == "requeue"):
+            executor.submit(task)
+        executor.start()
+        bus.publish(ServerStatus(status="ready"))
+        yield
+        await executor.close(grace_s=0.0)  # done already unless the start broke off
+
+
+async def _stop(app: web.Application) -> None:
+    """On SIGTERM: refuse new tasks, let running ones end, then end the streams that tell it."""
+    app[STATE].status = "stopping"
+    app[BUS].publish(ServerStatus(status="stopping"))
+    await app[EXECUTOR].close(STOP_SECONDS)
+    app[BUS].close()
+
+
+def main() -> None:
+    """Run the server until SIGTERM or Ctrl-C."""
+    try:
+        settings = load_settings(sys.argv[1:], os.environ)
+        app = create_app(settings)
+    except (SettingsError, PipelineError, ValueError) as error:
+        sys.exit(f"focal: {error}")
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    web.run_app(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop=uvloop.new_event_loop(),
+        access_log=None,
+        print=log.info,
+        shutdown_timeout=2.0,
+    )
+
+
+if __name__ == "__main__":
+    main()
