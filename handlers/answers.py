@@ -1,6 +1,5 @@
 """The four ways in which a generate request is answered, once its task is in the queue."""
 
-import asyncio
 from typing import Final
 
 import msgspec
@@ -9,11 +8,11 @@ from aiohttp import web
 from bus.subscription import Subscription
 from handlers.errors import RequestRefused
 from handlers.intake import Order
-from handlers.keys import EXECUTOR, OUTPUTS
+from handlers.keys import EXECUTOR
 from handlers.negotiation import content_type_of
 from handlers.respond import json_response
 from handlers.stream import Narrator, StreamEvent, narrate, send
-from handlers.task_reply import end_of, with_results
+from handlers.task_reply import end_of, read_picture, with_results
 from pipeline.errors import ServerStopping
 from pipeline.tasks import Task
 from storage.records import TaskRecord, accepted_record
@@ -79,7 +78,9 @@ async def answer_binary(answer: Answer) -> web.Response:
     if not record.result:
         return await _record_response(answer, record, without_picture=409)
     path = record.result[0]
-    data = await asyncio.to_thread(answer.request.app[OUTPUTS].read, path)
+    data = await read_picture(answer.request, path)
+    if data is None:
+        raise RequestRefused(404, "not_found", "the picture was deleted before it was answered")
     return web.Response(body=data, content_type=content_type_of(path), headers=answer.headers)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -12,6 +11,7 @@ from handlers.keys import EXECUTOR, HISTORY, OUTPUTS
 from handlers.negotiation import content_type_of
 from handlers.respond import base_url
 from pipeline.running import Running
+from storage.outputs import OutputStore
 from storage.records import TaskRecord, absolute, absolute_url, pending_record, running_record
 
 
@@ -48,17 +48,27 @@ async def with_results(request: web.Request, record: TaskRecord, *, as_base64: b
     whole = absolute(record, base_url(request))
     if not as_base64 or record.result is None:
         return whole
-    return msgspec.structs.replace(whole, result=await _data_urls(request, record.result))
+    result = [await _data_url(request, path) for path in record.result]
+    return msgspec.structs.replace(whole, result=result)
 
 
-async def _data_urls(request: web.Request, paths: Sequence[str]) -> list[str]:
-    return [await asyncio.to_thread(_data_url, request, path) for path in paths]
+async def read_picture(request: web.Request, path: str) -> bytes | None:
+    """The bytes of a result as they are on disk; None if the file is gone."""
+    return await asyncio.to_thread(_read, request.app[OUTPUTS], path)
 
 
-def _data_url(request: web.Request, path: str) -> str:
-    """The picture; where its file is gone, its URL."""
-    try:
-        data = request.app[OUTPUTS].read(path)
-    except OSError:
+async def _data_url(request: web.Request, path: str) -> str:
+    """The picture itself; where its file is gone, its URL."""
+    data = await read_picture(request, path)
+    if data is None:
         return absolute_url(path, base_url(request))
     return f"data:{content_type_of(path)};base64,{base64.b64encode(data).decode()}"
+
+
+def _read(outputs: OutputStore, path: str) -> bytes | None:
+    match path.split("/"):
+        case ["", "outputs", date, file]:
+            found = outputs.resolve(date, file)
+            return None if found is None else found.read_bytes()
+        case _:
+            return None

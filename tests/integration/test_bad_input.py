@@ -1,0 +1,451 @@
+"""What must be refused, how, and that nothing is left behind."""
+
+import asyncio
+import errno
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from yarl import URL
+
+from pipeline.choices import NO_MODEL
+from pipeline.request import GenerateParams
+from tests.integration.serving import GENERATE, WAIT_S, Focal, serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "YPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+TOO_LONG = "x" * 16385
+
+# Each field of the contract's section 2 with values that it must refuse: below, above, of another
+# type, unknown. A value is followed by what is appended to the field's name in ``loc``.
+Case = tuple[object, tuple[str | int, ...]]
+
+
+def plain(*values: object) -> list[Case]:
+    return [(value, ()) for value in values]
+
+
+def nested(*values: object, at: tuple[str | int, ...]) -> list[Case]:
+    return [(value, at) for value in values]
+
+
+FLAG = plain("yes", 1, None, [])
+TEXT = plain(7, None, ["a"], "a\0b", "\ud800", TOO_LONG)
+UNIT = plain(-0.01, 1.01, "0.5", None, True)
+GROW = plain(-65, 65, 1.5, "1", None)
+CANNY = plain(0, 256, 1.5, "64", None)
+PICTURE = plain(7, True, [], {})
+
+BAD: dict[str, list[Case]] = {
+    "prompt": TEXT,
+    "negative_prompt": TEXT,
+    "style_selections": [
+        *plain("Fooocus V2", 7, None, ["Fooocus V2"] * 65),
+        *nested(["No Such Style"], [7], [None], ["../x"], at=(0,)),
+        *nested(["Fooocus V2", "fooocus v2"], at=(1,)),
+    ],
+    "performance_selection": plain("Fast", "speed", "", 4, None),
+    "aspect_ratios_selection": plain(
+        "wide", "", "1152", "1152*", "63*64", "2049*64", "0*0", 7, None
+    ),
+    "image_number": plain(0, 33, -1, 1.5, "1", None, True, 10**30),
+    "output_format": plain("gif", "PNG", "", "../png", 1, None),
+    "image_seed": plain(-2, 2**63, 1.5, "1", None, True),
+    "read_wildcards_in_order": FLAG,
+    "sharpness": plain(-0.1, 30.1, "2", None, True),
+    "guidance_scale": plain(0.9, 30.1, "4", None, True),
+    "base_model_name": plain(7, None, [], "x" * 513),
+    "refiner_model_name": plain(7, None, []),
+    "refiner_switch": plain(0.09, 1.01, "0.5", None),
+    "loras": [
+        *plain("x", 7, None, [{}] * 33),
+        *nested(["x"], [7], at=(0,)),
+        *nested([{"enabled": 1}], at=(0, "enabled")),
+        *nested([{"model_name": 7}], [{"model_name": None}], at=(0, "model_name")),
+        *nested([{"weight": -2.1}], [{"weight": 2.1}], [{"weight": "1"}], at=(0, "weight")),
+        *nested([{}, {"weight": 3}], at=(1, "weight")),
+    ],
+    "input_image_checkbox": FLAG,
+    "current_tab": plain(7, None, []),
+    "uov_method": plain("Vary", "disabled", "", 1, None),
+    "upscale_multiple": plain(0.9, 5.1, "2", None),
+    "uov_input_image": PICTURE,
+    "inpaint_input_image": PICTURE,
+    "inpaint_mask_image_upload": PICTURE,
+    "enhance_input_image": PICTURE,
+    "outpaint_selections": [
+        *plain("Left", 7, None, ["Left"] * 17),
+        *nested(["left"], ["Up"], [1], at=(0,)),
+    ],
+    "outpaint_distance": [
+        *plain("1", 7, None, [1, 2, 3], [1, 2, 3, 4, 5]),
+        *nested([-1, 0, 0, 0], [2049, 0, 0, 0], ["1", 0, 0, 0], [0.5, 0, 0, 0], at=(0,)),
+        *nested([0, 0, 0, -1], at=(3,)),
+    ],
+    "inpaint_additional_prompt": TEXT,
+    "disable_preview": FLAG,
+    "disable_intermediate_results": FLAG,
+    "disable_seed_increment": FLAG,
+    "black_out_nsfw": FLAG,
+    "adm_scaler_positive": plain(-0.1, 3.1, "1", None),
+    "adm_scaler_negative": plain(-0.1, 3.1, "1", None),
+    "adm_scaler_end": UNIT,
+    "adaptive_cfg": plain(0.9, 30.1, "7", None),
+    "clip_skip": plain(0, 13, 1.5, "2", None),
+    "sampler_name": plain("dpmpp", "Euler", "", 1, None),
+    "scheduler_name": plain("carras", "Karras", "", 1, None),
+    "vae_name": plain(7, None, []),
+    "overwrite_step": plain(-2, 201, 1.5, "1", None),
+    "overwrite_switch": plain(-2, 201, 1.5, "1", None),
+    "overwrite_width": plain(-2, 63, 2049, 64.5, "64", None),
+    "overwrite_height": plain(-2, 63, 2049, 64.5, "64", None),
+    "overwrite_vary_strength": plain(-1.1, -0.5, 1.1, "1", None),
+    "overwrite_upscale_strength": plain(-1.1, -0.5, 1.1, "1", None),
+    "mixing_image_prompt_and_vary_upscale": FLAG,
+    "mixing_image_prompt_and_inpaint": FLAG,
+    "debugging_cn_preprocessor": FLAG,
+    "skipping_cn_preprocessor": FLAG,
+    "canny_low_threshold": CANNY,
+    "canny_high_threshold": CANNY,
+    "refiner_swap_method": plain("both", "Joint", "", 1, None),
+    "controlnet_softness": UNIT,
+    "freeu_enabled": FLAG,
+    "freeu_b1": plain(-0.1, 2.1, "1", None),
+    "freeu_b2": plain(-0.1, 2.1, "1", None),
+    "freeu_s1": plain(-0.1, 4.1, "1", None),
+    "freeu_s2": plain(-0.1, 4.1, "1", None),
+    "debugging_inpaint_preprocessor": FLAG,
+    "inpaint_disable_initial_latent": FLAG,
+    "inpaint_engine": plain("v3", "V1", "", 1, None),
+    "inpaint_strength": UNIT,
+    "inpaint_respective_field": UNIT,
+    "inpaint_mask_upload_checkbox": FLAG,
+    "inpaint_advanced_masking_checkbox": FLAG,
+    "invert_mask_checkbox": FLAG,
+    "inpaint_erode_or_dilate": GROW,
+    "save_metadata_to_images": FLAG,
+    "metadata_scheme": plain("exif", "Fooocus", "", 1, None),
+    "controlnet_image": [
+        *plain("x", 7, None, [{}] * 5),
+        *nested(["x"], at=(0,)),
+        *nested([{"cn_img": 7}], at=(0, "cn_img")),
+        *nested([{"cn_stop": -0.1}], [{"cn_stop": 1.1}], [{"cn_stop": "1"}], at=(0, "cn_stop")),
+        *nested([{"cn_weight": -0.1}], [{"cn_weight": 2.1}], at=(0, "cn_weight")),
+        *nested([{"cn_type": "Depth"}], [{"cn_type": 1}], at=(0, "cn_type")),
+    ],
+    "debugging_dino": FLAG,
+    "dino_erode_or_dilate": GROW,
+    "debugging_enhance_masks_checkbox": FLAG,
+    "enhance_checkbox": FLAG,
+    "enhance_uov_method": plain("Upscale", "", 1, None),
+    "enhance_uov_processing_order": plain("Before", "", 1, None),
+    "enhance_uov_prompt_type": plain("Original", "", 1, None),
+    "save_final_enhanced_image_only": FLAG,
+    "enhance_ctrls": [
+        *plain("x", 7, None, [{}] * 4),
+        *nested([7], at=(0,)),
+        *nested([{"enhance_enabled": 1}], at=(0, "enhance_enabled")),
+        *nested([{"enhance_mask_dino_prompt": 1}], at=(0, "enhance_mask_dino_prompt")),
+        *nested([{"enhance_prompt": None}], at=(0, "enhance_prompt")),
+        *nested([{"enhance_negative_prompt": 1}], at=(0, "enhance_negative_prompt")),
+        *nested([{"enhance_mask_model": "yolo"}], at=(0, "enhance_mask_model")),
+        *nested([{"enhance_mask_cloth_category": "hat"}], at=(0, "enhance_mask_cloth_category")),
+        *nested([{"enhance_mask_sam_model": "vit_x"}], at=(0, "enhance_mask_sam_model")),
+        *nested([{"enhance_mask_text_threshold": 1.1}], at=(0, "enhance_mask_text_threshold")),
+        *nested([{"enhance_mask_box_threshold": -0.1}], at=(0, "enhance_mask_box_threshold")),
+        *nested(
+            [{"enhance_mask_sam_max_detections": -1}], at=(0, "enhance_mask_sam_max_detections")
+        ),
+        *nested(
+            [{"enhance_inpaint_disable_initial_latent": "no"}],
+            at=(0, "enhance_inpaint_disable_initial_latent"),
+        ),
+        *nested([{"enhance_inpaint_engine": "v9"}], at=(0, "enhance_inpaint_engine")),
+        *nested([{"enhance_inpaint_strength": 1.1}], at=(0, "enhance_inpaint_strength")),
+        *nested(
+            [{"enhance_inpaint_respective_field": -0.1}],
+            at=(0, "enhance_inpaint_respective_field"),
+        ),
+        *nested(
+            [{"enhance_inpaint_erode_or_dilate": 65}], at=(0, "enhance_inpaint_erode_or_dilate")
+        ),
+        *nested([{"enhance_mask_invert": 1}], at=(0, "enhance_mask_invert")),
+    ],
+    "generate_image_grid": FLAG,
+    "preset": plain(7, None, []),
+    "stream_output": FLAG,
+    "async_process": FLAG,
+    "require_base64": FLAG,
+    "webhook_url": plain("ftp://x.example", "x.example", "http://", "javascript:1", 7, None),
+}
+
+NOT_YET: list[tuple[str, object]] = [
+    ("uov_input_image", PIXEL),
+    ("inpaint_input_image", PIXEL),
+    ("inpaint_mask_image_upload", PIXEL),
+    ("enhance_input_image", PIXEL),
+    ("controlnet_image", [{"cn_img": PIXEL}]),
+    ("uov_method", "Upscale (2x)"),
+    ("outpaint_selections", ["Left"]),
+    ("outpaint_distance", [8, 0, 0, 0]),
+    ("enhance_checkbox", True),
+    ("enhance_ctrls", [{"enhance_enabled": True}]),
+]
+
+OUTSIDE = ["../../etc/passwd", "..\\..\\x", "/etc/passwd", "%2e%2e/x", "..", "a/../../x", "CON"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Focal]:
+    """One server for all requests that are refused: none may leave anything for the next one."""
+    async with serve(tmp_path_factory.mktemp("bad_input"), body_limit_mb=1) as running:
+        yield running
+
+
+async def refusal(focal: Focal, body: bytes, status: int, **headers: str) -> dict[str, Any]:
+    """The JSON of the refusal of a body, after a look at what was left behind."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with focal.session.post(GENERATE, data=body, headers=named) as answer:
+        assert answer.status == status, await answer.text()
+        assert answer.content_type == "application/json"
+        reply: dict[str, Any] = await answer.json()
+    assert reply["detail"]
+    assert reply["code"]
+    await focal.nothing_is_left()
+    return reply
+
+
+async def raw(focal: Focal, head: bytes, *body: bytes, half_close: bool = False) -> bytes:
+    """Send bytes as they are and return what comes back."""
+    url = URL(focal.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        host = f"{url.host}:{url.port}".encode()
+        writer.write(head.replace(b"HOST", host))
+        for part in body:
+            writer.write(part)
+            await writer.drain()
+        if half_close:
+            writer.write_eof()
+        return await asyncio.wait_for(reader.read(65536), WAIT_S)
+    except (ConnectionError, BrokenPipeError):
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_the_table_has_every_field_of_the_request() -> None:
+    assert list(BAD) == sorted(BAD, key=list(BAD).index)
+    assert set(BAD) == set(GenerateParams.__struct_fields__)
+
+
+@pytest.mark.parametrize("field", BAD)
+async def test_a_wrong_value_is_refused_by_name(shared: Focal, field: str) -> None:
+    for value, place in BAD[field]:
+        reply = await refusal(shared, json.dumps({field: value}).encode(), 422)
+        (detail,) = reply["detail"]
+        assert detail["loc"] == ["body", field, *place], (value, detail)
+        assert detail["msg"]
+        assert detail["type"]
+
+
+@pytest.mark.parametrize("field", ["sampler_name", "scheduler_name", "performance_selection"])
+async def test_an_unknown_choice_is_told_the_legal_ones(shared: Focal, field: str) -> None:
+    reply = await refusal(shared, json.dumps({field: "nonsense"}).encode(), 422)
+    default = getattr(GenerateParams(), field)
+    assert default in reply["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize("field", ["base_model_name", "refiner_model_name", "vae_name", "preset"])
+async def test_an_unknown_file_is_a_404_that_never_leaves_its_folder(
+    shared: Focal, field: str
+) -> None:
+    for name in ("no such file", *OUTSIDE):
+        reply = await refusal(shared, json.dumps({field: name}).encode(), 404)
+        assert reply["code"] == "model_not_found"
+        assert "root:" not in reply["detail"]
+
+
+async def test_an_unknown_lora_is_a_404(shared: Focal) -> None:
+    for name in ("no such file", *OUTSIDE):
+        body = json.dumps({"loras": [{"model_name": NO_MODEL}, {"model_name": name}]}).encode()
+        reply = await refusal(shared, body, 404)
+        assert reply["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(("field", "value"), NOT_YET, ids=[field for field, _ in NOT_YET])
+async def test_what_cannot_be_done_yet_is_a_501_that_names_the_field(
+    shared: Focal, field: str, value: object
+) -> None:
+    reply = await refusal(shared, json.dumps({field: value}).encode(), 501)
+    assert field in reply["detail"]
+    assert reply["code"] == "not_implemented"
+
+
+async def test_a_model_of_the_preset_that_is_not_installed_is_a_503_that_says_what_to_do(
+    shared: Focal,
+) -> None:
+    reply = await refusal(shared, b'{"preset": "default"}', 503)
+    assert reply["code"] == "model_not_installed"
+    assert ".safetensors" in reply["detail"]
+    assert "models/checkpoints" in reply["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "position"),
+    [
+        (b"", 0),
+        (b"not json", 1),
+        (b'{"prompt": "a cat"', 18),
+        (b'{"prompt": "a ca', 16),
+        (b'{"prompt": }', 11),
+        (b'{"image_number": NaN}', 17),
+        (b'{"prompt": "a"} trailing', 16),
+        (b"\xff\xfe{}", 0),
+    ],
+)
+async def test_a_body_that_is_not_json_is_a_400_with_the_byte_position(
+    shared: Focal, body: bytes, position: int
+) -> None:
+    reply = await refusal(shared, body, 400)
+    assert reply["code"] == "invalid_json"
+    assert f"byte {position})" in reply["detail"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b"null", b'"text"', b"true"])
+async def test_json_that_is_no_object_is_refused(shared: Focal, body: bytes) -> None:
+    reply = await refusal(shared, body, 422)
+    assert reply["detail"][0]["loc"] == ["body"]
+
+
+async def test_json_nested_without_end_is_refused(shared: Focal) -> None:
+    await refusal(shared, b"[" * 100_000, 400)
+    await refusal(shared, b'{"loras":' * 50_000, 400)
+
+
+async def test_a_body_that_is_too_large_is_a_413_that_names_the_limit(shared: Focal) -> None:
+    body = json.dumps({"prompt": "x" * 2**20}).encode()
+    reply = await refusal(shared, body, 413)
+    assert reply["code"] == "body_too_large"
+    assert "1 MiB" in reply["detail"]
+
+
+async def test_a_hundred_megabytes_are_refused_before_they_are_read(shared: Focal) -> None:
+    head = b"POST /v1/engine/generate/ HTTP/1.1\r\nHost: HOST\r\nContent-Length: 104857600\r\n\r\n"
+    answer = await raw(shared, head, b"{")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    await shared.nothing_is_left()
+
+
+async def test_a_hundred_megabytes_in_chunks_are_refused_on_the_way(shared: Focal) -> None:
+    head = b"POST /v1/engine/generate/ HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"100000\r\n" + b"x" * 2**20 + b"\r\n"
+    answer = await raw(shared, head, *[chunk] * 3)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    await shared.nothing_is_left()
+
+
+async def test_a_body_that_breaks_off_queues_nothing(shared: Focal) -> None:
+    head = b"POST /v1/engine/generate/ HTTP/1.1\r\nHost: HOST\r\nContent-Length: 100\r\n\r\n"
+    answer = await raw(shared, head, b'{"prompt": "a cat"}', half_close=True)
+    assert not answer.startswith(b"HTTP/1.1 200")
+    chunked = (
+        b"POST /v1/engine/generate/ HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    answer = await raw(shared, chunked, b"5\r\n{}", half_close=True)
+    assert not answer.startswith(b"HTTP/1.1 200")
+    answer = await raw(shared, chunked, b"zz\r\n{}\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    await shared.nothing_is_left()
+
+
+async def test_no_path_leads_out_of_its_folder(shared: Focal) -> None:
+    places = ("/outputs/2026-01-01/", "/outputs/", "/inputs/", "/static/", "/tasks/")
+    steps = ("../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%5c", "....//", "..%00/")
+    for place in places:
+        for step in steps:
+            path = f"{place}{step * 4}etc/passwd"
+            url = URL(f"{shared.url}{path}", encoded=True)
+            async with shared.session.get(url) as answer:
+                assert answer.status in (400, 404), path
+                assert b"root:" not in await answer.read(), path
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 401), ({"X_API_KEY": "wrong"}, 403), ({"Authorization": "Bearer wrong"}, 403)],
+)
+async def test_without_the_right_key_nothing_happens(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    async with serve(tmp_path, api_key="right") as focal:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with focal.session.post(GENERATE, data=b"{}", headers=named) as answer:
+            assert answer.status == status
+            assert "right" not in await answer.text()
+        focal.session.headers["X-API-KEY"] = "right"
+        await focal.nothing_is_left()
+        assert (await focal.generate({}))["task_status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Host": "rebound.example"},
+    ],
+)
+async def test_another_sites_page_cannot_post(shared: Focal, headers: dict[str, Any]) -> None:
+    await refusal(shared, b"{}", 403, **headers)
+
+
+async def test_a_full_queue_answers_at_once_when_to_come_back(tmp_path: Path) -> None:
+    async with serve(tmp_path, queue_size=1) as focal:
+        focal.device.gate.clear()
+        await focal.queue()
+        await focal.started()
+        await focal.queue()
+        before = await focal.get("/tasks")
+        for way in ({}, {"async_process": True}, {"stream_output": True}):
+            async with focal.session.post(GENERATE, json=way) as answer:
+                assert answer.status == 429
+                assert int(answer.headers["Retry-After"]) > 0
+                assert (await answer.json())["code"] == "queue_full"
+        assert await focal.get("/tasks") == before
+        assert focal.files() == []
+
+
+async def test_a_full_disk_fails_the_task_and_the_server_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operating system has no room for the picture's bytes."""
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with serve(tmp_path) as focal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", no_room)
+            record = await focal.generate({}, status=500)
+        assert record["task_status"] == "failed"
+        assert record["code"] == "saving_failed"
+        assert "full" in record["error"]
+        assert str(tmp_path) not in json.dumps(record)
+        assert focal.files() == []
+        assert (await focal.generate({}))["task_status"] == "finished"
+
+
+async def test_after_all_that_the_server_still_makes_pictures(shared: Focal) -> None:
+    assert (await shared.generate({}))["task_status"] == "finished"
+    assert len(shared.device.seen) == 1

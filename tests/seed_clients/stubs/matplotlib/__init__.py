@@ -1,0 +1,1 @@
+"""Stands in for matplotlib, which these tests do not need whole."""
