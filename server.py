@@ -124,10 +124,8 @@ async def _run_parts(
         GuardedClient(allow_private=settings.allow_private_urls) as client,
         WebhookSender(database, client, settings.webhook_secret) as webhooks,
     ):
-        await asyncio.to_thread(app[OUTPUTS].prepare)
-        await asyncio.to_thread(app[INPUTS].prepare)
         app[HISTORY] = history = HistoryRepository(database)
-        recorder = Recorder(history, webhooks)
+        recorder = Recorder(database, history, webhooks)
         app[EXECUTOR] = executor = Executor(
             bus, devices, app[OUTPUTS], recorder.on_ended, settings.queue_size
         )

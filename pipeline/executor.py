@@ -27,7 +27,7 @@ from bus.events import (
 from pipeline.device_thread import DeviceThread
 from pipeline.errors import DeviceOutOfMemory, PipelineError, QueueFull, ServerStopping
 from pipeline.running import Failure, Running
-from pipeline.tasks import Generate, Outcome, Task
+from pipeline.tasks import Generate, MadeImage, Outcome, Task
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,11 @@ OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture
 class PictureStore(Protocol):
     """Where finished pictures go. Called on device and worker threads, never on the loop."""
 
-    def save(self, data: bytes, extension: str) -> str:
+    def save(self, made: MadeImage) -> str:
         """Write a picture; its path, such as ``/outputs/2026-11-23/….png``. Raises SavingFailed."""
 
-    def delete(self, path: str) -> bool:
-        """Remove a picture that ``save`` wrote; False if it is gone already."""
+    def delete(self, path: str) -> None:
+        """Remove a picture that ``save`` wrote; nothing happens if it is gone."""
 
 
 class TaskQueue(asyncio.Queue[Task]):

@@ -21,8 +21,8 @@ from pipeline.tasks import MadeImage, Outcome, Snapshot, Task, TaskStatus
 PREVIEW_INTERVAL_S = 0.1  # at most ten previews a second a task
 
 Publish = Callable[[EventData, str | None], None]
-SaveImage = Callable[[bytes, str], str]
-"""Writes the bytes of a picture with an extension; returns its path on this server."""
+SaveImage = Callable[[MadeImage], str]
+"""Writes a picture; returns its path on this server."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +131,7 @@ class Running:
 
     def image(self, made: MadeImage) -> None:
         """Save a finished picture and tell the world. Raises SavingFailed."""
-        url = self._save(made.data, made.extension)
+        url = self._save(made)
         images = (*self.snapshot.images, url)
         self.snapshot = msgspec.structs.replace(self.snapshot, images=images)
         event = TaskImage(url=url, seed=made.seed, index=len(images) - 1)

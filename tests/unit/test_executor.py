@@ -36,15 +36,14 @@ class Shelf:
     def __init__(self) -> None:
         self.kept: list[str] = []
 
-    def save(self, data: bytes, extension: str) -> str:
+    def save(self, made: MadeImage) -> str:
         """Keep a name."""
-        self.kept.append(f"/outputs/{data.decode()}.{extension}")
+        self.kept.append(f"/outputs/{made.seed}.{made.extension}")
         return self.kept[-1]
 
-    def delete(self, path: str) -> bool:
+    def delete(self, path: str) -> None:
         """Forget a name."""
         self.kept.remove(path)
-        return True
 
 
 class Gate:
@@ -66,7 +65,7 @@ def make_task(name: str, images: int = 1) -> Task:
 
 
 def make_image(seed: int = 0) -> MadeImage:
-    return MadeImage(data=str(seed).encode(), extension="png", seed=seed, width=8, height=8)
+    return MadeImage(data=b"", extension="png", seed=seed, width=8, height=8)
 
 
 def draw(task: Task, reporter: Reporter) -> None:
