@@ -1,10 +1,11 @@
 """One picture's run from noise to latent: schedule, noise, sampler, in the order it happens."""
 
+from typing import Protocol
+
 import msgspec
 import torch
 from torch import Tensor
 
-from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.interface import Noise, OnStep
 from pipeline.sampling.model_sampling import ModelSampling
 from pipeline.sampling.noise import PictureNoise
@@ -12,6 +13,17 @@ from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
 from pipeline.sampling.sigmas import brownian_range, make_sigmas
 
 FULL_NOISE = 1e-5  # relative: how near to the largest level counts as starting from noise alone
+
+
+class NetworkDenoise(Protocol):
+    """A ``Denoise`` that tells what kind of network it asks, such as ``Denoiser``."""
+
+    @property
+    def model_sampling(self) -> ModelSampling:
+        """The network's levels and spaces."""
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The guess of the clean latent."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,23 +42,27 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 def start_latent(
     noise: Tensor, sigma: float, sampling: ModelSampling, latent: Tensor | None
 ) -> Tensor:
-    """The noisy latent at ``sigma``; the top of the table counts as noise alone."""
+    """The noisy latent at ``sigma``, of an empty picture without ``latent``.
+
+    At the top of the table the noise is made to dominate, whatever the picture.
+    """
     full = sigma > sampling.sigma_max or abs(sampling.sigma_max - sigma) <= FULL_NOISE * sigma
     x = noise * ((1.0 + sigma**2) ** 0.5 if full else sigma)
-    return x if latent is None else x + sampling.to_model(latent).to(x)
+    picture = torch.zeros_like(x) if latent is None else latent.to(x)
+    return x + sampling.to_model(picture)
 
 
-def step_noise(run: Run, noise: PictureNoise, sampling: ModelSampling) -> Noise:
+def step_noise(run: Run, noise: PictureNoise) -> Noise:
     """The noise that the run's sampler adds between steps."""
     if run.sampler not in BROWNIAN_SAMPLERS:
         return noise.fresh
-    ends = brownian_range(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
+    ends = brownian_range(run.scheduler, run.sampler, run.steps, run.denoise)
     return noise.brownian(*ends)
 
 
 @torch.inference_mode()
 def diffuse(
-    denoiser: Denoiser,
+    denoiser: NetworkDenoise,
     run: Run,
     shape: tuple[int, ...],
     on_step: OnStep,
@@ -62,5 +78,5 @@ def diffuse(
     sigmas = make_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
     x = start_latent(noise.initial, float(sigmas[0]), sampling, latent)
     sampler = sampler_for(run.sampler, sampling)
-    x = sampler(denoiser, x, sigmas, step_noise(run, noise, sampling), on_step)
+    x = sampler(denoiser, x, sigmas, step_noise(run, noise), on_step)
     return sampling.from_model(x)

@@ -139,11 +139,12 @@ def make_sigmas(
     return sigmas
 
 
-def brownian_range(
-    scheduler: str, sampler: str, steps: int, denoise: float, sampling: ModelSampling
-) -> tuple[float, float]:
-    """(smallest, largest) level between which the Brownian path of a run is drawn."""
-    sigmas = requested_sigmas(scheduler, sampler, steps, denoise, sampling)
+def brownian_range(scheduler: str, sampler: str, steps: int, denoise: float) -> tuple[float, float]:
+    """(smallest, largest) level between which the Brownian path of a run is drawn.
+
+    Always taken from the ordinary levels, as the reference does, whatever the scheduler's own are.
+    """
+    sigmas = requested_sigmas(scheduler, sampler, steps, denoise, ModelSampling())
     return float(sigmas[sigmas > 0].min()), float(sigmas.max())
 
 

@@ -1,0 +1,119 @@
+"""Cases that run a sampler over the small network: samplers, schedules, guidance."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pipeline.models.unet import UNet
+from pipeline.sampling.denoiser import Denoiser
+from pipeline.sampling.diffusion import Run, diffuse
+from pipeline.sampling.freeu import FreeU, freeu_applied
+from pipeline.sampling.model_sampling import model_sampling_for
+from tools.parity_cases.compare import Results
+from tools.parity_cases.fixtures import Case, Fixtures
+from tools.parity_cases.units import read_conditioning, read_guidance
+
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "sampler": "dpmpp_2m_sde_gpu",
+    "scheduler": "karras",
+    "steps": 12,
+    "cfg": 4.0,
+    "seed": 12345,
+    "denoise": 1.0,
+    "width": 192,
+    "height": 128,
+    "pos": "pos_77",
+    "neg": "neg_77",
+    "settings": {
+        "sharpness": 2.0,
+        "adm_scaler_end": 0.3,
+        "positive_adm_scale": 1.5,
+        "negative_adm_scale": 0.8,
+        "adaptive_cfg": 7.0,
+    },
+}
+KNOWN: Final = frozenset({"freeu", "latent"})  # beside those that have a default
+
+
+class Trace:
+    """Keeps what a run's callbacks are told, and the latent it was told about."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.model_sampling = denoiser.model_sampling
+        self._denoiser = denoiser
+        self._last: list[Tensor] = []
+        self.x: list[Tensor] = []
+        self.x0: list[Tensor] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise, as the sampler asks."""
+        self._last = [x]
+        return self._denoiser(x, sigma)
+
+    def on_step(self, _index: int, denoised: Tensor) -> None:
+        """A callback."""
+        self.x.extend(self._last)
+        self.x0.append(denoised)
+
+
+def make_denoiser(case: Case, fixtures: Fixtures, unet: UNet) -> Denoiser:
+    """The case's prompts and guidance around a network."""
+    params = {**DEFAULTS, **case.params}
+    return Denoiser(
+        unet,
+        model_sampling_for(params["scheduler"]),
+        read_conditioning(fixtures, params["pos"]),
+        read_conditioning(fixtures, params["neg"]),
+        read_guidance(params),
+        params["width"],
+        params["height"],
+    )
+
+
+def make_run(params: Mapping[str, Any]) -> Run:
+    """The case's walk."""
+    return Run(
+        sampler=params["sampler"],
+        scheduler=params["scheduler"],
+        steps=params["steps"],
+        seed=params["seed"],
+        denoise=params["denoise"],
+    )
+
+
+def sample(case: Case, fixtures: Fixtures) -> Results:
+    """A whole run, with the traces that the case asks for. Raises NotImplementedError."""
+    unknown = case.params.keys() - DEFAULTS.keys() - KNOWN
+    if unknown:
+        raise NotImplementedError(f"nothing here honours {', '.join(sorted(unknown))} yet")
+    params = {**DEFAULTS, **case.params}
+    unet = fixtures.unet()
+    trace = Trace(make_denoiser(case, fixtures, unet))
+    latent = fixtures.unit("in.init_latent") if "latent" in params else None
+    shape = (1, 4, params["height"] // 8, params["width"] // 8)
+    with ExitStack() as patches:
+        if "freeu" in params:
+            patches.enter_context(freeu_applied(unet.module, FreeU(*params["freeu"])))
+        made = diffuse(trace, make_run(params), shape, trace.on_step, latent)
+    return _with_traces(case, fixtures, made, trace)
+
+
+def _with_traces(case: Case, fixtures: Fixtures, made: Tensor, trace: Trace) -> Results:
+    results = {case.outputs[0]: made}
+    figures = fixtures.tensors(case.file)
+    for name in case.outputs[1:]:
+        kept = trace.x0 if name.endswith("x0") else trace.x
+        results[name] = torch.cat(kept[: len(figures[name])])
+    return results
+
+
+RUNNERS = {
+    "sampler.": sample,
+    "scheduler.": sample,
+    "steps.": sample,
+    "explicit.": sample,
+    "guid.": sample,
+}
