@@ -1,6 +1,7 @@
 """GET /health: is the server alive, and can it make pictures?"""
 
 import time
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -36,7 +37,7 @@ def describe_health(app: web.Application) -> Health:
     )
 
 
-def _status_of(devices: list[str]) -> Status:
+def _status_of(devices: Sequence[str]) -> Status:
     """A device that failed leaves the server degraded: it answers, with less or no picture side."""
     if "failed" in devices:
         return "degraded"

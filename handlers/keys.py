@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from pipeline.executor import Executor
     from pipeline.presets import PresetStore
     from pipeline.styles import StyleLibrary
-    from storage.fetch import GuardedClient
     from storage.history import HistoryRepository
     from storage.inputs import InputStore
     from storage.outputs import OutputStore
-    from storage.webhooks import WebhookOutbox
 
 Status = Literal["starting", "ready", "degraded", "stopping"]
 
@@ -62,6 +60,4 @@ INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
-WEBHOOKS: Final[web.AppKey["WebhookOutbox"]] = web.AppKey("webhooks")
-FETCHER: Final[web.AppKey["GuardedClient"]] = web.AppKey("fetcher")
 METRICS: Final[web.AppKey["Metrics"]] = web.AppKey("metrics")

@@ -24,7 +24,7 @@ async def read_body(request: web.Request, limit_bytes: int | None = None) -> byt
         raise RequestRefused(
             408, "body_too_slow", f"the body did not arrive within {settings.body_seconds:g} s"
         ) from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):
         raise RequestRefused(400, "body_incomplete", "the body is damaged or cut short") from None
     request[BODY_BYTES] = len(body)
     return body

@@ -83,7 +83,8 @@ class _Schemas:
 
     def of(self, kind: Any) -> dict[str, Any]:
         """A reference to the type's schema, or the schema itself where it has no name."""
-        return self._found[kind]
+        found: dict[str, Any] = self._found[kind]
+        return found
 
     def parameters(self, query: type[msgspec.Struct]) -> Iterator[dict[str, Any]]:
         """A query struct's fields, each as a parameter of its own."""

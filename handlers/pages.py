@@ -1,6 +1,7 @@
 """The web page and its files."""
 
 import asyncio
+import gzip
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,7 @@ from aiohttp import hdrs, web
 
 from handlers.errors import RequestRefused
 from handlers.keys import SETTINGS
+from handlers.respond import derived_response
 
 # A list of our own: what the operating system maps a suffix to differs from machine to machine.
 CONTENT_TYPES: Final = {
@@ -24,7 +26,6 @@ CONTENT_TYPES: Final = {
     ".txt": "text/plain",
 }
 _COMPRESSIBLE: Final = frozenset({".html", ".css", ".js", ".json", ".svg", ".txt"})
-_COMPRESS_FROM_BYTES: Final = 1024
 # Asked for again each time, and mostly answered 304: a new version shows at once.
 _REVALIDATE: Final = "no-cache"
 
@@ -58,14 +59,24 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 async def _serve(request: web.Request, path: Path) -> web.StreamResponse:
-    headers = {hdrs.CACHE_CONTROL: _REVALIDATE, hdrs.CONTENT_TYPE: _content_type(path)}
-    response = web.FileResponse(path, headers=headers)
-    if path.suffix in _COMPRESSIBLE:
-        response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
-        size = (await asyncio.to_thread(path.stat)).st_size
-        if size >= _COMPRESS_FROM_BYTES and hdrs.RANGE not in request.headers:
-            response.enable_compression()
-    return response
+    headers = {
+        hdrs.CACHE_CONTROL: _REVALIDATE,
+        hdrs.CONTENT_TYPE: _content_type(path),
+        hdrs.VARY: hdrs.ACCEPT_ENCODING,
+    }
+    # FileResponse's own compression breaks HEAD and 304: it sends a body with them.
+    if path.suffix not in _COMPRESSIBLE or not _takes_gzip(request):
+        return web.FileResponse(path, headers=headers)
+    headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return await derived_response(request, path, "gzip", gzip.compress, headers)
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    """A part of a file is a part of the file itself, so it is not compressed."""
+    offers = request.headers.get(hdrs.ACCEPT_ENCODING, "").lower().split(",")
+    return hdrs.RANGE not in request.headers and any(
+        offer.strip() == "gzip" or offer.strip().startswith("gzip;q=0.") for offer in offers
+    )
 
 
 def _content_type(path: Path) -> str:

@@ -1,0 +1,159 @@
+"""Stored pictures over HTTP: what is served, in which format, and what is not."""
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from yarl import URL
+
+from handlers.keys import INPUTS, OUTPUTS
+from pipeline.images.encode import encode_image, read_text
+from pipeline.tasks import MadeImage
+from tests.integration.serving import Focal
+
+PARAMETERS = '{"prompt": "a cat, 猫"}'
+
+
+def picture(extension: str = "png", mode: str = "RGB") -> bytes:
+    colour = (255, 0, 0, 0) if mode == "RGBA" else (255, 0, 0)
+    return encode_image(Image.new(mode, (16, 8), colour), extension, PARAMETERS, "fooocus")
+
+
+def saved(focal: Focal, data: bytes, extension: str) -> str:
+    return focal.app[OUTPUTS].save(
+        MadeImage(data=data, extension=extension, seed=1, width=16, height=8)
+    )
+
+
+async def test_a_picture_is_served_byte_for_byte_and_kept_by_the_browser(focal: Focal) -> None:
+    data = picture()
+    path = saved(focal, data, "png")
+    async with focal.session.get(path) as answer:
+        assert answer.status == 200
+        assert await answer.read() == data
+        assert answer.headers["Content-Type"] == "image/png"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert "Last-Modified" in answer.headers
+        tag = answer.headers["ETag"]
+    async with focal.session.get(path, headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 304
+    async with focal.session.get(path, headers={"Range": "bytes=0-3"}) as answer:
+        assert (answer.status, await answer.read()) == (206, data[:4])
+    async with focal.session.head(path) as answer:
+        assert (answer.status, answer.content_length) == (200, len(data))
+
+
+@pytest.mark.parametrize(
+    ("stored", "accept", "kind"),
+    [
+        ("png", "image/jpeg", "JPEG"),
+        ("png", "image/jpg", "JPEG"),
+        ("png", "image/webp;q=0.9, */*;q=0.1", "WEBP"),
+        ("jpg", "image/png", "PNG"),
+        ("webp", "image/png", "PNG"),
+        ("png", "image/png", "PNG"),
+        ("png", "*/*", "PNG"),
+        ("webp", "image/*", "WEBP"),
+        ("webp", "image/avif,image/webp,image/png", "WEBP"),
+        ("jpeg", "text/html,image/png", "JPEG"),
+    ],
+)
+async def test_the_first_choice_of_accept_is_the_format_with_its_metadata(
+    focal: Focal, stored: str, accept: str, kind: str
+) -> None:
+    path = saved(focal, picture(stored), stored)
+    async with focal.session.get(path, headers={"Accept": accept}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == f"image/{kind.lower()}"
+        assert "Accept" in ", ".join(answer.headers.getall("Vary"))
+        image = Image.open(io.BytesIO(await answer.read()))
+    assert (image.format, image.size) == (kind, (16, 8))
+    text = read_text(image)
+    assert text is not None
+    assert (text.parameters, text.scheme) == (PARAMETERS, "fooocus")
+
+
+async def test_a_converted_picture_has_a_tag_of_its_own(focal: Focal) -> None:
+    path = saved(focal, picture(), "png")
+    tags = set()
+    for accept in ("image/png", "image/jpeg", "image/webp"):
+        async with focal.session.get(path, headers={"Accept": accept}) as answer:
+            tags.add(tag := answer.headers["ETag"])
+        again = {"Accept": accept, "If-None-Match": tag}
+        async with focal.session.get(path, headers=again) as answer:
+            assert answer.status == 304
+    assert len(tags) == 3
+
+
+async def test_an_img_element_gets_what_is_stored(focal: Focal) -> None:
+    path = saved(focal, picture(), "png")
+    headers = {"Accept": "image/webp,image/avif,*/*", "Sec-Fetch-Dest": "image"}
+    async with focal.session.get(path, headers=headers) as answer:
+        assert answer.headers["Content-Type"] == "image/png"
+
+
+async def test_transparency_lies_on_white_in_a_jpeg(focal: Focal) -> None:
+    path = saved(focal, picture(mode="RGBA"), "png")
+    async with focal.session.get(path, headers={"Accept": "image/jpeg"}) as answer:
+        image = Image.open(io.BytesIO(await answer.read()))
+    assert image.getpixel((3, 3)) == (255, 255, 255)
+
+
+async def test_an_input_picture_is_served_too(focal: Focal) -> None:
+    path = focal.app[INPUTS].store(picture("webp"), "webp")
+    async with focal.session.get(path) as answer:
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "image/webp")
+
+
+async def test_a_damaged_stored_picture_cannot_be_converted_and_harms_nothing(
+    focal: Focal,
+) -> None:
+    path = saved(focal, picture()[:60], "png")
+    async with focal.session.get(path, headers={"Accept": "image/jpeg"}) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (415, "unreadable_image")
+    await focal.get("/health")
+
+
+NOT_SERVED = [
+    "/outputs/db.sqlite3",
+    "/outputs/2026-01-01/db.sqlite3",
+    "/outputs/../settings.py",
+    "/outputs/2026-01-01/../../settings.py",
+    "/outputs/2026-01-01/..%2f..%2fsecret.png",
+    "/outputs/..%2f/secret.png",
+    "/outputs/%2e%2e/secret.png",
+    "/outputs/2026-01-01/%2e%2e%5csecret.png",
+    "/outputs/2026-01-01/a.png%00.txt",
+    "/outputs/2026-01-01/page.html",
+    "/outputs/2026-01-01/drawing.svg",
+    "/outputs/2026-01-01/link.png",
+    "/outputs/2026-01-01/CON.png",
+    "/outputs/2026-01-01/%252e%252e%252fsecret.png",
+    "/outputs//secret.png",
+    "/outputs/2026-01-01/",
+    "/outputs/2026-01-01",
+    "/inputs/..%2fsecret.png",
+    "/inputs/%2e%2e%2fsecret.png",
+    "/inputs/%2fetc%2fpasswd",
+    "/inputs/page.html",
+    "/inputs/",
+]
+
+
+@pytest.mark.parametrize("path", NOT_SERVED)
+async def test_only_pictures_that_lie_in_the_folder_are_served(focal: Focal, path: str) -> None:
+    secret = focal.folder / "secret.png"
+    secret.write_bytes(picture())
+    day = focal.folder / "outputs" / "2026-01-01"
+    for folder in (day, focal.folder / "inputs"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("page.html", "drawing.svg", "db.sqlite3"):
+            (folder / name).write_text("<script>alert(1)</script>", encoding="utf-8")
+    (day / "link.png").symlink_to(secret)
+    async with focal.session.get(URL(focal.url + path, encoded=True)) as answer:
+        assert answer.status == 404
+        body = await answer.text()
+    assert "script" not in body
+    assert str(Path(focal.folder)) not in body
