@@ -1,5 +1,6 @@
 """The four ways in which a generate request is answered, once its task is in the queue."""
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -9,11 +10,11 @@ from bus.subscription import Subscription
 from handlers.errors import RequestRefused
 from handlers.intake import Order
 from handlers.keys import EXECUTOR
-from handlers.negotiation import content_type_of
 from handlers.respond import json_response
 from handlers.stream import Narrator, StreamEvent, narrate, send
 from handlers.task_reply import end_of, read_picture, with_results
 from pipeline.errors import ServerStopping
+from pipeline.images.encode import MIME_TYPES, convert
 from pipeline.tasks import Task
 from storage.records import TaskRecord, accepted_record
 
@@ -77,11 +78,13 @@ async def answer_binary(answer: Answer) -> web.Response:
     record = await answer.end()
     if not record.result:
         return await _record_response(answer, record, without_picture=409)
-    path = record.result[0]
-    data = await read_picture(answer.request, path)
+    data = await read_picture(answer.request, record.result[0])
     if data is None:
         raise RequestRefused(404, "not_found", "the picture was deleted before it was answered")
-    return web.Response(body=data, content_type=content_type_of(path), headers=answer.headers)
+    wanted = answer.task.params.output_format
+    if answer.is_repeat:  # the first request may have asked for another format
+        data = await asyncio.to_thread(convert, data, wanted)
+    return web.Response(body=data, content_type=MIME_TYPES[wanted], headers=answer.headers)
 
 
 async def answer_stream(answer: Answer, news: Subscription) -> web.StreamResponse:

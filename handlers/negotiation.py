@@ -13,12 +13,6 @@ FORMATS: Final[dict[str, OutputFormat]] = {
     "image/webp": "webp",
     "image/*": "png",
 }
-_CONTENT_TYPES: Final = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "webp": "image/webp",
-}
 
 
 def wanted_image_format(headers: Iterable[str]) -> OutputFormat | None:
@@ -37,11 +31,6 @@ def wanted_image_format(headers: Iterable[str]) -> OutputFormat | None:
         known = ", ".join(FORMATS)
         raise RequestRefused(406, "not_acceptable", f"{refused} is not made here; ask for {known}")
     return None
-
-
-def content_type_of(path: str) -> str:
-    """The media type of one of our pictures, by its name."""
-    return _CONTENT_TYPES[path.rpartition(".")[2]]
 
 
 def _by_preference(header: str) -> Iterator[str]:

@@ -8,10 +8,9 @@ import msgspec
 from aiohttp import web
 
 from handlers.keys import EXECUTOR, HISTORY, OUTPUTS
-from handlers.negotiation import content_type_of
 from handlers.respond import base_url
+from pipeline.images.encode import MIME_TYPES
 from pipeline.running import Running
-from storage.outputs import OutputStore
 from storage.records import TaskRecord, absolute, absolute_url, pending_record, running_record
 
 
@@ -54,7 +53,10 @@ async def with_results(request: web.Request, record: TaskRecord, *, as_base64: b
 
 async def read_picture(request: web.Request, path: str) -> bytes | None:
     """The bytes of a result as they are on disk; None if the file is gone."""
-    return await asyncio.to_thread(_read, request.app[OUTPUTS], path)
+    try:
+        return await asyncio.to_thread(request.app[OUTPUTS].read, path)
+    except FileNotFoundError:
+        return None
 
 
 async def _data_url(request: web.Request, path: str) -> str:
@@ -62,13 +64,5 @@ async def _data_url(request: web.Request, path: str) -> str:
     data = await read_picture(request, path)
     if data is None:
         return absolute_url(path, base_url(request))
-    return f"data:{content_type_of(path)};base64,{base64.b64encode(data).decode()}"
-
-
-def _read(outputs: OutputStore, path: str) -> bytes | None:
-    match path.split("/"):
-        case ["", "outputs", date, file]:
-            found = outputs.resolve(date, file)
-            return None if found is None else found.read_bytes()
-        case _:
-            return None
+    mime = MIME_TYPES[path.rpartition(".")[2].lower()]
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

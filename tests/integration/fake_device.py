@@ -25,7 +25,7 @@ class FakeDevice:
     """Stands where the model would. A closed ``gate`` holds a task at its next step.
 
     ``started`` tells that a task has reached the device, ``skipped`` that a picture was skipped;
-    ``failure`` is raised in place of a picture.
+    ``failure`` is raised in place of a picture. With ``turns``, each word of progress needs one.
     """
 
     def __init__(self) -> None:
@@ -34,6 +34,7 @@ class FakeDevice:
         self.started = threading.Event()
         self.skipped = threading.Event()
         self.failure: Exception | None = None
+        self.turns: threading.Semaphore | None = None
         self._hold_at = 0
         self.seen: list[Task] = []
 
@@ -44,7 +45,7 @@ class FakeDevice:
 
     def __call__(self, task: Task, reporter: Reporter) -> None:
         self.seen.append(task)
-        reporter.progress(2, "Loading models ...")
+        self._tell(reporter, 2, "Loading models ...")
         if self._hold_at == 0:
             self.started.set()
         for image in range(1, task.params.image_number + 1):
@@ -56,26 +57,27 @@ class FakeDevice:
 
     def _make(self, task: Task, reporter: Reporter, image: int) -> None:
         images = task.params.image_number
-        reporter.progress(13, f"Preparing task {image}/{images} ...")
+        self._tell(reporter, 13, f"Preparing task {image}/{images} ...")
         for step in range(1, STEPS + 1):
             self._hold(reporter, step)
             percent = int(13 + 87 * ((image - 1) * STEPS + step - 1) / (STEPS * images))
             if reporter.wants_preview():
                 reporter.preview(encode("png", step), "image/png")
             message = f"Sampling step {step}/{STEPS}, image {image}/{images} ..."
-            reporter.progress(percent, message, step=step, steps=STEPS)
+            self._tell(reporter, percent, message, step)
         if self.failure is not None:
             raise self.failure
         seed = task.params.image_seed + image - 1
-        extension = task.params.output_format
-        reporter.progress(
-            int(13 + 87 * image / images), f"Saving image {image}/{images} to system ..."
-        )
-        reporter.image(
-            MadeImage(
-                data=encode(extension, seed), extension=extension, seed=seed, width=8, height=8
-            )
-        )
+        kind = task.params.output_format
+        percent = int(13 + 87 * image / images)
+        self._tell(reporter, percent, f"Saving image {image}/{images} to system ...")
+        data = encode(kind, seed)
+        reporter.image(MadeImage(data=data, extension=kind, seed=seed, width=8, height=8))
+
+    def _tell(self, reporter: Reporter, percent: int, message: str, step: int = 0) -> None:
+        if self.turns is not None and not self.turns.acquire(timeout=WAIT_S):
+            raise TimeoutError("the test gave no turn")
+        reporter.progress(percent, message, step=step, steps=STEPS if step else 0)
 
     def _hold(self, reporter: Reporter, step: int) -> None:
         reporter.check()

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def nested(*values: object, at: tuple[str | int, ...]) -> list[Case]:
 
 
 FLAG = plain("yes", 1, None, [])
-TEXT = plain(7, None, ["a"], "a\0b", "\ud800", TOO_LONG)
+TEXT = plain(7, None, ["a"], "a\0b", TOO_LONG)
 UNIT = plain(-0.01, 1.01, "0.5", None, True)
 GROW = plain(-65, 65, 1.5, "1", None)
 CANNY = plain(0, 256, 1.5, "64", None)
@@ -213,7 +214,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Foca
 async def refusal(focal: Focal, body: bytes, status: int, **headers: str) -> dict[str, Any]:
     """The JSON of the refusal of a body, after a look at what was left behind."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with focal.session.post(GENERATE, data=body, headers=named) as answer:
+    async with focal.session.post(GENERATE, data=BytesIO(body), headers=named) as answer:
         assert answer.status == status, await answer.text()
         assert answer.content_type == "application/json"
         reply: dict[str, Any] = await answer.json()
@@ -303,13 +304,14 @@ async def test_a_model_of_the_preset_that_is_not_installed_is_a_503_that_says_wh
     ("body", "position"),
     [
         (b"", 0),
-        (b"not json", 1),
+        (b"<html>", 0),
         (b'{"prompt": "a cat"', 18),
         (b'{"prompt": "a ca', 16),
         (b'{"prompt": }', 11),
         (b'{"image_number": NaN}', 17),
-        (b'{"prompt": "a"} trailing', 16),
+        (b'{"prompt": "a"} trailing', 17),
         (b"\xff\xfe{}", 0),
+        (rb'{"prompt": "\ud800"}', 20),
     ],
 )
 async def test_a_body_that_is_not_json_is_a_400_with_the_byte_position(
@@ -363,7 +365,7 @@ async def test_a_body_that_breaks_off_queues_nothing(shared: Focal) -> None:
     answer = await raw(shared, chunked, b"5\r\n{}", half_close=True)
     assert not answer.startswith(b"HTTP/1.1 200")
     answer = await raw(shared, chunked, b"zz\r\n{}\r\n0\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.split(b" ")[1] == b"400"
     await shared.nothing_is_left()
 
 
