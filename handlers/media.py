@@ -36,7 +36,11 @@ async def _serve(request: web.Request, path: Path | None) -> web.StreamResponse:
     if path is None:
         raise RequestRefused(404, "not_found", "there is no such picture")
     kind = MIME_TYPES[path.suffix.removeprefix(".").lower()]
-    headers = {hdrs.CACHE_CONTROL: _CACHE, hdrs.VARY: _VARY, hdrs.CONTENT_TYPE: kind}
+    headers: dict[str, str] = {
+        hdrs.CACHE_CONTROL: _CACHE,
+        hdrs.VARY: _VARY,
+        hdrs.CONTENT_TYPE: kind,
+    }
     wanted = _other_format(request, kind)
     if wanted is None:
         return web.FileResponse(path, headers=headers)

@@ -59,7 +59,7 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 async def _serve(request: web.Request, path: Path) -> web.StreamResponse:
-    headers = {
+    headers: dict[str, str] = {
         hdrs.CACHE_CONTROL: _REVALIDATE,
         hdrs.CONTENT_TYPE: _content_type(path),
         hdrs.VARY: hdrs.ACCEPT_ENCODING,

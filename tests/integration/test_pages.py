@@ -15,6 +15,9 @@ STATIC = Path(__file__).resolve().parents[2] / "static"
 async def test_the_root_goes_on_to_the_page(focal: Focal) -> None:
     async with focal.session.get("/", allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (302, "static/index.html")
+    async with focal.session.get("/") as answer:
+        assert answer.status == 200
+        assert "text/html" in answer.headers["Content-Type"]
 
 
 @pytest.mark.parametrize(
