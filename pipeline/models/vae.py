@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 FACTOR: Final = 8  # pixels a latent cell is wide
 
@@ -125,3 +126,14 @@ def _ramp(length: int, overlap: int) -> Tensor:
             # In a tile shorter than the overlap Fooocus's falling edge starts over at its end.
             weights[2 * length - 1 - i] *= factor
     return weights
+
+
+def grey_where_masked(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Pixels (B, 3, H, W) with mid grey where ``mask`` (B, 1, H, W), rounded, is 1."""
+    return torch.where(mask.round() > 0.0, 0.5, pixels)
+
+
+def latent_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """A mask (B, 1, h, w) for the latent of a picture; a cell counts if any of its pixels does."""
+    sized = functional.interpolate(mask, size=(height, width), mode="bilinear")
+    return functional.max_pool2d(sized.round(), FACTOR)
