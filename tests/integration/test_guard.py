@@ -257,5 +257,10 @@ async def test_a_damaged_compressed_body_is_refused(focal: Focal) -> None:
     await focal.nothing_is_left()
 
 
+@pytest.mark.parametrize("path", ["/v1/events", "/ws", "/tasks?action=delete&start_at=2000-01-01"])
+async def test_what_streams_or_deletes_does_not_answer_to_head(focal: Focal, path: str) -> None:
+    assert await status(focal, path, "HEAD") == 405
+
+
 def _port(focal: Focal) -> int:
     return int(focal.url.rpartition(":")[2])
