@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
+from PIL import Image
 from transformers import CLIPTokenizer
 
 from tools.embedded.pictures import draw_example
@@ -66,6 +67,11 @@ def as_tensor(pixels: Pixels) -> torch.Tensor:
     channels_first = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)
     values = channels_first.float().div(127.5).sub(1)
     return values.contiguous(memory_format=torch.channels_last)
+
+
+def as_picture(pixels: Pixels) -> Image.Image:
+    """(H, W, 3) bytes as a picture."""
+    return Image.fromarray(pixels)
 
 
 def load_vae(folder: Path) -> AutoencoderKL:

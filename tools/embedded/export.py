@@ -62,10 +62,14 @@ def export_model(
     pixels, _ = draw_pixels(PREVIEW_FIRST_SEED, PREVIEW_PICTURES, (256, 256), scope)
     projection = fit_latent_rgb(load_vae(model_dir / "vae"), pixels)
     _write_json(model_dir / "latent_rgb.json", projection)
-    size = sum(file.stat().st_size for file in model_dir.rglob("*") if file.is_file())
+    size = folder_bytes(model_dir)
     if size > LIMIT_BYTES:
         raise ValueError(f"the model has {size} bytes; the repository takes {LIMIT_BYTES}")
     return size
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def fit_latent_rgb(

@@ -7,11 +7,10 @@ ended goes on as if it had not been.
 
 import copy
 import logging
-import os
 import socket
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -25,9 +24,9 @@ from tools.embedded.tokenizer import load_tokenizers
 
 log = logging.getLogger(__name__)
 
-EMA_DECAY = 0.9985
-SAVE_SECONDS = 180.0
-LOG_STEPS = 50
+EMA_DECAY: Final = 0.9985
+SAVE_SECONDS: Final = 180.0
+LOG_STEPS: Final = 50
 
 
 class TrainingPlan(NamedTuple):
@@ -40,6 +39,7 @@ class TrainingPlan(NamedTuple):
     batch: int = 16
     rate: float = 1e-3
     processes: int = 1
+    stop_after: int | None = None  # end this run after so many steps in all
     seed: int = 0
     architecture: Architecture = STANDARD
 
@@ -157,7 +157,8 @@ def _train_process(rank: int, plan: TrainingPlan, port: int) -> None:
     trainer = Trainer(plan, rank)
     saved = logged = time.monotonic()
     errors: list[torch.Tensor] = []
-    while trainer.step_number < plan.steps:
+    last = plan.steps if plan.stop_after is None else min(plan.steps, plan.stop_after)
+    while trainer.step_number < last:
         errors.append(trainer.step())
         now = time.monotonic()
         if rank == 0 and len(errors) == LOG_STEPS:
@@ -192,8 +193,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def lower_priority() -> None:
-    """Let everything else on this machine go first."""
-    os.nice(15)

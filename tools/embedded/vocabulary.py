@@ -196,7 +196,7 @@ QUALITY_WORDS: Final = (
 )
 # Words people use in prompts though no caption holds them: they should cost one token each.
 PROMPT_WORDS: Final = (
-    "the of in on at with and by from to an a is are this that",
+    "the of in on at with and by from to an a is are this that over near",
     "photo photograph picture painting image scene view style artwork digital portrait landscape",
     "cute little happy nice pretty small large big two three four",
     "person man woman girl boy people face dog horse animal",

@@ -1,0 +1,77 @@
+"""Pictures of the embedded model through the server's own engine, at its preset's defaults."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from PIL import Image
+
+from pipeline.catalog import EMBEDDED, ModelCatalog
+from pipeline.engine import Library, load_engine
+from pipeline.params import params_from
+from pipeline.presets import PresetStore
+from pipeline.styles import StyleLibrary
+from pipeline.tasks import MadeImage, Task
+from pipeline.wildcards import Wildcards
+
+ROOT: Final = Path(__file__).parent.parent.parent
+
+
+class Collector:
+    """A reporter that keeps the pictures and tells nobody."""
+
+    def __init__(self) -> None:
+        self.made: list[MadeImage] = []
+        self.notes: dict[str, object] = {}
+
+    def check(self) -> None:
+        """Nobody stops this run."""
+
+    def progress(self, percent: int, message: str, *, step: int = 0, steps: int = 0) -> None:
+        """Nobody watches it either."""
+
+    def begin_image(self, image: int, images: int) -> None:
+        """Every task here makes one picture."""
+
+    def wants_preview(self) -> bool:
+        return False
+
+    def preview(self, data: bytes, mime: str) -> None:
+        """Never called: no preview is wanted."""
+
+    def image(self, made: MadeImage) -> None:
+        self.made.append(made)
+
+    def note(self, key: str, value: object) -> None:
+        self.notes[key] = value
+
+    def model(self, kind: str, name: str, seconds: float | None) -> None:
+        """Loading is not reported."""
+
+
+class Painter:
+    """One prompt and seed in, one picture out; ``changes`` are request fields set otherwise."""
+
+    def __init__(self, device: str = "auto", changes: Mapping[str, Any] | None = None) -> None:
+        self._presets = PresetStore(ROOT / "presets", EMBEDDED)
+        library = Library(
+            ModelCatalog(ROOT / "models"),
+            self._presets,
+            StyleLibrary(ROOT / "sdxl_styles"),
+            Wildcards(ROOT / "wildcards"),
+        )
+        self._engine = load_engine(device, library)
+        self._changes = dict(changes or {})
+        # The first picture reads the model; what is timed later is the painting alone.
+        self._engine.preload(EMBEDDED)
+
+    def __call__(self, prompt: str, seed: int) -> Image.Image:
+        asked = {"prompt": prompt, "image_seed": seed, "preset": EMBEDDED, **self._changes}
+        preset = self._presets.load(EMBEDDED)
+        params = self._presets.apply(params_from(asked), frozenset(asked), preset)
+        params = msgspec.structs.replace(params, save_metadata_to_images=False)
+        collector = Collector()
+        self._engine(Task(task_id=f"paint-{seed}", params=params, in_queue_mills=0), collector)
+        return Image.open(io.BytesIO(collector.made[0].data)).convert("RGB")
