@@ -22,7 +22,7 @@ class NetworkDenoise(Protocol):
     def model_sampling(self) -> ModelSampling:
         """The network's levels and spaces."""
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
         """The guess of the clean latent."""
 
 
