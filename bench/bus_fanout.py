@@ -25,9 +25,11 @@ from bus.subscription import Delivery
 from handlers.keys import BUS, EXECUTOR
 from handlers.websocket import websocket
 from pipeline.executor import Executor
-from pipeline.tasks import Outcome, Task
+from pipeline.tasks import MadeImage, Outcome, Task
 
 MARK = b"/outputs/the-last-one.png"
+PING = b"\x89\x00"  # cannot stand inside a text frame of ours
+PONG = b"\x8a\x80\x00\x00\x00\x00"
 BURST = 32  # events that a step, a picture and the moving queue publish before the loop turns
 HEAD = (
     b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -38,13 +40,12 @@ HEAD = (
 class NoPictures:
     """A picture store for tasks that never run."""
 
-    def save(self, data: bytes, extension: str) -> str:
+    def save(self, made: MadeImage) -> str:
         """Nothing is made here."""
-        return f"/outputs/{len(data)}.{extension}"
+        return made.extension
 
-    def delete(self, path: str) -> bool:
+    def delete(self, path: str) -> None:
         """Nothing was made."""
-        return not path
 
 
 async def on_ended(task: Task, outcome: Outcome) -> None:
@@ -68,7 +69,9 @@ def read_all(port: int, path: bytes, readers: int, pipe: Connection) -> None:
             assert isinstance(key.fileobj, socket.socket)
             data = key.fileobj.recv(2**18)
             if not data:
-                return
+                raise SystemExit("the server closed a reader's WebSocket")
+            if PING in data:
+                key.fileobj.sendall(PONG)
             tail: bytearray = key.data
             found = (bytes(tail) + data).count(MARK)
             tail[:] = data[-len(MARK) + 1 :] if not found else b""
@@ -154,6 +157,7 @@ async def measure(way: str, readers: int, events: int) -> dict[int, tuple[float,
         target=read_all, args=(port, path, readers, there), daemon=True
     )
     client.start()
+    there.close()  # so that the readers' end is heard as an EOFError
     await wait_for(here, "connected")
     stuck = await open_stuck(port) if way == "ours" else None
     memory = psutil.Process().memory_info

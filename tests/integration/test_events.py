@@ -19,7 +19,7 @@ from handlers.keys import BUS, EXECUTOR
 from handlers.websocket import websocket
 from pipeline.executor import Executor
 from pipeline.params import GenerateParams
-from pipeline.tasks import Outcome, Task
+from pipeline.tasks import MadeImage, Outcome, Task
 
 WAIT_S = 5.0
 TASK = "0123456789abcdef" * 2
@@ -31,10 +31,10 @@ Client = TestClient[web.Request, web.Application]
 class NoPictures:
     """A picture store for tasks that never run."""
 
-    def save(self, data: bytes, extension: str) -> str:
+    def save(self, made: MadeImage) -> str:
         raise AssertionError("nothing runs here")
 
-    def delete(self, path: str) -> bool:
+    def delete(self, path: str) -> None:
         raise AssertionError("nothing runs here")
 
 
