@@ -30,6 +30,7 @@ def describe_health(app: web.Application) -> Health:
         ready=status != "stopping" and "ready" in states,
         detail=state.detail or next((device.error for device in devices if device.error), ""),
         version=app[SETTINGS].version,
+        preset=app[SETTINGS].start_preset,
         devices=devices,
         pending=len(executor.pending()),
         running=len(executor.running()),

@@ -62,12 +62,13 @@ class GenerateMask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is. ``ready``: a device can make pictures now."""
+    """How the server is. ``ready``: a device can make pictures now; ``preset``: the start preset."""
 
     status: Status
     ready: bool
     detail: str
     version: str
+    preset: str
     devices: tuple[DeviceState, ...]
     pending: int
     running: int

@@ -1,0 +1,81 @@
+"""The example page as a person uses it: by role and label."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tools.server_process import ServerProcess
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+TIMEOUT_MS = 90_000  # a loaded machine takes its time for a picture
+
+
+def test_a_prompt_becomes_a_picture_with_progress_and_preview(page: Page) -> None:
+    page.goto("/static/example.html")
+    page.get_by_label("Prompt", exact=True).fill("a yellow star on a purple background")
+    page.get_by_label("Seed").fill("9223372036854775807")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("status")).to_have_text(
+        re.compile(r"Sampling step \d+/\d+, image 1/1"), timeout=TIMEOUT_MS
+    )
+    expect(page.get_by_role("img", name="Live preview")).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.get_by_role("status")).to_have_text("Finished", timeout=TIMEOUT_MS)
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "100")
+    picture = page.get_by_role("img", name="a yellow star on a purple background")
+    expect(picture).to_be_visible()
+    # The page's number is a JavaScript number, which cannot hold this seed; the request's text can.
+    tasks = page.request.get("/tasks?query=history&page_size=1").json()
+    assert tasks["history"][0]["req_params"]["image_seed"] == 2**63 - 1
+
+
+def test_the_page_says_that_the_model_is_a_demonstration(page: Page) -> None:
+    page.goto("/static/example.html")
+    expect(page.get_by_text("small demonstration model")).to_be_visible()
+    expect(page.get_by_text("models/checkpoints/")).to_be_visible()
+
+
+def test_a_refused_request_says_why(page: Page) -> None:
+    page.route(
+        "**/v1/engine/generate/",
+        lambda route: route.continue_(post_data='{"image_number": 99}'),
+    )
+    page.goto("/static/example.html")
+    page.on("console", lambda _: None)
+    with page.expect_response("**/v1/engine/generate/") as response:
+        page.get_by_role("button", name="Generate").click()
+    assert response.value.status == 422
+    expect(page.get_by_role("alert")).to_contain_text("image_number")
+
+
+def test_a_running_task_can_be_stopped_from_the_page(
+    page: Page, live_server: ServerProcess
+) -> None:
+    page.goto("/static/example.html")
+    page.get_by_label("Performance").select_option("Quality")
+    page.get_by_label("Images").fill("32")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("status")).to_contain_text("Sampling step", timeout=TIMEOUT_MS)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_enabled(timeout=TIMEOUT_MS)
+    assert (
+        live_server.get("/tasks?query=history&page_size=1")["history"][0]["task_status"] == "stop"
+    )
+
+
+def test_the_page_takes_nothing_from_outside(page: Page, live_server: ServerProcess) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Focal")).to_be_visible()
+    assert asked
+    assert all(url.startswith(live_server.url) for url in asked)
+
+
+def test_a_phone_shows_the_whole_form(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.goto("/static/example.html")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 360
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
