@@ -62,7 +62,7 @@ class GenerateMask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is. ``ready``: a device can make pictures now; ``preset``: the start preset."""
+    """How the server is. ``ready``: a device can make pictures; ``preset``: the start preset."""
 
     status: Status
     ready: bool
