@@ -121,13 +121,13 @@ def _complete(
     if params.base_model_name in ("", NO_MODEL):
         present -= {"base_model_name"}
     params = presets.apply(params, present, preset)
-    app[STYLES].check(params.style_selections)
     try:
         _check_models(params, app[CATALOG])
     except ModelNotFound as error:
         if error.field[0] in present:
             raise
         raise _not_installed(error, preset) from None
+    app[STYLES].check(params.style_selections)
     check_supported(params)
     return params
 

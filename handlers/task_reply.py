@@ -9,8 +9,10 @@ from aiohttp import web
 
 from handlers.keys import EXECUTOR, HISTORY, OUTPUTS
 from handlers.respond import base_url
+from pipeline.errors import ServerStopping
 from pipeline.images.encode import MIME_TYPES
 from pipeline.running import Running
+from pipeline.tasks import Outcome
 from storage.records import TaskRecord, absolute, absolute_url, pending_record, running_record
 
 
@@ -37,9 +39,29 @@ async def end_of(request: web.Request, task_id: str) -> TaskRecord | None:
 
     Raises ServerStopping if the server ends first; the task then runs after the next start.
     """
+    outcome = None
     with suppress(KeyError):  # it has ended before
-        await request.app[EXECUTOR].wait(task_id)
-    return await request.app[HISTORY].get(task_id)
+        outcome = await request.app[EXECUTOR].wait(task_id)
+    record = await request.app[HISTORY].get(task_id)
+    if record is None or record.task_status is not None:
+        return record
+    if outcome is None:
+        raise ServerStopping("the server stops; the task runs when it is back")
+    return _closed(record, outcome)
+
+
+def _closed(record: TaskRecord, outcome: Outcome) -> TaskRecord:
+    """What the row would say, had there been room on the disk to close it."""
+    return msgspec.structs.replace(
+        record,
+        start_mills=outcome.started_mills,
+        finish_mills=outcome.finished_mills,
+        task_status=outcome.status,
+        progress=100 if outcome.status == "finished" else None,
+        result=list(outcome.images),
+        error=outcome.error or msgspec.UNSET,
+        code=outcome.code or msgspec.UNSET,
+    )
 
 
 async def with_results(request: web.Request, record: TaskRecord, *, as_base64: bool) -> TaskRecord:

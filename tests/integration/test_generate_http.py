@@ -16,7 +16,7 @@ from PIL import Image
 
 from handlers import stream
 from handlers.intake import Order
-from handlers.keys import ADMISSIONS
+from handlers.keys import ADMISSIONS, HISTORY
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.request import GenerateParams
 from pipeline.tasks import Task
@@ -424,3 +424,36 @@ async def test_an_admission_cancelled_at_any_point_never_loses_its_task(tmp_path
     async with serve(tmp_path) as focal:
         await focal.generate({})
         assert len(focal.device.seen) == 1  # no open row was waiting for a restart
+
+
+async def test_who_waits_while_the_server_stops_is_told_that_the_task_stays(focal: Focal) -> None:
+    focal.device.gate.clear()
+    await focal.queue()
+    await focal.started()
+    async with opened(focal, {}) as answer:
+        assert (await next_event(answer))["message"].startswith("Waiting")
+        waiting = asyncio.create_task(focal.generate({}, status=503))
+        while len((await focal.get("/tasks"))["pending"]) < 2:
+            pass
+        stopping = asyncio.create_task(focal.app.shutdown())
+        focal.device.gate.set()
+        await asyncio.wait_for(stopping, WAIT_S)
+        last = (await all_events(answer))[-1]
+    assert last["message"] != "Finished"
+    assert "the server stops" in last["error"]
+    assert (await waiting)["code"] == "server_stopping"
+    assert (await focal.generate({}, status=503))["code"] == "server_stopping"
+
+
+async def test_a_task_whose_row_cannot_be_closed_is_answered_all_the_same(focal: Focal) -> None:
+    focal.device.gate.clear()
+    waiting = asyncio.create_task(focal.generate({}))
+    await focal.started()
+    connection = focal.app[HISTORY]._database._writing
+    await connection.execute("PRAGMA query_only = 1")  # as on a full disk, nothing can be written
+    focal.device.gate.set()
+    record = await waiting
+    assert record["task_status"] == "finished"
+    assert len(record["result"]) == 1
+    await connection.execute("PRAGMA query_only = 0")
+    assert (await focal.generate({}))["task_status"] == "finished"
