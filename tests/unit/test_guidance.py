@@ -125,6 +125,15 @@ def test_the_target_size_is_rounded_to_64() -> None:
     assert sizes.ids(positive=True, scaled=False) == (704, 1024, 0, 0, 704, 1024)
 
 
+def test_guidance_waits_for_no_device() -> None:
+    """Tensors on the meta device have no values, so reading one there raises."""
+    far = torch.device("meta")
+    prompt = Conditioning(torch.empty(1, 77, 8, device=far), torch.empty(1, 4, device=far))
+    denoiser = Denoiser(Calls(), ModelSampling(), prompt, prompt, Guidance(cfg=9.0), 128, 128)
+    made = denoiser(torch.empty(SHAPE, device=far), torch.tensor(5.0))
+    assert made.device == far
+
+
 @pytest.fixture(scope="module")
 def unet() -> UNet:
     """An SDXL-shaped network of random weights, as small as can be."""

@@ -119,3 +119,17 @@ def test_a_small_denoise_stays_near_the_picture_given() -> None:
     near = diffuse(NormalData(), run, SHAPE, ignore, latent)
     far = diffuse(NormalData(), make_run("euler", 10), SHAPE, ignore, latent)
     assert (near - latent).abs().mean() < (far - latent).abs().mean()
+
+
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLER_NAMES) - {"dpm_adaptive"}))
+def test_no_sampler_waits_for_the_device(sampler: str) -> None:
+    """Tensors on the meta device have no values, so reading one there raises."""
+    sigmas = make_sigmas("karras", sampler, 24)
+    start = torch.empty(SHAPE, device="meta")
+
+    def noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+        return torch.empty(SHAPE, device="meta")
+
+    made = sampler_for(sampler, ModelSampling())(NormalData(), start, sigmas, noise, ignore)
+    assert made.device.type == "meta"
+    assert made.shape == SHAPE
