@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -40,11 +41,7 @@ class InputStore:
 
     def _write(self, name: str, data: bytes) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        try:
-            with part_file(self._root, name, data) as part:
-                part.rename(self._root / name)  # the same bytes, should it be there by now
-        except FileExistsError:
-            # Another thread is writing these very bytes: once more, under a name of our own.
-            with part_file(self._root, f"{name}.again", data) as part:
-                part.rename(self._root / name)
+        # Another thread may be writing these very bytes; each has a temporary name of its own.
+        with part_file(self._root, f"{name}.{secrets.token_hex(8)}", data) as part:
+            part.rename(self._root / name)
         sync_folder(self._root)
