@@ -13,7 +13,7 @@ import uvloop
 from aiohttp import web
 
 from bus.bus import EventBus
-from bus.events import ServerStatus
+from bus.events import ServerStatus, now_ms
 from handlers.access import AccessPolicy, is_loopback
 from handlers.intake import Admissions
 from handlers.keys import (
@@ -118,7 +118,8 @@ async def _run_parts(
     settings: Settings, devices: Mapping[str, StartDevice], app: web.Application
 ) -> AsyncIterator[None]:
     """Start what needs the event loop; end it in the opposite order."""
-    app[BUS] = bus = EventBus(asyncio.get_running_loop())
+    # Numbers go on from start to start, so that a reader who comes back is told what it missed.
+    app[BUS] = bus = EventBus(asyncio.get_running_loop(), first_seq=now_ms())
     async with (
         open_database(settings.outputs_dir / "db.sqlite3") as database,
         GuardedClient(allow_private=settings.allow_private_urls) as client,
