@@ -86,7 +86,8 @@ async def server() -> AsyncIterator[TestServer]:
         app.router.add_get(f"/{name}", handler)
     app.router.add_post("/receive", receive)
     app.router.add_post("/redirect", redirect)
-    async with TestServer(app) as server:
+    server = TestServer(app)
+    async with server:
         yield server
 
 
