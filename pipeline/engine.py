@@ -5,8 +5,6 @@ Imports torch, which takes seconds: import it on the device thread.
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -54,14 +52,16 @@ class Engine:
 
     def __call__(self, task: Task, reporter: Reporter) -> None:
         """Make every picture of ``task``. Raises PipelineError; a skipped picture is left out."""
-        with torch.inference_mode(), self._memory_guard(task):
-            reporter.progress(_LOADING_PERCENT, "Loading models ...")
-            plans = self._plan(task)
-            for plan in plans:
-                for key, value in plan.notes.items():
-                    reporter.note(key, value)
-            reporter.check()
-            self._make_all(task, plans, reporter)
+        lack = self._try(task, reporter)
+        if lack is None:
+            return
+        # Past the handler: its traceback held the tensors that did not fit.
+        log.warning("task %s ran out of memory: %s", task.task_id, lack)
+        self._residency.release()
+        raise DeviceOutOfMemory(
+            f"{self.device} has no memory for this picture; ask for a smaller one"
+            " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model"
+        )
 
     def preload(self, model: str) -> None:
         """Load a model before the first task asks for it."""
@@ -71,6 +71,23 @@ class Engine:
     def release(self) -> tuple[str, ...]:
         """Drop every model; their names."""
         return self._residency.release()
+
+    @torch.inference_mode()
+    def _try(self, task: Task, reporter: Reporter) -> str | None:
+        """Make every picture; what the device said if it had no memory for one."""
+        try:
+            reporter.progress(_LOADING_PERCENT, "Loading models ...")
+            plans = self._plan(task)
+            for plan in plans:
+                for key, value in plan.notes.items():
+                    reporter.note(key, value)
+            reporter.check()
+            self._make_all(task, plans, reporter)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return str(error)[:200] or type(error).__name__
+        return None
 
     def _plan(self, task: Task) -> list[ImagePlan]:
         library = self._library
@@ -97,24 +114,6 @@ class Engine:
             percent = progress_percent(number, images, plan.steps, plan.steps)
             reporter.progress(percent, f"Saving image {number}/{images} to system ...")
             reporter.image(_encode(image, plan, task))
-
-    @contextmanager
-    def _memory_guard(self, task: Task) -> Iterator[None]:
-        """Turn a lack of memory into an error that says what to lower, with everything released."""
-        try:
-            yield
-            return
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            told = str(error).splitlines()[0][:200]
-        # Past the handler: its traceback held the tensors that did not fit.
-        log.warning("task %s ran out of memory: %s", task.task_id, told)
-        self._residency.release()
-        raise DeviceOutOfMemory(
-            f"{self.device} has no memory for this picture; ask for a smaller one"
-            " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model"
-        )
 
 
 def load_engine(device: str, library: Library) -> Engine:

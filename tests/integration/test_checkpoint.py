@@ -1,0 +1,190 @@
+"""Model files in the formats that users have, and those that are none."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import ImageChops
+from PIL.Image import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.errors import InvalidModelFile
+from pipeline.generate import TextCache, make_image
+from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
+from pipeline.plan import ImagePlan
+from tests.integration.tiny_sdxl import (
+    make_weights,
+    write_configs,
+    write_folder,
+    write_single_file,
+)
+
+CPU = torch.device("cpu")
+Weights = Mapping[str, Mapping[str, Tensor]]
+
+PLAN = ImagePlan(
+    index=0,
+    seed=5,
+    width=64,
+    height=64,
+    native_width=64,
+    native_height=64,
+    steps=2,
+    switch=1,
+    cfg=4.0,
+    adaptive_cfg=7.0,
+    sharpness=2.0,
+    adm_positive=1.5,
+    adm_negative=0.8,
+    adm_end=0.3,
+    sampler="euler",
+    scheduler="karras",
+    clip_skip=2,
+    prompt="a (cat:1.2)",
+    negative_prompt="",
+    extra_prompts=(),
+    extra_negative_prompts=(),
+    positives=("a (cat:1.2)", "fur"),
+    negatives=("blur",),
+    expand=False,
+    styles=(),
+    model="tiny",
+    refiner="None",
+    vae="Default (model)",
+)
+
+
+@pytest.fixture(scope="module")
+def configs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("configs")
+    write_configs(folder)
+    return folder
+
+
+@pytest.fixture
+def configs(configs_folder: Path) -> Configs:
+    return write_configs(configs_folder)
+
+
+@pytest.fixture(scope="module")
+def weights(configs_folder: Path) -> Weights:
+    return make_weights(write_configs(configs_folder))
+
+
+@pytest.fixture
+def single_file(tmp_path: Path, weights: Weights, configs: Configs) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    write_single_file(path, weights, configs)
+    return path
+
+
+def draw(checkpoint: Checkpoint) -> Image:
+    with torch.inference_mode():
+        return make_image(PLAN, checkpoint, TextCache(checkpoint), lambda _index, _guess: None)
+
+
+def test_a_folder_and_a_single_file_of_the_same_weights_make_the_same_picture(
+    tmp_path: Path, weights: Weights, configs_folder: Path, single_file: Path
+) -> None:
+    write_configs(tmp_path / "folder")
+    write_folder(tmp_path / "folder", weights)
+    from_folder = draw(load_checkpoint(tmp_path / "folder", CPU))
+    from_file = draw(load_checkpoint(single_file, CPU, single_file_configs=configs_folder))
+    assert from_folder.size == (64, 64)
+    assert len(set(from_folder.tobytes())) > 10  # a picture, not one colour
+    assert ImageChops.difference(from_folder, from_file).getbbox() is None
+
+
+def test_a_folder_with_only_the_fp16_variant_is_read(tmp_path: Path, weights: Weights) -> None:
+    write_configs(tmp_path)
+    halved = {
+        part: {name: tensor.half() for name, tensor in tensors.items()}
+        for part, tensors in weights.items()
+    }
+    write_folder(tmp_path, halved, variant=".fp16")
+    checkpoint = load_checkpoint(tmp_path, CPU)
+    assert next(checkpoint.unet.module.parameters()).dtype == torch.float32
+    assert draw(checkpoint).size == (64, 64)
+
+
+def test_float32_weights_stay_in_the_mapped_file(single_file: Path, configs_folder: Path) -> None:
+    checkpoint = load_checkpoint(single_file, CPU, single_file_configs=configs_folder)
+    tensors = list(checkpoint.unet.module.parameters())
+    places = [tensor.data_ptr() for tensor in tensors]
+    assert max(places) - min(places) < single_file.stat().st_size
+
+
+def test_text_encoders_saved_under_either_naming_are_read(tmp_path: Path, weights: Weights) -> None:
+    write_configs(tmp_path)
+    outer = {f"text_model.{name}": tensor for name, tensor in weights["text_encoder"].items()}
+    write_folder(tmp_path, {**weights, "text_encoder": outer})
+    assert draw(load_checkpoint(tmp_path, CPU)).size == (64, 64)
+
+
+def test_a_file_cut_short_is_refused(single_file: Path, configs_folder: Path) -> None:
+    data = single_file.read_bytes()
+    single_file.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InvalidModelFile, match=r"tiny\.safetensors is no whole safetensors file"):
+        load_checkpoint(single_file, CPU, single_file_configs=configs_folder)
+
+
+def test_a_pickle_is_refused_whatever_its_name_says(tmp_path: Path, configs_folder: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(InvalidModelFile, match="pickle"):
+        load_checkpoint(path, CPU, single_file_configs=configs_folder)
+
+
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, configs_folder: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    save_file({"lora_unet_mid_block.lora_up.weight": torch.zeros(1)}, path)
+    with pytest.raises(InvalidModelFile, match=r"no UNet.*lora_unet_mid_block"):
+        load_checkpoint(path, CPU, single_file_configs=configs_folder)
+
+
+def test_a_refusal_names_the_tensors_that_do_not_fit(
+    single_file: Path, configs_folder: Path
+) -> None:
+    tensors = load_file(single_file)
+    prefix = "model.diffusion_model."
+    del tensors[f"{prefix}out.2.bias"]
+    tensors[f"{prefix}input_blocks.0.0.weight"] = torch.zeros(32, 9, 3, 3)
+    tensors[f"{prefix}extra.weight"] = torch.zeros(1)
+    save_file(tensors, single_file)
+    with pytest.raises(InvalidModelFile) as refused:
+        load_checkpoint(single_file, CPU, single_file_configs=configs_folder)
+    told = str(refused.value)
+    assert "1 missing: conv_out.bias" in told
+    assert "1 unknown: extra.weight" in told
+    assert "conv_in.weight is [32, 9, 3, 3], not [32, 4, 3, 3]" in told
+
+
+def test_a_checkpoint_of_another_size_than_sdxl_is_refused(single_file: Path) -> None:
+    with pytest.raises(InvalidModelFile, match="the UNet does not fit"):
+        load_checkpoint(single_file, CPU)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
+def test_a_folder_without_one_part_is_refused(tmp_path: Path, weights: Weights, part: str) -> None:
+    write_configs(tmp_path)
+    write_folder(tmp_path, weights)
+    (tmp_path / part / "config.json").unlink()
+    with pytest.raises(InvalidModelFile, match=part):
+        load_checkpoint(tmp_path, CPU)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    write_configs(tmp_path)
+    with pytest.raises(InvalidModelFile, match="holds no safetensors file"):
+        load_checkpoint(tmp_path, CPU)
+
+
+def test_a_broken_configuration_is_refused(tmp_path: Path, weights: Weights) -> None:
+    write_configs(tmp_path)
+    write_folder(tmp_path, weights)
+    (tmp_path / "vae" / "config.json").write_text("[]")
+    with pytest.raises(InvalidModelFile, match="JSON object"):
+        load_checkpoint(tmp_path, CPU)
