@@ -36,9 +36,13 @@ class _Index(msgspec.Struct):
 
 
 class Fixtures:
-    """Reads a folder's files when they are first asked for, and keeps them."""
+    """Reads a folder's files when they are first asked for, and keeps them.
+
+    Sets torch to one thread, as the figures were recorded.
+    """
 
     def __init__(self, folder: Path) -> None:
+        torch.set_num_threads(1)
         self.folder = folder
         self.cases = msgspec.json.decode((folder / "index.json").read_bytes(), type=_Index).cases
         self._tensors: dict[str, dict[str, Tensor]] = {}
