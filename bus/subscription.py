@@ -113,6 +113,10 @@ class Subscription:
         self._pending: dict[Key, Delivery] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._closed = asyncio.Event()
+        self.on_ready: Callable[[], None] | None = None
+        """Called while the reader waits in ``take``, before it is woken: it may ``take_now`` what
+        there is and spare the reader the wake. Waking a thousand tasks costs more than writing to
+        a thousand sockets."""
 
     @property
     def closed(self) -> bool:
@@ -157,6 +161,10 @@ class Subscription:
     async def take(self, limit: int = 64) -> list[Delivery]:
         """Wait for deliveries and take up to ``limit``; an empty list ends the mailbox."""
         await self._something()
+        return self.take_now(limit)
+
+    def take_now(self, limit: int = 64) -> list[Delivery]:
+        """Up to ``limit`` of the deliveries that are there, without waiting."""
         count = min(limit, len(self._replay) + len(self._pending))
         return [self._pop() for _ in range(count)]
 
@@ -199,5 +207,9 @@ class Subscription:
         return False
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._waiter is None or self._waiter.done():
+            return  # the reader is at work, and looks again when it is done
+        if self.on_ready is not None and (self._pending or self._replay):
+            self.on_ready()
+        if self._pending or self._replay or self._closed.is_set():
             self._waiter.set_result(None)

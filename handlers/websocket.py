@@ -179,6 +179,7 @@ class Connection:
             await asyncio.wait((sender,))
 
     async def _send_all(self) -> None:
+        self._news.on_ready = self._send_now
         with suppress(ConnectionError):  # the reading side notices too, and ends the handler
             while batch := await self._news.take(BATCH):
                 transport = self._request.transport
@@ -188,6 +189,14 @@ class Connection:
                 if transport.get_write_buffer_size() > HIGH_WATER_BYTES:
                     await unless_closed(self._news, self._request.writer.drain())
             await self._close()
+
+    def _send_now(self) -> None:
+        """Write to a client that keeps up without waking its task; a slow one is left to it."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return
+        if transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
+            self._write(transport, self._news.take_now(BATCH))
 
     def _write(self, transport: asyncio.Transport, batch: Sequence[Delivery]) -> None:
         made = self._frame
