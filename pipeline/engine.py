@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.catalog import ModelCatalog
 from pipeline.device import choose_device, prepare_threads
 from pipeline.errors import DeviceOutOfMemory, ImageSkipped
+from pipeline.features import check_supported
 from pipeline.generate import StepReport, TextCache, make_image, progress_percent
 from pipeline.images.encode import encode_image
 from pipeline.images.preview import LatentColours, read_colours
@@ -90,6 +91,7 @@ class Engine:
         return None
 
     def _plan(self, task: Task) -> list[ImagePlan]:
+        check_supported(task.params)  # a task from the queue of an earlier version too
         library = self._library
         sources = PromptSources(library.styles, library.wildcards, library.catalog.loras())
         return plan_images(task.params, library.presets.describing(task.params), sources)

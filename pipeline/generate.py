@@ -75,7 +75,13 @@ def denoise(
         width=plan.native_width,
         height=plan.native_height,
     )
-    run = Run(sampler=plan.sampler, scheduler=plan.scheduler, steps=plan.steps, seed=plan.seed)
+    run = Run(
+        sampler=plan.sampler,
+        scheduler=plan.scheduler,
+        steps=plan.steps,
+        seed=plan.seed,
+        cpu_noise=False,  # only the initial noise is drawn on the CPU, as Fooocus does
+    )
     shape = (1, LATENT_CHANNELS, plan.native_height // FACTOR, plan.native_width // FACTOR)
     freeu = FreeU(*plan.freeu) if plan.freeu else None
     with freeu_applied(checkpoint.unet.module, freeu):

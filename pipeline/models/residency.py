@@ -10,6 +10,7 @@ from typing import Final
 import torch
 
 from pipeline.catalog import EMBEDDED, EMBEDDINGS, ModelCatalog
+from pipeline.errors import ModelNotInstalled
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.tasks import Reporter
 from pipeline.text.inversions import InversionLibrary
@@ -32,6 +33,8 @@ class Residency:
     def checkpoint(self, name: str, reporter: Reporter | None = None) -> Checkpoint:
         """The model of that name, loaded if need be. Raises ModelNotFound, InvalidModelFile."""
         path = self._catalog.checkpoint(name) or EMBEDDED_FOLDER
+        if not path.exists():
+            raise ModelNotInstalled(f"the files of {name} are missing; fetch the project again")
         key = (name, path.stat().st_mtime_ns)
         if key in self._loaded:
             self._loaded.move_to_end(key)
