@@ -50,7 +50,7 @@ def run_case(case: Case, fixtures: Fixtures) -> Verdict:
             return verdict
         with sdpa_kernel(SDPBackend.MATH):
             again = judge(case, fixtures, runner(case, fixtures))
-    except Exception as error:
+    except Exception as error:  # a case that breaks has failed; the others go on
         logging.getLogger(__name__).debug("%s", case.id, exc_info=True)
         return _failed(case, f"{type(error).__name__}: {error}")
     if not again.passed:
