@@ -6,17 +6,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import ImageChops
 from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from pipeline.errors import InvalidModelFile
 from pipeline.generate import TextCache, make_image
-from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
+from pipeline.models import layout
+from pipeline.models.checkpoint import (
+    SDXL_BASE,
+    Checkpoint,
+    Configs,
+    load_checkpoint,
+    read_configs,
+)
+from pipeline.models.layout import unet_prefixes, vae_prefixes
 from pipeline.plan import ImagePlan
 from tests.integration.tiny_sdxl import (
     make_weights,
+    original_names,
     write_configs,
     write_folder,
     write_single_file,
@@ -188,3 +199,34 @@ def test_a_broken_configuration_is_refused(tmp_path: Path, weights: Weights) -> 
     (tmp_path / "vae" / "config.json").write_text("[]")
     with pytest.raises(InvalidModelFile, match="JSON object"):
         load_checkpoint(tmp_path, CPU)
+
+
+def test_the_configurations_of_sdxl_base_have_the_published_sizes() -> None:
+    sdxl = read_configs(SDXL_BASE)
+    with torch.device("meta"):
+        modules = (
+            UNet2DConditionModel.from_config(sdxl.unet),
+            AutoencoderKL.from_config(sdxl.vae),
+            CLIPTextModel(CLIPTextConfig(**sdxl.clip_l)),
+            CLIPTextModelWithProjection(CLIPTextConfig(**sdxl.clip_g)),
+        )
+    sizes = [sum(tensor.numel() for tensor in module.parameters()) for module in modules]
+    assert sizes == [2_567_463_684, 83_653_863, 123_060_480, 694_659_840]
+
+
+def test_every_tensor_of_sdxl_base_has_a_name_of_its_own_in_the_original_layout() -> None:
+    sdxl = read_configs(SDXL_BASE)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(sdxl.unet).state_dict()
+        vae = AutoencoderKL.from_config(sdxl.vae).state_dict()
+    original = {
+        *(layout.UNET_PREFIX + name for name in original_names(unet, unet_prefixes(sdxl.unet))),
+        *(layout.VAE_PREFIX + name for name in original_names(vae, vae_prefixes(sdxl.vae))),
+    }
+    assert len(original) == len(unet) + len(vae)
+    prefix = layout.UNET_PREFIX
+    assert f"{prefix}input_blocks.8.1.transformer_blocks.9.attn2.to_k.weight" in original
+    assert f"{prefix}output_blocks.5.2.conv.bias" in original
+    assert f"{prefix}label_emb.0.2.weight" in original
+    assert f"{layout.VAE_PREFIX}decoder.up.0.block.0.nin_shortcut.weight" in original
+    assert not [name for name in original if "resnets" in name]

@@ -87,16 +87,15 @@ def write_single_file(
 
 def to_original(weights: Mapping[str, Mapping[str, Tensor]], configs: Configs) -> dict[str, Tensor]:
     """Names and shapes of the original layout; what no module uses is in there too."""
-    unet = _reversed(layout.unet_prefixes(configs.unet))
-    vae = _reversed(layout.vae_prefixes(configs.vae))
+    unet = original_names(weights["unet"], layout.unet_prefixes(configs.unet))
+    vae = original_names(weights["vae"], layout.vae_prefixes(configs.vae))
     tensors = {
-        layout.UNET_PREFIX + layout.rename(name, unet): tensor
-        for name, tensor in weights["unet"].items()
+        layout.UNET_PREFIX + old: weights["unet"][new]
+        for old, new in zip(unet, weights["unet"], strict=True)
     }
-    for name, tensor in weights["vae"].items():
-        is_matrix = ".attentions." in name and tensor.ndim == 2
-        shaped = tensor[:, :, None, None] if is_matrix else tensor
-        tensors[layout.VAE_PREFIX + layout.rename(name, vae)] = shaped
+    for old, (new, tensor) in zip(vae, weights["vae"].items(), strict=True):
+        is_matrix = ".attentions." in new and tensor.ndim == 2
+        tensors[layout.VAE_PREFIX + old] = tensor[:, :, None, None] if is_matrix else tensor
     for name, tensor in weights["text_encoder"].items():
         tensors[f"{layout.CLIP_L_PREFIX}text_model.{name}"] = tensor
     tensors |= _open_clip(weights["text_encoder_2"], configs.clip_g["num_hidden_layers"])
@@ -104,6 +103,12 @@ def to_original(weights: Mapping[str, Mapping[str, Tensor]], configs: Configs) -
     tensors[f"{layout.CLIP_G_PREFIX}logit_scale"] = torch.tensor(1.0)
     tensors["denoiser.sigmas"] = torch.zeros(1000)
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def original_names(names: Iterable[str], prefixes: Iterable[tuple[str, str]]) -> list[str]:
+    """The original layout's names of tensors that diffusers names so."""
+    table = [(new, old) for old, new in prefixes]
+    return [layout.rename(name, table) for name in names]
 
 
 def _open_clip(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
@@ -131,7 +136,3 @@ def _open_clip(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
                 [tensors[f"{inner}.{layer}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
             )
     return {layout.CLIP_G_PREFIX + name: tensor for name, tensor in renamed.items()}
-
-
-def _reversed(prefixes: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((new, old) for old, new in prefixes)
