@@ -89,6 +89,7 @@ def create_app(
         default_webhook=settings.webhook_url,
         device=settings.device,
         body_limit_bytes=settings.body_limit_mb * 2**20,
+        idle_unload_seconds=settings.idle_unload_minutes * 60,
     )
     app[STATE] = ServerState()
     app[ACCESS] = AccessPolicy(

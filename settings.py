@@ -86,6 +86,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["requeue", "fail"],
         Meta(description="What becomes of tasks that a stop or crash left unfinished."),
     ] = "requeue"
+    idle_unload_minutes: Annotated[
+        float,
+        Meta(
+            description="Give the models' memory back after so long without a task; 0 never does.",
+            ge=0,
+            le=525_600,
+        ),
+    ] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="How much is logged; prompts only at `debug`."),

@@ -35,6 +35,7 @@ class HandlerSettings(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     body_limit_bytes: int = 64 * 2**20
     body_seconds: float = 60.0  # a request body must have arrived by then
+    idle_unload_seconds: float = 0.0  # without a task, until models are unloaded; 0: never
 
 
 class ServerState(msgspec.Struct):

@@ -15,6 +15,7 @@ from handlers.schemas import (
     Health,
 )
 from handlers.tasks import TasksReply
+from handlers.unload import Unloaded
 from pipeline.request import GenerateParams
 from storage.records import TaskRecord
 
@@ -134,6 +135,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         query=ControlQuery,
         reply=Payload(type=ControlReply),
         errors=(401, 403, 404, 422),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/engine/unload",
+        name="unload",
+        tag="engine",
+        summary="Give the memory of every loaded model back; the next task loads again",
+        reply=Payload(type=Unloaded),
+        errors=(401, 403, 503),
     ),
     Operation(
         method="GET",

@@ -17,6 +17,7 @@ from handlers.openapi import openapi
 from handlers.pages import docs, index, static_file
 from handlers.tasks import get_task, list_tasks
 from handlers.tools import describe_image, generate_mask
+from handlers.unload import unload, watch_idle
 from handlers.websocket import websocket
 
 
@@ -26,6 +27,7 @@ def create_routes() -> list[web.RouteDef]:
         web.post("/v1/engine/generate/", generate),
         web.post("/v1/engine/generate", generate),
         web.post("/v1/engine/control", control),
+        web.post("/v1/engine/unload", unload),
         web.get("/tasks", list_tasks, allow_head=False),
         web.get("/tasks/{task_id}", get_task),
         web.get("/outputs/{date}/{file}", output_file),
@@ -53,5 +55,5 @@ def install(app: web.Application) -> None:
     app[METRICS] = Metrics()
     app.middlewares.extend((metrics_middleware, error_middleware, guard_middleware))
     app.on_response_prepare.extend((note_prepared, add_headers))
-    app.cleanup_ctx.append(measure)
+    app.cleanup_ctx.extend((measure, watch_idle))
     app.add_routes(create_routes())

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from bus.bus import EventBus
 from bus.events import (
     EventData,
+    ModelUnloaded,
     QueueChanged,
     TaskFailed,
     TaskFinished,
@@ -27,7 +29,7 @@ from bus.events import (
 from pipeline.device_thread import DeviceThread
 from pipeline.errors import DeviceOutOfMemory, PipelineError, QueueFull, ServerStopping
 from pipeline.running import Failure, Running
-from pipeline.tasks import Generate, MadeImage, Outcome, Task
+from pipeline.tasks import Generate, HoldsModels, MadeImage, Outcome, Task
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +140,7 @@ class Executor:
         Raises QueueFull or ServerStopping. Lets the caller write the task's row knowing that it
         will be taken.
         """
-        if self._closing.is_set():
-            raise ServerStopping("the server is stopping; send this again when it is back")
+        self._check_open()
         if self._queue.qsize() + self._reserved >= self._queue_limit:
             raise QueueFull(f"{self._queue.qsize()} tasks are already waiting; try again later")
         self._reserved += 1
@@ -195,6 +196,20 @@ class Executor:
         """Each device's state."""
         return tuple(self._states.values())
 
+    async def unload(self) -> tuple[str, ...]:
+        """Give back every model of every device; the names of those that were loaded.
+
+        A device that is at work does so when its task has ended. The next task loads what it
+        needs. Goes on when the caller is cancelled. Raises ServerStopping.
+        """
+        self._check_open()
+        calls = [
+            asyncio.wrap_future(thread.submit(partial(self._release, device)))
+            for device, thread in self._threads.items()
+        ]
+        names = await asyncio.shield(asyncio.gather(*calls))
+        return tuple(chain.from_iterable(names))
+
     async def close(self, grace_s: float) -> None:
         """Take no more from the queue; let running tasks end within ``grace_s``, else abort them.
 
@@ -220,6 +235,10 @@ class Executor:
             _, end = self._ends.popitem()
             end.set_exception(ServerStopping("the server stops; the task runs when it is back"))
             end.exception()  # mostly nobody waits, and asyncio would complain
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise ServerStopping("the server is stopping; send this again when it is back")
 
     async def _join(self, seconds: float) -> None:
         if self._dispatchers:
@@ -276,6 +295,15 @@ class Executor:
             self._states[device] = DeviceState(name=device, state="failed", error=failure.text)
             log.error("device %s did not start: %s", device, failure.text)
         return failure
+
+    def _release(self, device: str) -> tuple[str, ...]:
+        """On the device's thread, so between two tasks: drop what the device has loaded."""
+        engine = self._engines.get(device)
+        names: tuple[str, ...] = engine.release() if isinstance(engine, HoldsModels) else ()
+        for name in names:
+            log.info("device %s: unloaded %s", device, name)
+            self._bus.publish(ModelUnloaded(name=name, kind="checkpoint"))
+        return names
 
     def _discard(self, images: tuple[str, ...]) -> None:
         for image in images:

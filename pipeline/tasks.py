@@ -1,7 +1,7 @@
 """A task and what is known of it while it lives in memory. Knows no queue and no database."""
 
 from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -89,5 +89,14 @@ class Reporter(Protocol):
 
 Generate = Callable[[Task, Reporter], None]
 """Makes all pictures of a task, through ``Reporter.image``; raises PipelineError."""
+
+
+@runtime_checkable
+class HoldsModels(Protocol):
+    """A ``Generate`` that keeps models loaded between tasks. Called on its device's thread."""
+
+    def release(self) -> tuple[str, ...]:
+        """Drop every model and give its memory back; the names of what was loaded."""
+
 
 RANDOM_SEED_LIMIT: Final = 2**53  # a random seed stays exact in JavaScript
