@@ -32,6 +32,9 @@ FAST_MODES: Final = {
     "Hyper-SD": FastMode("sdxl_hyper_sd_4step_lora.safetensors", 0.8, "dpmpp_sde_gpu", "karras"),
 }
 
+# For few steps of a model that has no few-step LoRA: the SDE samplers would leave noise.
+FEW_STEPS: Final = ("dpmpp_2m", "sgm_uniform")
+
 
 class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One picture, settled. Sizes are pixels; models are named as ``ModelCatalog`` does.
@@ -173,9 +176,18 @@ def _fast_mode(params: GenerateParams, preset: Preset) -> FastMode | None:
     return FAST_MODES.get(params.performance_selection) if preset.few_step_loras else None
 
 
+def _sampling(params: GenerateParams, fast: FastMode | None) -> tuple[str, str]:
+    if fast:
+        return fast.sampler, fast.scheduler
+    if params.performance_selection in FAST_MODES:
+        return FEW_STEPS
+    return params.sampler_name, params.scheduler_name
+
+
 def _settings(params: GenerateParams, preset: Preset) -> _Settings:
     steps = STEPS[params.performance_selection]
     fast = _fast_mode(params, preset)
+    sampler, scheduler = _sampling(params, fast)
     # The switch goes by the mode's own steps, also when overwrite_step replaces them.
     switch = round(steps * (1.0 if fast else params.refiner_switch))
     if params.overwrite_switch > 0:
@@ -192,8 +204,8 @@ def _settings(params: GenerateParams, preset: Preset) -> _Settings:
         adm_positive=1.0 if fast else params.adm_scaler_positive,
         adm_negative=1.0 if fast else params.adm_scaler_negative,
         adm_end=0.0 if fast else params.adm_scaler_end,
-        sampler=fast.sampler if fast else params.sampler_name,
-        scheduler=fast.scheduler if fast else params.scheduler_name,
+        sampler=sampler,
+        scheduler=scheduler,
         refiner=NO_MODEL if fast else params.refiner_model_name,
         model=params.base_model_name,
         vae=params.vae_name,
@@ -228,7 +240,8 @@ def _notes(
         yield "expansion", f"{EXPANSION} was skipped: no prompt expansion model is installed"
     if params.performance_selection in FAST_MODES and not preset.few_step_loras:
         mode = params.performance_selection
-        yield "performance", f"{params.base_model_name} has no LoRA for {mode}; only its steps hold"
+        how = f"made in its steps with {FEW_STEPS[0]}, {FEW_STEPS[1]}"
+        yield "performance", f"{params.base_model_name} has no LoRA for {mode}: {how}"
 
 
 def _shape_distance(size: tuple[int, int], asked: tuple[int, int]) -> float:

@@ -79,12 +79,12 @@ def test_a_fast_mode_forces_its_settings(
     assert made.negative_copies_positive
 
 
-def test_on_a_model_without_such_loras_a_fast_mode_gives_only_its_steps(
+def test_on_a_model_without_such_loras_a_fast_mode_keeps_the_guidance_and_spares_the_noise(
     sources: PromptSources,
 ) -> None:
     fields = {"performance_selection": "Lightning", "base_model_name": "embedded"}
     made = plan(sources, EMBEDDED, **fields, guidance_scale=5, sampler_name="euler")[0]
-    assert (made.steps, made.cfg, made.sampler, made.loras) == (4, 5.0, "euler", ())
+    assert (made.steps, made.cfg, made.sampler, made.loras) == (4, 5.0, "dpmpp_2m", ())
     assert "Lightning" in str(made.notes["performance"])
 
 
