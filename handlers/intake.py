@@ -21,6 +21,7 @@ from pipeline.choices import NO_MODEL
 from pipeline.errors import ModelNotFound, ModelNotInstalled
 from pipeline.executor import Executor
 from pipeline.features import check_supported
+from pipeline.lora_paths import check_mode_lora
 from pipeline.params import decode_params
 from pipeline.presets import Preset
 from pipeline.request import GenerateParams
@@ -129,6 +130,7 @@ def _complete(
         raise _not_installed(error, preset) from None
     app[STYLES].check(params.style_selections)
     check_supported(params)
+    check_mode_lora(params, presets.describing(params), app[CATALOG])
     return params
 
 

@@ -7,7 +7,7 @@ from elsewhere; a name in a request never leads out of its folder.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.choices import DEFAULT_VAE, NO_MODEL
 from pipeline.errors import ModelNotFound
@@ -17,11 +17,20 @@ CHECKPOINTS: Final = "checkpoints"
 LORAS: Final = "loras"
 VAES: Final = "vae"
 EMBEDDINGS: Final = "embeddings"
-_SUFFIX: Final = ".safetensors"
+_SUFFIXES: Final = (".safetensors",)
+# LoRAs in torch's own format are about; nothing but tensors is read from one.
+_LORA_SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _MARKER: Final = "model_index.json"  # makes a folder a diffusers model
 _MAX_NAMED: Final = 20
 
 Field = tuple[str | int, ...]
+
+
+class _Wanted(NamedTuple):
+    """What a listing takes: files with these endings, and diffusers folders where said."""
+
+    suffixes: tuple[str, ...]
+    folders: bool
 
 
 class ModelCatalog:
@@ -35,7 +44,7 @@ class ModelCatalog:
         return [EMBEDDED, *self._names(CHECKPOINTS, folders=True)]
 
     def loras(self) -> list[str]:
-        """LoRA files."""
+        """LoRA files, torch's own format too."""
         return self._names(LORAS)
 
     def vaes(self) -> list[str]:
@@ -66,7 +75,9 @@ class ModelCatalog:
         return self._path(VAES, name, self.vaes(), field)
 
     def _names(self, kind: str, *, folders: bool = False) -> list[str]:
-        return sorted(_walk(self.models_dir / kind, "", folders=folders, above=()), key=_sort_key)
+        suffixes = _LORA_SUFFIXES if kind == LORAS else _SUFFIXES
+        kinds = _Wanted(suffixes, folders)
+        return sorted(_walk(self.models_dir / kind, "", kinds, above=()), key=_sort_key)
 
     def _path(self, kind: str, name: str, known: list[str], field: Field) -> Path:
         # Only a name that a listing shows becomes a path, so none can lead out of the folder.
@@ -78,7 +89,7 @@ class ModelCatalog:
         raise ModelNotFound(field, message)
 
 
-def _walk(folder: Path, prefix: str, *, folders: bool, above: tuple[str, ...]) -> Iterator[str]:
+def _walk(folder: Path, prefix: str, wanted: _Wanted, above: tuple[str, ...]) -> Iterator[str]:
     """Names below ``folder``, through links, but never twice round a loop of links."""
     real = os.path.realpath(folder)
     if real in above:
@@ -92,13 +103,13 @@ def _walk(folder: Path, prefix: str, *, folders: bool, above: tuple[str, ...]) -
         if entry.name.startswith(".") or not _is_utf8(entry.name):
             continue
         if not entry.is_dir():
-            if entry.name.endswith(_SUFFIX) and entry.is_file():
+            if entry.name.endswith(wanted.suffixes) and entry.is_file():
                 yield name
-        elif folders and (Path(entry.path) / _MARKER).is_file():
+        elif wanted.folders and (Path(entry.path) / _MARKER).is_file():
             yield name
         else:
             path = Path(entry.path)
-            yield from _walk(path, f"{name}/", folders=folders, above=(*above, real))
+            yield from _walk(path, f"{name}/", wanted, above=(*above, real))
 
 
 def _is_utf8(name: str) -> bool:

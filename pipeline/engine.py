@@ -98,6 +98,7 @@ class Engine:
 
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
         checkpoint = self._residency.checkpoint(plans[0].model, reporter)
+        self._residency.put_loras(checkpoint, plans[0].loras, reporter)
         texts = TextCache(checkpoint)
         colours = _colours(checkpoint)
         for plan in plans:

@@ -3,23 +3,11 @@
 from collections.abc import Callable
 from typing import Final
 
-from pipeline.catalog import EMBEDDED
 from pipeline.choices import DEFAULT_VAE, NO_MODEL
 from pipeline.errors import UnsupportedFeature
 from pipeline.params import GenerateParams
-from pipeline.plan import FAST_MODES
-from pipeline.prompts import names_lora
 
 _Row = tuple[str, Callable[[GenerateParams], bool], str]
-
-
-def _any_lora(params: GenerateParams) -> bool:
-    return any(lora.enabled and lora.model_name != NO_MODEL for lora in params.loras)
-
-
-def _mode_needs_lora(params: GenerateParams) -> bool:
-    # The embedded model has no such LoRA and runs the mode's steps without.
-    return params.performance_selection in FAST_MODES and params.base_model_name != EMBEDDED
 
 
 NOT_YET: Final[tuple[_Row, ...]] = (
@@ -36,9 +24,6 @@ NOT_YET: Final[tuple[_Row, ...]] = (
     ("enhance_ctrls", lambda p: any(c.enhance_enabled for c in p.enhance_ctrls), "enhancement"),
     ("black_out_nsfw", lambda p: p.black_out_nsfw, "the safety checker"),
     ("refiner_model_name", lambda p: p.refiner_model_name != NO_MODEL, "refiners"),
-    ("loras", _any_lora, "LoRAs"),
-    ("prompt", lambda p: names_lora(p.prompt), "LoRAs in the prompt"),
-    ("performance_selection", _mode_needs_lora, "few-step modes, which need a LoRA,"),
     ("vae_name", lambda p: p.vae_name not in (DEFAULT_VAE, NO_MODEL), "separate VAE files"),
 )
 

@@ -21,15 +21,34 @@ class FastMode(msgspec.Struct, frozen=True):
     """What a few-step mode forces: its LoRA with weight, sampler and scheduler."""
 
     lora: str
+    url: str  # where the file is to be had
     weight: float
     sampler: str
     scheduler: str
 
 
 FAST_MODES: Final = {
-    "Extreme Speed": FastMode("sdxl_lcm_lora.safetensors", 1.0, "lcm", "lcm"),
-    "Lightning": FastMode("sdxl_lightning_4step_lora.safetensors", 1.0, "euler", "sgm_uniform"),
-    "Hyper-SD": FastMode("sdxl_hyper_sd_4step_lora.safetensors", 0.8, "dpmpp_sde_gpu", "karras"),
+    "Extreme Speed": FastMode(
+        lora="sdxl_lcm_lora.safetensors",
+        url="https://huggingface.co/lllyasviel/misc/resolve/main/sdxl_lcm_lora.safetensors",
+        weight=1.0,
+        sampler="lcm",
+        scheduler="lcm",
+    ),
+    "Lightning": FastMode(
+        lora="sdxl_lightning_4step_lora.safetensors",
+        url="https://huggingface.co/mashb1t/misc/resolve/main/sdxl_lightning_4step_lora.safetensors",
+        weight=1.0,
+        sampler="euler",
+        scheduler="sgm_uniform",
+    ),
+    "Hyper-SD": FastMode(
+        lora="sdxl_hyper_sd_4step_lora.safetensors",
+        url="https://huggingface.co/mashb1t/misc/resolve/main/sdxl_hyper_sd_4step_lora.safetensors",
+        weight=0.8,
+        sampler="dpmpp_sde_gpu",
+        scheduler="karras",
+    ),
 }
 
 # For few steps of a model that has no few-step LoRA: the SDE samplers would leave noise.
@@ -115,6 +134,10 @@ def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) 
     sources.styles.check(params.style_selections)
     prompts = read_prompts(params, sources.loras)
     settings = _settings(params, preset)
+    sizes = _sizes(params, preset)
+    if prompts.unknown_loras:
+        told = ", ".join(prompts.unknown_loras)
+        sizes["notes"]["unknown_loras"] = f"the prompt names LoRAs that are not there: {told}"
     plans = []
     for index in range(params.image_number):
         texts = picture_texts(params, prompts, sources, seed_of(params, index), index)
@@ -123,7 +146,7 @@ def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) 
                 index=index,
                 seed=seed_of(params, index),
                 loras=_loras(params, preset, prompts),
-                **_sizes(params, preset),
+                **sizes,
                 **msgspec.structs.asdict(texts),
                 **msgspec.structs.asdict(settings),
             )
@@ -171,7 +194,7 @@ def _sizes(params: GenerateParams, preset: Preset) -> dict[str, Any]:
     }
 
 
-def _fast_mode(params: GenerateParams, preset: Preset) -> FastMode | None:
+def fast_mode(params: GenerateParams, preset: Preset) -> FastMode | None:
     """The few-step mode in force; None too where its LoRA would not fit the model."""
     return FAST_MODES.get(params.performance_selection) if preset.few_step_loras else None
 
@@ -186,7 +209,7 @@ def _sampling(params: GenerateParams, fast: FastMode | None) -> tuple[str, str]:
 
 def _settings(params: GenerateParams, preset: Preset) -> _Settings:
     steps = STEPS[params.performance_selection]
-    fast = _fast_mode(params, preset)
+    fast = fast_mode(params, preset)
     sampler, scheduler = _sampling(params, fast)
     # The switch goes by the mode's own steps, also when overwrite_step replaces them.
     switch = round(steps * (1.0 if fast else params.refiner_switch))
@@ -220,7 +243,7 @@ def _loras(
     """The request's LoRAs, then the prompt's, five in all and none twice; last the mode's own."""
     chosen = [(lora.model_name, lora.weight) for lora in params.loras if _is_used(lora)]
     unique = tuple(dict.fromkeys([*chosen, *prompts.loras]))[:MAX_LORAS]
-    fast = _fast_mode(params, preset)
+    fast = fast_mode(params, preset)
     return (*unique, (fast.lora, fast.weight)) if fast else unique
 
 

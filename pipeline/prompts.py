@@ -30,6 +30,7 @@ class Prompts(msgspec.Struct, frozen=True, kw_only=True):
     negative: str
     extra_negative: tuple[str, ...]
     loras: tuple[tuple[str, float], ...]
+    unknown_loras: tuple[str, ...]  # names in the prompt for which there is no file
 
 
 class PictureTexts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,7 @@ def read_prompts(params: GenerateParams, known_loras: Sequence[str] = ()) -> Pro
     """Split the request's prompts; LoRAs are named in the main prompt only."""
     main, *extra = _filled(list(_lines(params.prompt)), "")
     negative, *extra_negative = _filled(list(_lines(params.negative_prompt)), "")
+    unknown = _unknown_loras(main, known_loras)
     main, loras = prompt_loras(main, known_loras)
     return Prompts(
         main=main,
@@ -56,6 +58,7 @@ def read_prompts(params: GenerateParams, known_loras: Sequence[str] = ()) -> Pro
         negative=negative,
         extra_negative=tuple(extra_negative),
         loras=tuple(loras),
+        unknown_loras=unknown,
     )
 
 
@@ -103,9 +106,9 @@ def prompt_loras(prompt: str, known: Sequence[str]) -> tuple[str, list[tuple[str
     return ", ".join(part.strip() for part in parts if part.strip()), found
 
 
-def names_lora(prompt: str) -> bool:
-    """Does the prompt name a LoRA, known or not?"""
-    return _LORA.search(prompt) is not None
+def _unknown_loras(prompt: str, known: Sequence[str]) -> tuple[str, ...]:
+    stems = {_stem(name) for name in known}
+    return tuple(match[1] for match in _LORA.finditer(prompt) if match[1] not in stems)
 
 
 def _lines(text: str) -> Iterator[str]:

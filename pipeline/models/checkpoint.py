@@ -13,6 +13,8 @@ from pipeline.device import Placement, place
 from pipeline.errors import InvalidModelFile
 from pipeline.models import layout
 from pipeline.models.files import fill, read_component, read_config, read_tensors
+from pipeline.models.lora import LoraStack
+from pipeline.models.lora_names import LoraModules
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
 from pipeline.text.encoder import TextEncoder
@@ -42,6 +44,7 @@ class Checkpoint(NamedTuple):
     text: TextEncoder
     placement: Placement
     folder: Path | None
+    loras: LoraStack
 
 
 class _Parts(NamedTuple):
@@ -65,17 +68,17 @@ def load_checkpoint(
     half = device.type != "cpu"
     parts = _folder_parts(folder, half=half) if folder else original_parts(path, configs)
     placement = place(device, sum(tensor.numel() for part in parts for tensor in part.values()))
+    unet = build_unet(parts.unet, configs.unet, placement)
+    clip_l = build_clip_l(parts.clip_l, configs.clip_l, placement)
+    clip_g = build_clip_g(parts.clip_g, configs.clip_g, placement)
+    inversions = inversions or InversionLibrary(None)
     return Checkpoint(
-        unet=UNet(build_unet(parts.unet, configs.unet, placement)),
+        unet=UNet(unet),
         vae=Vae(build_vae(parts.vae, configs.vae, placement)),
-        text=TextEncoder(
-            build_clip_l(parts.clip_l, configs.clip_l, placement),
-            build_clip_g(parts.clip_g, configs.clip_g, placement),
-            find_tokenizer(folder),
-            inversions or InversionLibrary(None),
-        ),
+        text=TextEncoder(clip_l, clip_g, find_tokenizer(folder), inversions),
         placement=placement,
         folder=folder,
+        loras=LoraStack(LoraModules(unet, clip_l, clip_g), in_place=device.type != "cpu"),
     )
 
 

@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,9 @@ import torch
 
 from pipeline.catalog import EMBEDDED, EMBEDDINGS, ModelCatalog
 from pipeline.errors import ModelNotInstalled
+from pipeline.lora_paths import lora_path
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
+from pipeline.models.lora import ChosenLora
 from pipeline.tasks import Reporter
 from pipeline.text.inversions import InversionLibrary
 
@@ -19,6 +22,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDED_FOLDER: Final = Path(__file__).parent.parent / "embedded" / "model"
 _KIND: Final = "checkpoint"
+_LORA: Final = "lora"
 
 
 class Residency:
@@ -50,6 +54,29 @@ class Residency:
         if reporter:
             reporter.model(_KIND, name, round(seconds, 3))
         return checkpoint
+
+    def put_loras(
+        self, checkpoint: Checkpoint, loras: Sequence[tuple[str, float]], reporter: Reporter
+    ) -> None:
+        """Have exactly these (name, weight) in the model; kept as long as the same are asked for.
+
+        Raises ModelNotFound, ModelNotInstalled, InvalidModelFile.
+        """
+        chosen = [ChosenLora(name, lora_path(name, self._catalog), w) for name, w in loras]
+        if not checkpoint.loras.has(chosen):
+            for lora in chosen:
+                reporter.model(_LORA, lora.name, None)
+            started = time.perf_counter()
+            checkpoint.loras.use(chosen)
+            seconds = time.perf_counter() - started
+            log.info("%d LoRAs put into the model in %.1f s", len(chosen), seconds)
+            for lora in chosen:
+                reporter.model(_LORA, lora.name, round(seconds, 3))
+        fits = [str(fit) for fit in checkpoint.loras.use(chosen)]
+        for fit in fits:
+            log.info("LoRA %s", fit)
+        if fits:
+            reporter.note("loras", fits)
 
     def release(self) -> tuple[str, ...]:
         """Drop every model and give their memory back; names of what was dropped."""

@@ -35,7 +35,6 @@ NOT_BUILT = (
     "json.shape_ceil",
     "json.versions",
     "json.wildcard_files",
-    "lora.",
     "pre.",
     "refiner.",
     "resample",

@@ -218,9 +218,6 @@ def test_five_loras_take_effect_and_none_twice(sources: PromptSources) -> None:
         ("enhance_ctrls", [{"enhance_enabled": True}]),
         ("black_out_nsfw", True),
         ("refiner_model_name", "r.safetensors"),
-        ("loras", [{"model_name": "l.safetensors"}]),
-        ("prompt", "a cat <lora:foo:1>"),
-        ("performance_selection", "Lightning"),
         ("vae_name", "v.safetensors"),
     ],
 )
@@ -231,8 +228,9 @@ def test_what_is_not_there_yet_is_refused_by_name(field: str, value: object) -> 
     assert field in {row[0] for row in NOT_YET}
 
 
-def test_a_plain_request_is_supported_and_so_are_fast_modes_of_the_embedded_model() -> None:
+def test_a_plain_request_is_supported_and_so_are_loras_and_fast_modes() -> None:
     check_supported(GenerateParams(prompt="a cat"))
-    fields = {"performance_selection": "Lightning", "base_model_name": "embedded"}
-    empty = {"loras": [{}], "controlnet_image": [{"cn_img": "None"}], "enhance_ctrls": [{}]}
-    check_supported(params_from({**fields, **empty}))
+    fields = {"performance_selection": "Lightning", "prompt": "a cat <lora:foo:1>"}
+    loras = [{}, {"model_name": "l.safetensors"}]
+    empty = {"controlnet_image": [{"cn_img": "None"}], "enhance_ctrls": [{}]}
+    check_supported(params_from({**fields, **empty, "loras": loras}))

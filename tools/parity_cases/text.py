@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.models.checkpoint import build_clip_g, build_clip_l
 from pipeline.models.layout import (
@@ -31,14 +31,18 @@ _NO_SETTINGS = ("torch_dtype", "transformers_version", "_name_or_path")
 
 def make_encoder(fixtures: Fixtures, inversions: Path | None = None) -> TextEncoder:
     """The folder's two text encoders with CLIP's tokenizer."""
+    clip_l, clip_g = clip_modules(fixtures)
+    return TextEncoder(clip_l, clip_g, find_tokenizer(None), InversionLibrary(inversions))
+
+
+def clip_modules(fixtures: Fixtures) -> tuple[nn.Module, nn.Module]:
+    """The folder's CLIP-L and CLIP-G."""
     tensors = fixtures.weights("text_encoders.safetensors")
     clip_l = clip_l_from_original(_below(tensors, CLIP_L_PREFIX))
     clip_g = clip_g_from_original(_below(tensors, CLIP_G_PREFIX))
-    return TextEncoder(
+    return (
         build_clip_l(clip_l, _config(fixtures, "clip_l"), fixtures.placement),
         build_clip_g(clip_g, _config(fixtures, "clip_g"), fixtures.placement),
-        find_tokenizer(None),
-        InversionLibrary(inversions),
     )
 
 

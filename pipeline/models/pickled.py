@@ -1,0 +1,51 @@
+"""Files in torch's own format, of which nothing but tensors and plain values is loaded."""
+
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from pipeline.errors import InvalidModelFile
+
+_HEADS: Final = (b"PK\x03\x04", b"\x80")  # a zip archive; a bare pickle, as torch < 1.6 wrote it
+_BROKEN: Final = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
+
+
+def is_pickled(path: Path) -> bool:
+    """Does the file begin as torch's own files do, whatever its name says?"""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise InvalidModelFile(f"{path.name} cannot be read ({error})") from error
+    return head.startswith(_HEADS)
+
+
+def read_pickled(path: Path) -> dict[str, Any]:
+    """The file's named values, on the CPU. Code in it is never run. Raises InvalidModelFile."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except _BROKEN as error:
+        first = str(error).partition("\n")[0][:200]
+        raise InvalidModelFile(
+            f"{path.name} holds more than tensors, or is damaged; it was not loaded ({first})"
+        ) from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict):
+        raise InvalidModelFile(f"{path.name} holds no named tensors")
+    return {name: value for name, value in loaded.items() if isinstance(name, str)}
