@@ -7,25 +7,32 @@ from typing import Final
 import msgspec
 
 from pipeline.catalog import EMBEDDED
-from pipeline.choices import DEFAULT_VAE, NO_MODEL
+from pipeline.choices import DEFAULT_VAE, NO_MODEL, MetadataScheme
 from pipeline.errors import InvalidParameter
-from pipeline.metadata import (
-    LABELS,
-    SAMPLER_TITLES,
-    Record,
-    first_number,
-    loras_of,
-    numbers,
-    short_name,
-)
-from pipeline.params import params_from
+from pipeline.metadata import Record, first_number, loras_of, numbers, short_name
+from pipeline.metadata_parsing import is_json, parse_a1111, parse_json
+from pipeline.params import GenerateParams, params_from
 from pipeline.plan import STEPS
+from pipeline.styles import Template
 
 MAX_CHARS: Final = 262_144
-_SAMPLER_OF_TITLE: Final = {title: name for name, title in SAMPLER_TITLES.items()}
-_KEY_OF_LABEL: Final = dict(LABELS)
-_PAIR: Final = re.compile(r'\s*([\w][\w ]{0,40}):\s*("(?:[^"\\]|\\.)*"|[^,]*)(?:,|$)')
 _QUOTED: Final = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
+# What a text leaves out because it was off; a preset must not put something else in its place.
+_SILENT: Final[Mapping[str, object]] = {
+    "negative_prompt": "",
+    "style_selections": (),
+    "performance_selection": "Speed",
+    "refiner_model_name": NO_MODEL,
+    "loras": (),
+    "vae_name": DEFAULT_VAE,
+    "adaptive_cfg": GenerateParams().adaptive_cfg,
+    "clip_skip": 1,
+    "overwrite_step": -1,
+    "overwrite_switch": -1,
+    "image_number": 1,
+}
 
 
 class ModelNames(msgspec.Struct, frozen=True):
@@ -36,15 +43,17 @@ class ModelNames(msgspec.Struct, frozen=True):
     vaes: Sequence[str] = ()
 
 
-def read_metadata(text: str, names: ModelNames | None = None) -> dict[str, object]:
+def read_metadata(
+    text: str, names: ModelNames | None = None, templates: Mapping[str, Template] | None = None
+) -> dict[str, object]:
     """Request fields that make the picture of ``text`` again; empty if it says nothing known.
 
-    Either scheme, Fooocus's and A1111's own texts too. Values that a request could not have are
-    left out.
+    Either scheme, Fooocus's and A1111's own texts too; ``templates`` are the styles that a text of
+    Fooocus may have used without naming them. Values that a request could not have are left out.
     """
     if len(text) > MAX_CHARS:
         return {}
-    record = _parse_json(text) if text.lstrip().startswith("{") else _parse_a1111(text)
+    record = parse_json(text) if is_json(text) else parse_a1111(text, templates or {})
     fields: dict[str, object] = {}
     for name, value in _request_fields(record, names or ModelNames()):
         try:
@@ -52,44 +61,12 @@ def read_metadata(text: str, names: ModelNames | None = None) -> dict[str, objec
         except (msgspec.ValidationError, InvalidParameter):
             continue
         fields[name] = msgspec.to_builtins(getattr(checked, name))
-    return {**fields, "image_number": 1} if fields else {}
+    return {**_SILENT, **fields} if fields else {}
 
 
-def _unquoted(text: str) -> str:
-    if not (len(text) > 1 and text[0] == text[-1] == '"'):
-        return text.strip()
-    try:
-        return str(msgspec.json.decode(text))
-    except msgspec.DecodeError:
-        return text[1:-1]
-
-
-def _parse_json(text: str) -> Record:
-    try:
-        record = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _parse_a1111(text: str) -> Record:
-    """The last line that begins with ``Steps:`` holds the pairs; above it stand the prompts."""
-    head, found, tail = f"\n{text}".rpartition("\nSteps: ")
-    if not found:
-        return {}
-    positive, _, negative = head.strip().partition("Negative prompt:")
-    record: Record = {"prompt": positive.strip(), "negative_prompt": negative.strip()}
-    for label, value in _PAIR.findall(f"Steps: {tail.splitlines()[0] if tail else ''}"):
-        if key := _KEY_OF_LABEL.get(label):
-            record[key] = _unquoted(value)
-    title = str(record.get("sampler", ""))
-    if title.endswith(" Karras"):
-        record.setdefault("scheduler", "karras")
-        title = title.removesuffix(" Karras")
-    record["sampler"] = _SAMPLER_OF_TITLE.get(title, title)
-    pairs = (part.rpartition(":") for part in str(record.get("lora_weights", "")).split(","))
-    record["loras"] = [[name.strip(), weight.strip(), ""] for name, _, weight in pairs if name]
-    return record
+def scheme_of(text: str) -> MetadataScheme:
+    """The scheme of a text in which ``read_metadata`` found something."""
+    return "fooocus" if is_json(text) else "a1111"
 
 
 def _request_fields(record: Record, names: ModelNames) -> Iterator[tuple[str, object]]:
@@ -128,7 +105,7 @@ def _model_fields(record: Record, names: ModelNames) -> Iterator[tuple[str, obje
         {"model_name": _full_name(name, names.loras), "weight": weight}
         for name, weight, _ in loras_of(record)
     ]
-    if "loras" in record:
+    if loras:
         yield "loras", loras
 
 

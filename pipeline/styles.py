@@ -55,7 +55,14 @@ class StyleLibrary:
 
     def names(self) -> tuple[str, ...]:
         """Every legal style name: the two special ones, then the templates."""
-        return (EXPANSION, RANDOM, *self._templates())
+        return (EXPANSION, RANDOM, *self.templates())
+
+    def templates(self) -> Mapping[str, Template]:
+        """Templates by name; of a name given twice the later file counts."""
+        found: dict[str, Template] = {}
+        for path in sorted(self._folder.glob("*.json"), key=_rank):
+            found.update({style.name: style for style in self._read_file(path)})
+        return found
 
     def check(self, names: Iterable[str]) -> None:
         """Raise InvalidParameter for the first name that is no style."""
@@ -67,7 +74,7 @@ class StyleLibrary:
 
     def draw(self, names: Sequence[str], rng: random.Random) -> tuple[str, ...]:
         """The styles to apply: random ones drawn, the prompt expansion left out."""
-        templates = tuple(self._templates())
+        templates = tuple(self.templates())
         chosen = []
         for name in names:
             if name == RANDOM and templates:
@@ -81,7 +88,7 @@ class StyleLibrary:
 
         ``prompt`` itself comes first unless a style has a place for it. Raises InvalidParameter.
         """
-        templates = self._templates()
+        templates = self.templates()
         self.check(names)
         chosen = [templates[name] for name in names]
         positives: list[str] = []
@@ -92,13 +99,6 @@ class StyleLibrary:
         if not any("{prompt}" in style.prompt for style in chosen):
             positives.insert(0, prompt)
         return positives, negatives
-
-    def _templates(self) -> Mapping[str, Template]:
-        """Templates by name; of a name given twice the later file counts."""
-        found: dict[str, Template] = {}
-        for path in sorted(self._folder.glob("*.json"), key=_rank):
-            found.update({style.name: style for style in self._read_file(path)})
-        return found
 
     def _read_file(self, path: Path) -> tuple[Template, ...]:
         try:

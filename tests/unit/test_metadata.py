@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.choices import SAMPLER_NAMES
 from pipeline.metadata import metadata_text
 from pipeline.metadata_reading import MAX_CHARS, ModelNames, read_metadata
 from pipeline.params import params_from
 from pipeline.plan import ImagePlan, plan_images
 from pipeline.presets import Preset
 from pipeline.prompts import PromptSources
-from pipeline.styles import StyleLibrary
+from pipeline.styles import StyleLibrary, Template
 from pipeline.wildcards import Wildcards
 
 NAMES = ModelNames(
@@ -121,6 +122,14 @@ def test_a_text_of_a1111_itself_is_read() -> None:
         "base_model_name": "ref.safetensors",
         "loras": (),
         "image_number": 1,
+        # What A1111 has not is off, whatever the preset says.
+        "style_selections": (),
+        "performance_selection": "Speed",
+        "refiner_model_name": "None",
+        "vae_name": "Default (model)",
+        "adaptive_cfg": 7.0,
+        "clip_skip": 1,
+        "overwrite_switch": -1,
     }
 
 
@@ -142,9 +151,109 @@ def test_a_text_of_a1111_itself_is_read() -> None:
 )
 def test_text_that_says_nothing_usable_gives_nothing(text: str) -> None:
     found = read_metadata(text)
-    assert not {"image_seed", "overwrite_step", "aspect_ratios_selection"} & set(found)
+    assert not {"image_seed", "aspect_ratios_selection", "sampler_name"} & set(found)
+    assert found.get("overwrite_step", -1) == -1
 
 
 def test_values_out_of_range_are_left_out() -> None:
     found = read_metadata('{"prompt": "a", "guidance_scale": 99, "sampler": "evil", "seed": "-7"}')
-    assert found == {"prompt": "a", "image_number": 1}
+    assert found["prompt"] == "a"
+    assert not {"guidance_scale", "sampler_name", "image_seed"} & set(found)
+
+
+def test_an_entry_of_another_kind_does_not_spoil_the_others() -> None:
+    text = '{"prompt": "a", "negative_prompt": null, "steps": {"a": 1}, "seed": ' + "9" * 5000 + "}"
+    found = read_metadata(text)
+    assert (found["prompt"], found["negative_prompt"]) == ("a", "")
+    assert "image_seed" not in found
+
+
+@pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_every_sampler_and_its_scheduler_come_back(
+    tmp_path: Path, sampler: str, scheme: str
+) -> None:
+    for scheduler in ("karras", "normal", "sgm_uniform"):
+        fields = {**FAST, "performance_selection": "Speed", "metadata_scheme": scheme}
+        fields |= {"sampler_name": sampler, "scheduler_name": scheduler}
+        text = metadata_text(plan(tmp_path, fields)[0], params_from(fields))
+        found = read_metadata(text, NAMES)
+        assert (found["sampler_name"], found["scheduler_name"]) == (sampler, scheduler)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("Sampler: DPM++ 2M SDE, Schedule type: Karras", ("dpmpp_2m_sde_gpu", "karras")),
+        ("Sampler: Euler a, Schedule type: SGM Uniform", ("euler_ancestral", "sgm_uniform")),
+        ("Sampler: DPM++ 2S a Karras", ("dpmpp_2s_ancestral", "karras")),
+        ("Sampler: Euler a, Schedule type: Automatic", ("euler_ancestral", None)),
+    ],
+)
+def test_a1111_names_its_schedule_apart(said: str, meant: tuple[str, str | None]) -> None:
+    found = read_metadata(f"a cat\nSteps: 20, {said}, Seed: 1")
+    assert (found["sampler_name"], found.get("scheduler_name")) == meant
+
+
+TEMPLATES = {
+    style.name: style
+    for style in (
+        Template("Sharp", "still of {prompt}, crisp", "soft, blurry"),
+        Template("Crisp", "crisp", ""),
+        Template("Negative", "", "ugly, bad"),
+        Template("Other", "painting of {prompt}", "photo"),
+    )
+}
+
+
+def fooocus_text(positive: str, negative: str, raw: str, raw_negative: str) -> str:
+    quoted = f'Raw prompt: "{raw}", Raw negative prompt: "{raw_negative}"'
+    return (
+        f"{positive}\nNegative prompt: {negative}\nSteps: 30, Seed: 5, {quoted}, Version: Fooocus"
+    )
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "styles"),
+    [
+        ("a cat, fat", "dogs", []),
+        ("a cat, fat, a cat, fat, intricate", "dogs", ["Fooocus V2"]),
+        ("still of a cat, fat, crisp", "ugly, bad, soft, blurry, dogs", ["Negative", "Sharp"]),
+        (
+            "still of a cat, fat, crisp, a cat, fat, intricate",
+            "soft, blurry, dogs",
+            ["Fooocus V2", "Sharp"],
+        ),
+    ],
+)
+def test_the_styles_of_a_fooocus_text_that_names_none_are_worked_out(
+    positive: str, negative: str, styles: list[str]
+) -> None:
+    found = read_metadata(fooocus_text(positive, negative, "a cat, fat", "dogs"), None, TEMPLATES)
+    assert found["style_selections"] == tuple(styles)
+    assert (found["prompt"], found["negative_prompt"]) == ("a cat, fat", "dogs")
+
+
+def test_without_its_styles_a_fooocus_text_gives_what_was_encoded() -> None:
+    text = fooocus_text("etching of a cat, lines", "color, dogs", "a cat", "dogs")
+    found = read_metadata(text, None, TEMPLATES)
+    assert found["style_selections"] == ()
+    assert (found["prompt"], found["negative_prompt"]) == ("etching of a cat, lines", "color, dogs")
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Steps: 1," + " " * 200_000,
+        "Steps: 1," + 'a:"\\"' * 50_000,
+        "Steps: 1," + 'a:"b"c,' * 35_000,
+        "Steps: 1," + "a" * 200_000,
+        "Steps: 1," + "," * 200_000,
+        "\nSteps: " * 25_000,
+        '{"styles": "' + "'" * 200_000 + '"}',
+        "a\nSteps: 1, Raw prompt: " + '"' + "a\\n" * 60_000 + '"',
+    ],
+)
+def test_a_text_made_to_be_slow_is_not(text: str) -> None:
+    read_metadata(text, NAMES, TEMPLATES)
