@@ -13,6 +13,8 @@ from handlers.schemas import (
     GenerateMask,
     Grant,
     Health,
+    PictureMetadata,
+    ReadMetadata,
 )
 from handlers.tasks import TasksReply
 from handlers.unload import Unloaded
@@ -221,6 +223,20 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         body=Payload(type=GenerateMask),
         reply=Payload(type=str),
         errors=(400, 401, 403, 413, 422, 501),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/tools/read-metadata",
+        name="read_metadata",
+        tag="tools",
+        summary="Read from a picture the request that makes it again",
+        description=(
+            "Reads the parameters that this server, Fooocus and A1111 write into PNG, JPEG and"
+            " WebP files. A picture without any is answered too, with a `scheme` of null."
+        ),
+        body=Payload(type=ReadMetadata),
+        reply=Payload(type=PictureMetadata),
+        errors=(400, 401, 403, 404, 413, 415, 422, 501),
     ),
     Operation(
         method="GET",

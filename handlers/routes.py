@@ -12,6 +12,7 @@ from handlers.health import health
 from handlers.keys import METRICS
 from handlers.login import login, logout, token
 from handlers.media import input_file, output_file
+from handlers.metadata import picture_metadata
 from handlers.metrics import Metrics, measure, metrics, metrics_middleware
 from handlers.openapi import openapi
 from handlers.pages import docs, index, static_file
@@ -36,6 +37,7 @@ def create_routes() -> list[web.RouteDef]:
         web.get("/v1/engines/styles", styles),
         web.post("/v1/tools/describe-image", describe_image),
         web.post("/v1/tools/generate_mask", generate_mask),
+        web.post("/v1/tools/read-metadata", picture_metadata),
         web.get("/v1/events", events, allow_head=False),
         web.get("/ws", websocket, allow_head=False),
         web.get("/v1/token", token),

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from handlers.keys import Status
-from pipeline.choices import ClothCategory, MaskModel, SamModel
+from pipeline.choices import ClothCategory, MaskModel, MetadataScheme, SamModel
 from pipeline.executor import DeviceState
 from pipeline.request import Grow, Image, Text, Unit
 
@@ -59,6 +59,28 @@ class GenerateMask(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     dino_erode_or_dilate: Annotated[Grow, Meta(description="Pixels to grow the boxes.")] = 0
     dino_debug: Annotated[bool, Meta(description="Return the boxes found.")] = False
+
+
+class ReadMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of the metadata tool."""
+
+    image: Annotated[
+        str, Meta(description="Data URL, base64, or a path or URL of this server's pictures.")
+    ] = ""
+
+
+class PictureMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What a picture says of its making; no scheme and no parameters if it says nothing known."""
+
+    scheme: Annotated[MetadataScheme | None, Meta(description="How the text is written.")]
+    parameters: Annotated[
+        dict[str, object],
+        Meta(description="A body for the generate endpoint that makes this picture again."),
+    ]
+    text: Annotated[str, Meta(description='The text as it stands in the file; "" without one.')]
+    width: Annotated[int, Meta(description="Pixels, as stored.")]
+    height: Annotated[int, Meta(description="Pixels, as stored.")]
+    format: Annotated[str, Meta(description="png, jpeg, webp, bmp or gif.")]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

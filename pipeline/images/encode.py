@@ -2,6 +2,7 @@
 
 import io
 import logging
+import struct
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -50,6 +51,15 @@ class EmbeddedText(NamedTuple):
 
     parameters: str
     scheme: str
+
+
+class PictureFacts(NamedTuple):
+    """A picture's size as stored, its format (``png``, ``jpeg``, ``webp`` …) and its text."""
+
+    width: int
+    height: int
+    format: str
+    text: EmbeddedText | None
 
 
 def encode_image(
@@ -110,14 +120,31 @@ def read_text(image: Image.Image) -> EmbeddedText | None:
     parameters = image.info.get("parameters")
     if isinstance(parameters, str):
         return EmbeddedText(parameters, str(image.info.get("fooocus_scheme", "")))
-    exif = image.getexif()
-    directories = (exif.get_ifd(ExifTags.IFD.Exif), exif)  # Fooocus writes to the main directory
-    for tags in directories:
+    for tags in _exif_directories(image):
         if comment := tags.get(_USER_COMMENT):
             return EmbeddedText(
                 _decode_comment(comment), _decode_comment(tags.get(_MAKER_NOTE, ""))
             )
     return None
+
+
+def look_at(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> PictureFacts:
+    """What a picture is and says of itself. Raises UnreadableImage, ImageTooLarge."""
+    with open_image(data, pixel_limit) as image:
+        kind = "jpeg" if image.format == "MPO" else str(image.format).lower()
+        return PictureFacts(image.width, image.height, kind, read_text(image))
+
+
+def _exif_directories(image: Image.Image) -> tuple[Mapping[int, object], ...]:
+    """Where a text may stand: the standard's place, and the main directory, as Fooocus writes it.
+
+    None of a picture whose EXIF is damaged.
+    """
+    try:
+        exif = image.getexif()
+        return (exif.get_ifd(ExifTags.IFD.Exif), dict(exif))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return ()  # Pillow's reader tells of damage in all these ways
 
 
 def _png_text(parameters: str | None, scheme: str | None) -> PngImagePlugin.PngInfo | None:

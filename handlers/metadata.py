@@ -1,0 +1,45 @@
+"""POST /v1/tools/read-metadata: from a picture back to the request that made it."""
+
+import asyncio
+
+import msgspec
+from aiohttp import web
+
+from handlers.keys import CATALOG, STYLES
+from handlers.limits import read_body
+from handlers.pictures import read_picture
+from handlers.respond import json_response
+from handlers.schemas import PictureMetadata, ReadMetadata
+from pipeline.images.encode import MIME_TYPES, look_at
+from pipeline.metadata_reading import MAX_CHARS, ModelNames, read_metadata, scheme_of
+
+_decode = msgspec.json.Decoder(ReadMetadata).decode
+
+
+async def picture_metadata(request: web.Request) -> web.Response:
+    """What a picture says of its making. One that says nothing is an answer too, not an error."""
+    body = _decode(await read_body(request))
+    return json_response(await asyncio.to_thread(_read, request, body.image))
+
+
+def _read(request: web.Request, image: str) -> PictureMetadata:
+    """Decodes pictures and lists model files: not on the loop."""
+    facts = look_at(read_picture(request, "image", image))
+    text = facts.text.parameters if facts.text else ""
+    catalog = request.app[CATALOG]
+    names = ModelNames(catalog.checkpoints(), catalog.loras(), catalog.vaes())
+    parameters = read_metadata(text, names, request.app[STYLES].templates())
+    scheme = scheme_of(text) if parameters else None
+    if parameters:
+        # How the text is written and into what: without these the bytes would differ.
+        parameters |= {"metadata_scheme": scheme, "save_metadata_to_images": True}
+        if facts.format in MIME_TYPES:
+            parameters["output_format"] = facts.format
+    return PictureMetadata(
+        scheme=scheme,
+        parameters=parameters,
+        text=text[:MAX_CHARS],
+        width=facts.width,
+        height=facts.height,
+        format=facts.format,
+    )
