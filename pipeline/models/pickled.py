@@ -38,7 +38,8 @@ def is_pickled(path: Path) -> bool:
 def read_pickled(path: Path) -> dict[str, Any]:
     """The file's named values, on the CPU. Code in it is never run. Raises InvalidModelFile."""
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a name, torch would go by its ending
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except _BROKEN as error:
         first = str(error).partition("\n")[0][:200]
         raise InvalidModelFile(
