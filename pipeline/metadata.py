@@ -5,7 +5,7 @@ Torch-free and free of files: ``pipeline.images.encode`` puts the text into the 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from pipeline.choices import NO_MODEL
@@ -94,11 +94,11 @@ def plan_record(
     """What Fooocus records of a picture, under its keys."""
     styles = [EXPANSION, *plan.styles] if plan.expand else list(plan.styles)
     record: Record = {
-        "prompt": "\n".join((plan.prompt, *plan.extra_prompts)),
-        "negative_prompt": "\n".join((plan.negative_prompt, *plan.extra_negative_prompts)),
+        "prompt": "\n".join(_tidy((plan.prompt, *plan.extra_prompts))),
+        "negative_prompt": "\n".join(_tidy((plan.negative_prompt, *plan.extra_negative_prompts))),
         "prompt_expansion": expansion,
-        "full_prompt": [*plan.positives, *([expansion] if expansion else ())],
-        "full_negative_prompt": list(plan.negatives),
+        "full_prompt": [*_tidy(plan.positives), *([expansion] if expansion else ())],
+        "full_negative_prompt": _tidy(plan.negatives),
         "styles": str(styles),
         "performance": params.performance_selection,
         "steps": plan.steps,
@@ -144,6 +144,15 @@ def a1111_text(record: Mapping[str, object]) -> str:
 def short_name(name: str) -> str:
     """A model's name without its folder and ending."""
     return name.rpartition("/")[2].removesuffix(".safetensors")
+
+
+def _tidy(texts: Iterable[str]) -> list[str]:
+    """With single blanks, as a request's prompts are read.
+
+    Arrays and wildcards leave others, which encode to the same; written down, they would make the
+    text of a picture differ from that of the picture made from it.
+    """
+    return [re.sub(" +", " ", text).strip(" ") for text in texts]
 
 
 def _optional(plan: ImagePlan, params: GenerateParams) -> Iterator[tuple[str, object]]:

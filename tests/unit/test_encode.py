@@ -10,6 +10,7 @@ from pipeline.images.encode import (
     UnreadableImage,
     convert,
     encode_image,
+    look_at,
     open_image,
     open_upright,
     read_text,
@@ -54,7 +55,7 @@ def test_exif_stands_in_both_directories() -> None:
     image = Image.open(io.BytesIO(encode_image(make_picture(), "jpg", PARAMETERS, "fooocus")))
     exif = image.getexif()
     assert exif.get_ifd(0x8769)[0x9286] == b"ASCII\0\0\0" + PARAMETERS.encode()
-    assert exif[0x9286] == PARAMETERS.encode()
+    assert (exif[0x9286], exif[0x927C]) == (PARAMETERS, "fooocus")  # as text: Fooocus reads these
 
 
 def test_a_utf16_comment_is_read_in_either_byte_order() -> None:
@@ -116,3 +117,20 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> Non
         open_image(buffer.getvalue())
     with pytest.raises(ImageTooLarge):
         open_image(encode_image(make_picture(), "png"), pixel_limit=100)
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_look_at_a_picture_tells_size_format_and_text(output_format: str) -> None:
+    facts = look_at(encode_image(make_picture(), output_format, PARAMETERS, "a1111"))
+    assert (facts.width, facts.height) == (24, 16)
+    assert facts.format == {"jpg": "jpeg"}.get(output_format, output_format)
+    assert facts.text == (PARAMETERS, "a1111")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0\x2a\0\0\0\x08\xff", b"Exif\0\0abc"])
+def test_a_picture_with_damaged_exif_is_a_picture_without_text(exif: bytes) -> None:
+    buffer = io.BytesIO()
+    make_picture().save(buffer, "JPEG", exif=exif)
+    assert look_at(buffer.getvalue()).text is None
+    assert open_image(convert(buffer.getvalue(), "png")).size == (24, 16)
