@@ -8,13 +8,15 @@ machine whose speed drifts slows both.
 import argparse
 import statistics
 import time
-from pathlib import Path
 
 from bus.events import now_ms
-from pipeline.engine import load_engine
+from pipeline.catalog import ModelCatalog
+from pipeline.engine import Library, load_engine
 from pipeline.params import decode_params
 from pipeline.presets import PresetStore
+from pipeline.styles import StyleLibrary
 from pipeline.tasks import Generate, MadeImage, Task
+from pipeline.wildcards import Wildcards
 from tools.server_process import ROOT, ServerProcess, running_server
 
 PROMPT = "a red star on a blue background"
@@ -49,11 +51,21 @@ class SilentReporter:
         """Nobody listens."""
 
 
+def library() -> Library:
+    """The project's own files, as the server uses them."""
+    return Library(
+        ModelCatalog(ROOT / "models"),
+        PresetStore(ROOT / "presets", "embedded"),
+        StyleLibrary(ROOT / "sdxl_styles"),
+        Wildcards(ROOT / "wildcards"),
+    )
+
+
 def bare_task(seed: int, steps: int) -> Task:
     """The same task as the HTTP request, preset applied."""
     body = f'{{"prompt": "{PROMPT}", "image_seed": {seed}, "overwrite_step": {steps}}}'
     decoded = decode_params(body.encode())
-    presets = PresetStore(ROOT / "presets")
+    presets = PresetStore(ROOT / "presets", "embedded")
     params = presets.apply(decoded.params, decoded.present, presets.load("embedded"))
     return Task(task_id="0" * 32, params=params, in_queue_mills=now_ms())
 
@@ -83,7 +95,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--steps", type=int, default=100, help="denoising steps of each picture")
     options = parser.parse_args()
-    engine = load_engine("cpu", Path(ROOT / "models"))
+    engine = load_engine("cpu", library())
     with running_server(["--preset", "embedded", "--device", "cpu"]) as server:
         time_bare(engine, 0, options.steps)
         time_http(server, 0, options.steps)

@@ -9,7 +9,7 @@ BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 
 
 def replace_between(text: str, begin: str, end: str, content: str) -> str:
-    """``text`` with what stands between the two markers replaced. Raises ValueError without them."""
+    """``text`` with what stands between the markers replaced. Raises ValueError without them."""
     before, _, rest = text.partition(begin)
     _, found, after = rest.partition(end)
     if not found:
