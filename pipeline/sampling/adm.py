@@ -1,5 +1,7 @@
 """The sizes an SDXL network is told beside the prompt ("ADM"), as plain numbers."""
 
+from typing import ClassVar
+
 import msgspec
 
 from pipeline.sampling.guidance import Guidance
@@ -22,6 +24,7 @@ class SdxlSizes(msgspec.Struct, frozen=True):
     Width and height are those of the latent times 8.
     """
 
+    count: ClassVar[int] = 6  # numbers told
     width: int
     height: int
     guidance: Guidance
@@ -43,6 +46,7 @@ class SdxlSizes(msgspec.Struct, frozen=True):
 class RefinerSizes(msgspec.Struct, frozen=True):
     """Size, crop and aesthetic score: what the SDXL refiner is told, the same at every step."""
 
+    count: ClassVar[int] = 5
     width: int
     height: int
 

@@ -52,6 +52,14 @@ def start_latent(
     return x + sampling.to_model(picture)
 
 
+def picture_noise(
+    run: Run, shape: tuple[int, ...], device: torch.device | str, seed: int | None = None
+) -> PictureNoise:
+    """The noise of the run's picture, or of another seed's."""
+    drawn = run.seed if seed is None else seed
+    return PictureNoise(drawn, shape, device, "cpu" if run.cpu_noise else device)
+
+
 def step_noise(run: Run, noise: PictureNoise) -> Noise:
     """The noise that the run's sampler adds between steps."""
     if run.sampler not in BROWNIAN_SAMPLERS:
@@ -74,7 +82,7 @@ def diffuse(
     ``latent`` is in the VAE's space. ``on_step`` gets each guess in the network's space.
     """
     sampling = denoiser.model_sampling
-    noise = PictureNoise(run.seed, shape, device, "cpu" if run.cpu_noise else device)
+    noise = picture_noise(run, shape, device)
     sigmas = make_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
     x = start_latent(noise.initial, float(sigmas[0]), sampling, latent)
     sampler = sampler_for(run.sampler, sampling)

@@ -36,7 +36,6 @@ NOT_BUILT = (
     "json.versions",
     "json.wildcard_files",
     "pre.",
-    "refiner.",
     "resample",
 )
 GROUPS = (

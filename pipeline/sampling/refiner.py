@@ -1,0 +1,168 @@
+"""A second network that finishes what the first began: when it takes over, and with what.
+
+Knows no files: both networks are functions from a noisy latent to the guess of the clean one.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from pipeline.choices import SwapMethod
+from pipeline.sampling.diffusion import (
+    NetworkDenoise,
+    Run,
+    diffuse,
+    picture_noise,
+    start_latent,
+    step_noise,
+)
+from pipeline.sampling.interface import Denoise, Noise, OnStep
+from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
+from pipeline.sampling.sigmas import make_sigmas, requested_sigmas
+
+RENOISE: Final = 1.4  # how much louder than its schedule the second part of ``vae`` begins
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Two networks of which the second takes over at step ``switch`` (from 0).
+
+    ``joint`` changes the network inside one run, once it has been told the guess of that step.
+    ``separate`` ends the run there and begins another one at its level, without new noise and
+    without the first one's multistep history. ``vae`` has the first run end in a clean picture
+    within ``switch`` steps, and the second begin from it, with noise of its own.
+    """
+
+    base: NetworkDenoise
+    refiner: NetworkDenoise
+    switch: int
+    method: SwapMethod
+
+
+@torch.inference_mode()
+def diffuse_relay(
+    relay: Relay,
+    run: Run,
+    shape: tuple[int, ...],
+    on_step: OnStep,
+    latent: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """As ``diffuse``, by two networks that share a VAE. ``on_step`` counts on over both."""
+    if relay.method == "joint":
+        joint = _Joint(relay, on_step)
+        return diffuse(joint, run, shape, joint.on_step, latent, device)
+    legs = _Legs(relay, run, shape, on_step, device)
+    return legs.separate(latent) if relay.method == "separate" else legs.through_picture(latent)
+
+
+class _Joint:
+    """One function that asks the first network, then the second."""
+
+    def __init__(self, relay: Relay, on_step: OnStep) -> None:
+        self._relay = relay
+        self._current = relay.base
+        self._on_step = on_step
+
+    @property
+    def model_sampling(self) -> ModelSampling:
+        return self._relay.base.model_sampling
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self._current(x, sigma)
+
+    def on_step(self, index: int, denoised: Tensor) -> None:
+        """Swap; what a sampler evaluates in the rest of the step is the second network's."""
+        if index == self._relay.switch:
+            self._current = self._relay.refiner
+        self._on_step(index, denoised)
+
+
+class _LastNoise:
+    """Asks a network, and keeps of the noise that it saw last the mean over channels."""
+
+    def __init__(self, denoise: Denoise) -> None:
+        self._denoise = denoise
+        self.mean: Tensor | float = 0.0  # before the first asking
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        denoised = self._denoise(x, sigma)
+        self.mean = ((x - denoised) / sigma).mean(dim=1, keepdim=True)
+        return denoised
+
+
+class _Legs:
+    """Two runs of one picture; both walk its Brownian path, where the sampler has one."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        run: Run,
+        shape: tuple[int, ...],
+        on_step: OnStep,
+        device: torch.device | str,
+    ) -> None:
+        self._relay = relay
+        self._run = run
+        self._shape = shape
+        self._on_step = on_step
+        self._device = device
+        self._noise = picture_noise(run, shape, device)
+        self._between = step_noise(run, self._noise)
+
+    def separate(self, latent: Tensor | None) -> Tensor:
+        """The second run goes on at the level where the first one stopped."""
+        base, refiner, switch = self._relay.base, self._relay.refiner, self._relay.switch
+        sigmas = self._sigmas()
+        x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
+        x = self._walk(base, x, sigmas[: switch + 1], self._between)
+        x = self._walk(refiner, x, sigmas[switch:], self._between, done=switch)
+        return base.model_sampling.from_model(x)
+
+    def through_picture(self, latent: Tensor | None) -> Tensor:
+        """The second run begins at the first one's picture, made noisy again."""
+        base, refiner, switch = self._relay.base, self._relay.refiner, self._relay.switch
+        sigmas = self._sigmas()[: switch + 1]
+        sigmas[-1] = 0.0
+        last = _LastNoise(base)
+        if len(sigmas) > 1:
+            x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
+            x = self._walk(last, x, sigmas, self._between)
+            latent = base.model_sampling.from_model(x)
+        return self._renoised(refiner, latent, last.mean)
+
+    def _renoised(
+        self, refiner: NetworkDenoise, latent: Tensor | None, mean: Tensor | float
+    ) -> Tensor:
+        """The rest of the schedule, louder; new noise takes the mean of what was left over."""
+        run, sampling, switch = self._run, refiner.model_sampling, self._relay.switch
+        asked = requested_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
+        sigmas = asked[switch:] * RENOISE
+        if latent is not None and len(sigmas) < 2:
+            return latent
+        noise = picture_noise(run, self._shape, self._device, seed=run.seed + 1)
+        drawn = noise.initial - noise.initial.mean(dim=1, keepdim=True) + mean
+        between = self._between if run.sampler in BROWNIAN_SAMPLERS else noise.fresh
+        x = start_latent(drawn, float(sigmas[0]), sampling, latent)
+        x = self._walk(refiner, x, sigmas, between, done=switch)
+        return sampling.from_model(x)
+
+    def _sigmas(self) -> Tensor:
+        run, sampling = self._run, self._relay.base.model_sampling
+        return make_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
+
+    def _walk(
+        self, denoise: Denoise, x: Tensor, sigmas: Tensor, between: Noise, done: int = 0
+    ) -> Tensor:
+        """``x`` at the last level; as it is where there is no step to make."""
+        if len(sigmas) < 2:
+            return x
+        sampler = sampler_for(self._run.sampler, self._relay.base.model_sampling)
+
+        def tell(index: int, denoised: Tensor) -> None:
+            self._on_step(done + index, denoised)
+
+        return sampler(denoise, x, sigmas, between, tell)
