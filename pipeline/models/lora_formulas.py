@@ -49,7 +49,7 @@ class Patch(NamedTuple):
         except KeyError as error:
             return f"lacks {error.args[0]}"
         except (RuntimeError, ValueError, IndexError):
-            shapes = (f"{name} {list(part.shape)}" for name, part in self.parts.items())
+            shapes = (f"{name} {list(part.shape)}" for name, part in sorted(self.parts.items()))
             return f"has parts that do not go together: {', '.join(shapes)}"
         return ""
 

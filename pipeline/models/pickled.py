@@ -29,10 +29,11 @@ def is_pickled(path: Path) -> bool:
     """Does the file begin as torch's own files do, whatever its name says?"""
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.read(9)
     except OSError as error:
         raise InvalidModelFile(f"{path.name} cannot be read ({error})") from error
-    return head.startswith(_HEADS)
+    # A safetensors file begins with a length, whose bytes may be anything, and then its JSON.
+    return head.startswith(_HEADS) and not head.endswith(b"{")
 
 
 def read_pickled(path: Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What each kind of LoRA does to a weight, and what a file of any format holds."""
 
+import json
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +191,10 @@ def test_a_patch_in_8_bit_holds_256_levels_between_two_numbers(tmp_path: Path) -
         ({"lora_up.weight": (7, 2), "lora_down.weight": (2, 5)}, "is [7, 5], not [6, 5]"),
         ({"lora_up.weight": (5, 2), "lora_down.weight": (2, 6)}, "is [5, 6], not [6, 5]"),
         ({"lora_up.weight": (6, 2)}, "lacks down"),
-        ({"lora_up.weight": (6, 2), "lora_down.weight": (3, 5)}, "do not go together: up [6, 2]"),
+        (
+            {"lora_up.weight": (6, 2), "lora_down.weight": (3, 5)},
+            "do not go together: down [3, 5], up [6, 2]",
+        ),
         ({"diff": (5, 6)}, "is [5, 6], not [6, 5]"),
         ({"diff": ()}, "is [], not [6, 5]"),
     ],
@@ -235,6 +240,15 @@ def test_a_file_in_torchs_own_format_is_read(tmp_path: Path, wrap: bool) -> None
     torch.save({"state_dict": tensors, "epoch": 3} if wrap else {**tensors, "m.alpha": 1.0}, path)
     (named,) = read_lora(path).patches
     assert torch.equal(named.patch.apply(torch.zeros(2, 2), 1.0), torch.ones(2, 2))
+
+
+def test_a_safetensors_file_whose_length_begins_as_a_pickle_does_is_told_from_one(
+    tmp_path: Path,
+) -> None:
+    header = json.dumps({"m.diff": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+    path = tmp_path / "l.safetensors"
+    path.write_bytes(struct.pack("<Q", 0x80) + header.ljust(0x80).encode() + bytes(4))
+    assert [patch.module for patch in read_lora(path).patches] == ["m"]
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
