@@ -1,20 +1,24 @@
 """Which models are loaded: few, the least recently used leaves first. Device thread only."""
 
+import ctypes
 import gc
 import logging
+import sys
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 
 from pipeline.catalog import EMBEDDED, EMBEDDINGS, ModelCatalog
+from pipeline.choices import NO_MODEL
 from pipeline.errors import ModelNotInstalled
 from pipeline.lora_paths import lora_path
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.lora import ChosenLora
+from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.tasks import Reporter
 from pipeline.text.inversions import InversionLibrary
 
@@ -23,6 +27,10 @@ log = logging.getLogger(__name__)
 EMBEDDED_FOLDER: Final = Path(__file__).parent.parent / "embedded" / "model"
 _KIND: Final = "checkpoint"
 _LORA: Final = "lora"
+_REFINER: Final = "refiner"
+
+_Key = tuple[str, int]  # a model's name, and when its file was last changed
+_Model = TypeVar("_Model", Checkpoint, Refiner)
 
 
 class Residency:
@@ -32,28 +40,40 @@ class Residency:
         self._catalog = catalog
         self._device = device
         self._limit = limit
-        self._loaded: OrderedDict[tuple[str, int], Checkpoint] = OrderedDict()
+        self._loaded: OrderedDict[_Key, Checkpoint] = OrderedDict()
+        self._refiner: dict[_Key, Refiner] = {}  # one at most, beside the limit
 
-    def checkpoint(self, name: str, reporter: Reporter | None = None) -> Checkpoint:
-        """The model of that name, loaded if need be. Raises ModelNotFound, InvalidModelFile."""
+    def checkpoint(
+        self, name: str, reporter: Reporter | None = None, refiner: str = NO_MODEL
+    ) -> Checkpoint:
+        """The model of that name, loaded if need be; ``refiner`` is the one that it is wanted with.
+
+        Raises ModelNotFound, InvalidModelFile.
+        """
         path = self._catalog.checkpoint(name) or EMBEDDED_FOLDER
-        if not path.exists():
-            raise ModelNotInstalled(f"the files of {name} are missing; fetch the project again")
-        key = (name, path.stat().st_mtime_ns)
+        key = _key(name, path)
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
-        self._make_room()
-        if reporter:
-            reporter.model(_KIND, name, None)
-        started = time.perf_counter()
-        checkpoint = self._load(name, path)
-        self._loaded[key] = checkpoint
-        seconds = time.perf_counter() - started
-        log.info("loaded %s on %s in %.1f s", name, self._device, seconds)
-        if reporter:
-            reporter.model(_KIND, name, round(seconds, 3))
-        return checkpoint
+        self._make_room(refiner)
+        self._loaded[key] = self._timed(_KIND, name, reporter, lambda: self._load(name, path))
+        return self._loaded[key]
+
+    def refiner(self, name: str, reporter: Reporter | None = None) -> Refiner | None:
+        """The refiner of that name, loaded if need be; None for "None".
+
+        Raises ModelNotFound, InvalidModelFile.
+        """
+        if name == NO_MODEL:
+            return None
+        path = self._catalog.checkpoint(name, ("refiner_model_name",)) or EMBEDDED_FOLDER
+        key = _key(name, path)
+        if key not in self._refiner:
+            self._drop_refiner()
+            self._refiner[key] = self._timed(
+                _REFINER, name, reporter, lambda: load_refiner(path, self._device)
+            )
+        return self._refiner[key]
 
     def put_loras(
         self, checkpoint: Checkpoint, loras: Sequence[tuple[str, float]], reporter: Reporter
@@ -80,8 +100,9 @@ class Residency:
 
     def release(self) -> tuple[str, ...]:
         """Drop every model and give their memory back; names of what was dropped."""
-        names = tuple(name for name, _ in self._loaded)
+        names = tuple(name for name, _ in (*self._loaded, *self._refiner))
         self._loaded.clear()
+        self._refiner.clear()
         self._free()
         return names
 
@@ -96,8 +117,23 @@ class Residency:
         inversions = InversionLibrary(self._catalog.models_dir / EMBEDDINGS)
         return load_checkpoint(path, self._device, inversions)
 
-    def _make_room(self) -> None:
-        """Before loading, so that two large models are never there at once."""
+    def _timed(
+        self, kind: str, name: str, reporter: Reporter | None, load: Callable[[], _Model]
+    ) -> _Model:
+        if reporter:
+            reporter.model(kind, name, None)
+        started = time.perf_counter()
+        model = load()
+        seconds = time.perf_counter() - started
+        log.info("loaded %s %s on %s in %.1f s", kind, name, self._device, seconds)
+        if reporter:
+            reporter.model(kind, name, round(seconds, 3))
+        return model
+
+    def _make_room(self, refiner: str) -> None:
+        """Before loading, so that of large models no more than needed are there at once."""
+        if refiner not in (name for name, _ in self._refiner):
+            self._drop_refiner()
         if len(self._loaded) < self._limit:
             return
         while len(self._loaded) >= self._limit:
@@ -105,9 +141,32 @@ class Residency:
             log.info("unloaded %s", name)
         self._free()
 
+    def _drop_refiner(self) -> None:
+        for name, _ in self._refiner:
+            log.info("unloaded refiner %s", name)
+        if self._refiner:
+            self._refiner.clear()
+            self._free()
+
     def _free(self) -> None:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
             torch.mps.empty_cache()
+        _trim_heap()
+
+
+def _trim_heap() -> None:
+    """Hand freed memory back to the system: glibc keeps freed blocks of up to 32 MiB to itself."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)
+
+
+def _key(name: str, path: Path) -> _Key:
+    """Raises ModelNotInstalled; a catalog's path is there, so it can only be the embedded one."""
+    if not path.exists():
+        raise ModelNotInstalled(f"the files of {name} are missing; fetch the project again")
+    return name, path.stat().st_mtime_ns

@@ -1,0 +1,43 @@
+"""Loaded models and the memory they take, with the model that ships."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.catalog import EMBEDDED, ModelCatalog
+from pipeline.models.residency import EMBEDDED_FOLDER, Residency
+
+STATUS = Path("/proc/self/status")
+HAS_WEIGHTS = (EMBEDDED_FOLDER / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+
+pytestmark = [
+    pytest.mark.skipif(not HAS_WEIGHTS, reason="the embedded model has not been trained yet"),
+    pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
+]
+
+
+def own_memory() -> int:
+    """Bytes of this process that are no file's."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+def weights(residency: Residency) -> int:
+    unet = residency.checkpoint(EMBEDDED).unet.module
+    return sum(weight.numel() * weight.element_size() for weight in unet.parameters())
+
+
+def test_a_released_model_gives_its_memory_back_each_time(tmp_path: Path) -> None:
+    residency = Residency(ModelCatalog(tmp_path), torch.device("cpu"))
+    assert residency.release() == ()
+    empty = []
+    for _ in range(4):
+        size = weights(residency)
+        loaded = own_memory()
+        assert residency.release() == (EMBEDDED,)
+        empty.append(own_memory())
+        assert loaded - empty[-1] > size // 2
+    assert empty[-1] - empty[1] < size // 4  # the first times fill the libraries' own caches
+    assert residency.release() == ()
