@@ -97,8 +97,10 @@ class Engine:
         return plan_images(task.params, library.presets.describing(task.params), sources)
 
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
-        checkpoint = self._residency.checkpoint(plans[0].model, reporter)
+        refined_by = plans[0].refiner
+        checkpoint = self._residency.checkpoint(plans[0].model, reporter, refined_by)
         self._residency.put_loras(checkpoint, plans[0].loras, reporter)
+        refiner = self._residency.refiner(refined_by, reporter)
         texts = TextCache(checkpoint)
         colours = _colours(checkpoint)
         for plan in plans:
@@ -110,7 +112,7 @@ class Engine:
             started = time.perf_counter()
             try:
                 reporter.check()
-                image = make_image(plan, checkpoint, texts, report)
+                image = make_image(plan, checkpoint, texts, report, refiner)
             except ImageSkipped:
                 continue
             _log_picture(task, plan, time.perf_counter() - started)

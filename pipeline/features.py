@@ -23,7 +23,6 @@ NOT_YET: Final[tuple[_Row, ...]] = (
     ("enhance_uov_method", lambda p: p.enhance_uov_method != "Disabled", "enhancement"),
     ("enhance_ctrls", lambda p: any(c.enhance_enabled for c in p.enhance_ctrls), "enhancement"),
     ("black_out_nsfw", lambda p: p.black_out_nsfw, "the safety checker"),
-    ("refiner_model_name", lambda p: p.refiner_model_name != NO_MODEL, "refiners"),
     ("vae_name", lambda p: p.vae_name not in (DEFAULT_VAE, NO_MODEL), "separate VAE files"),
 )
 

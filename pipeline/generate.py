@@ -9,14 +9,16 @@ from torch import Tensor
 from pipeline.images.preview import MIME, LatentColours, draw_preview
 from pipeline.images.resize import resize_lanczos
 from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.refiner import Refiner, refiner_denoiser
 from pipeline.models.vae import FACTOR, Vae
 from pipeline.plan import ImagePlan
 from pipeline.sampling.denoiser import Conditioning, Denoiser
-from pipeline.sampling.diffusion import Run, diffuse
+from pipeline.sampling.diffusion import Run
 from pipeline.sampling.freeu import FreeU, freeu_applied
 from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.interface import OnStep
 from pipeline.sampling.model_sampling import model_sampling_for
+from pipeline.sampling.refiner import Relay, diffuse_relay
 from pipeline.tasks import Reporter
 
 PREPARED = 13  # percent of a task's progress when sampling begins
@@ -41,11 +43,18 @@ class TextCache:
 
 
 def make_image(
-    plan: ImagePlan, checkpoint: Checkpoint, encode: EncodeTexts, on_step: OnStep
+    plan: ImagePlan,
+    checkpoint: Checkpoint,
+    encode: EncodeTexts,
+    on_step: OnStep,
+    refiner: Refiner | None = None,
 ) -> Image.Image:
-    """The finished picture of ``plan``. Whatever ``on_step`` raises ends it."""
+    """The finished picture of ``plan``. Whatever ``on_step`` raises ends it.
+
+    Raises InvalidModelFile if the refiner cannot read the model's prompts.
+    """
     positive, negative = encode_prompts(plan, encode)
-    latent = denoise(plan, checkpoint, positive, negative, on_step)
+    latent = denoise(plan, checkpoint, positive, negative, on_step, refiner)
     image = decode(checkpoint.vae, latent)
     return resize_lanczos(image, plan.width, plan.height) if plan.resize else image
 
@@ -64,8 +73,12 @@ def denoise(
     positive: Conditioning,
     negative: Conditioning,
     on_step: OnStep,
+    refiner: Refiner | None = None,
 ) -> Tensor:
-    """The latent (1, 4, H/8, W/8) in the VAE's space."""
+    """The latent (1, 4, H/8, W/8) in the VAE's space.
+
+    Without a refiner the model takes over from itself, which ``separate`` and ``vae`` show.
+    """
     denoiser = Denoiser(
         unet=checkpoint.unet,
         model_sampling=model_sampling_for(plan.scheduler),
@@ -75,6 +88,8 @@ def denoise(
         width=plan.native_width,
         height=plan.native_height,
     )
+    second = refiner_denoiser(refiner, denoiser) if refiner else denoiser
+    relay = Relay(denoiser, second, plan.switch, plan.swap_method)
     run = Run(
         sampler=plan.sampler,
         scheduler=plan.scheduler,
@@ -84,8 +99,8 @@ def denoise(
     )
     shape = (1, LATENT_CHANNELS, plan.native_height // FACTOR, plan.native_width // FACTOR)
     freeu = FreeU(*plan.freeu) if plan.freeu else None
-    with freeu_applied(checkpoint.unet.module, freeu):
-        return diffuse(denoiser, run, shape, on_step, device=checkpoint.placement.device)
+    with freeu_applied(checkpoint.unet.module, freeu):  # the refiner has none, as in Fooocus
+        return diffuse_relay(relay, run, shape, on_step, device=checkpoint.placement.device)
 
 
 def guidance_of(plan: ImagePlan) -> Guidance:

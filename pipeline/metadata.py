@@ -134,7 +134,8 @@ def a1111_text(record: Mapping[str, object]) -> str:
     values["resolution"] = f"{width}x{height}"
     if values.get("refiner_model") == NO_MODEL:
         del values["refiner_model"]
-        values.pop("refiner_switch", None)
+        if "refiner_swap_method" not in values:
+            values.pop("refiner_switch", None)
     pairs = (f"{label}: {_quoted(values[key])}" for label, key in LABELS if key in values)
     positive = ", ".join(_texts(record["full_prompt"]))
     negative = ", ".join(_texts(record["full_negative_prompt"]))
@@ -163,10 +164,12 @@ def _optional(plan: ImagePlan, params: GenerateParams) -> Iterator[tuple[str, ob
         yield "clip_skip", plan.clip_skip
     if plan.freeu is not None:
         yield "freeu", str(plan.freeu)
-    if plan.refiner != NO_MODEL and params.overwrite_switch > 0:
+    # Without a refiner the model takes over from itself; only "joint" does not show it.
+    apart = plan.swap_method != "joint"
+    if (apart or plan.refiner != NO_MODEL) and params.overwrite_switch > 0:
         yield "overwrite_switch", params.overwrite_switch
-    if plan.refiner != NO_MODEL and params.refiner_swap_method != "joint":
-        yield "refiner_swap_method", params.refiner_swap_method
+    if apart:
+        yield "refiner_swap_method", plan.swap_method
 
 
 def _model_hashes(plan: ImagePlan, hashes: Mapping[str, str]) -> Iterator[tuple[str, object]]:

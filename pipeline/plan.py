@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.choices import NO_MODEL
+from pipeline.choices import NO_MODEL, SwapMethod
 from pipeline.params import MAX_SEED, GenerateParams, Lora, parse_aspect_ratio
 from pipeline.presets import Preset
 from pipeline.prompts import Prompts, PromptSources, picture_texts, read_prompts
@@ -90,6 +90,7 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     refiner: str  # "None" for none
     vae: str
+    swap_method: SwapMethod = "joint"  # how the refiner, or without one the model itself, goes on
     loras: tuple[tuple[str, float], ...] = ()
     freeu: tuple[float, float, float, float] | None = None  # b1, b2, s1, s2
     notes: dict[str, object] = {}  # facts for the task's record
@@ -119,6 +120,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     sampler: str
     scheduler: str
     refiner: str
+    swap_method: SwapMethod
     model: str
     vae: str
     clip_skip: int
@@ -229,12 +231,23 @@ def _settings(params: GenerateParams, preset: Preset) -> _Settings:
         adm_end=0.0 if fast else params.adm_scaler_end,
         sampler=sampler,
         scheduler=scheduler,
-        refiner=NO_MODEL if fast else params.refiner_model_name,
+        refiner=NO_MODEL if _refiner_left_out(params) else params.refiner_model_name,
+        swap_method=params.refiner_swap_method,
         model=params.base_model_name,
         vae=params.vae_name,
         clip_skip=params.clip_skip,
         freeu=freeu if params.freeu_enabled else None,
     )
+
+
+def _refiner_left_out(params: GenerateParams) -> str:
+    """Why the refiner that is named has no part in the picture, as in Fooocus; "" if it has."""
+    if params.refiner_model_name == NO_MODEL:
+        return ""
+    if params.refiner_model_name == params.base_model_name:
+        return "it is the model itself"
+    mode = params.performance_selection
+    return f"{mode} has too few steps for two models" if mode in FAST_MODES else ""
 
 
 def _loras(
@@ -259,6 +272,8 @@ def _notes(
         yield "native_size", f"{made[0]}x{made[1]}"
         how = "resized" if preset.native_sizes else "whole latents of 8 pixels"
         yield "size", f"asked {asked[0]}x{asked[1]}, made {made[0]}x{made[1]} ({how})"
+    if reason := _refiner_left_out(params):
+        yield "refiner", f"{params.refiner_model_name} was left out: {reason}"
     if EXPANSION in params.style_selections and params.prompt.strip():
         yield "expansion", f"{EXPANSION} was skipped: no prompt expansion model is installed"
     if params.performance_selection in FAST_MODES and not preset.few_step_loras:

@@ -52,6 +52,13 @@ FAST: dict[str, Any] = {
     "style_selections": [],
     "base_model_name": "embedded",
 }
+SELF_REFINED: dict[str, Any] = {
+    "prompt": "a cat",
+    "image_seed": 1,
+    "style_selections": [],
+    "refiner_swap_method": "vae",
+    "refiner_switch": 0.7,
+}
 
 
 def plan(folder: Path, fields: dict[str, Any]) -> list[ImagePlan]:
@@ -62,7 +69,7 @@ def plan(folder: Path, fields: dict[str, Any]) -> list[ImagePlan]:
 
 
 @pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
-@pytest.mark.parametrize("fields", [RICH, FAST])
+@pytest.mark.parametrize("fields", [RICH, FAST, SELF_REFINED])
 def test_what_is_written_makes_the_same_picture_again(
     tmp_path: Path, scheme: str, fields: dict[str, Any]
 ) -> None:

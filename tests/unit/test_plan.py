@@ -194,6 +194,24 @@ def test_loras_are_taken_out_of_the_prompt(
     assert prompt_loras(prompt, ["foo.safetensors", "sub/bar.safetensors"]) == (rest, loras)
 
 
+@pytest.mark.parametrize(
+    ("asked", "refiner", "reason"),
+    [
+        ({"base_model_name": "r"}, "None", "it is the model itself"),
+        ({"performance_selection": "Lightning"}, "None", "too few steps"),
+        ({"base_model_name": "embedded", "performance_selection": "Hyper-SD"}, "None", "too few"),
+        ({"performance_selection": "Quality"}, "r", ""),
+    ],
+)
+def test_a_refiner_that_is_left_out_is_noted(
+    sources: PromptSources, asked: dict[str, Any], refiner: str, reason: str
+) -> None:
+    made = plan(sources, refiner_model_name="r", refiner_swap_method="vae", **asked)[0]
+    assert (made.refiner, made.swap_method) == (refiner, "vae")
+    assert reason in str(made.notes.get("refiner", ""))
+    assert bool(reason) == ("refiner" in made.notes)
+
+
 def test_five_loras_take_effect_and_none_twice(sources: PromptSources) -> None:
     slots = [{"model_name": f"{i}", "weight": 1} for i in (0, 0, 1, 2, 3)]
     off = [{"model_name": "off", "enabled": False}, {"model_name": "None"}]
@@ -217,7 +235,6 @@ def test_five_loras_take_effect_and_none_twice(sources: PromptSources) -> None:
         ("enhance_uov_method", "Upscale (2x)"),
         ("enhance_ctrls", [{"enhance_enabled": True}]),
         ("black_out_nsfw", True),
-        ("refiner_model_name", "r.safetensors"),
         ("vae_name", "v.safetensors"),
     ],
 )
