@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InvalidModelFile
 from pipeline.models.layout import UNUSED_SUFFIXES
+from pipeline.models.pickled import is_pickled
 
 _NAMED: Final = 3  # how many disagreeing tensors a refusal names
 
@@ -86,11 +87,6 @@ def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> N
 
 
 def _what_is(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError:
-        return "cannot be read"
-    if head.startswith((b"PK", b"\x80")):
+    if is_pickled(path):
         return "is a pickle file; only safetensors files are loaded, so convert it first"
     return "is no whole safetensors file"
