@@ -13,7 +13,7 @@ import uvloop
 from aiohttp import web
 
 from bus.bus import EventBus
-from bus.events import ServerStatus, now_ms
+from bus.events import ModelUnloaded, ServerStatus, now_ms
 from handlers.access import AccessPolicy, is_loopback
 from handlers.intake import Admissions
 from handlers.keys import (
@@ -60,9 +60,12 @@ def start_engine(device: str, app: web.Application) -> Generate:
     """Load torch and the start preset's model; runs on the device's thread and takes seconds."""
     from pipeline.engine import Library, load_engine  # noqa: PLC0415 - the web half need not wait
 
+    def tell_unloaded(kind: str, name: str) -> None:
+        app[BUS].publish(ModelUnloaded(name=name, kind=kind))
+
     presets = app[PRESETS]
     library = Library(app[CATALOG], presets, app[STYLES], Wildcards(HERE / "wildcards"))
-    engine = load_engine(device, library)
+    engine = load_engine(device, library, tell_unloaded)
     if model := presets.load(app[SETTINGS].start_preset).default_model:
         engine.preload(model)
     return engine

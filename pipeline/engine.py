@@ -20,7 +20,7 @@ from pipeline.images.encode import encode_image
 from pipeline.images.preview import LatentColours, read_colours
 from pipeline.metadata import metadata_text
 from pipeline.models.checkpoint import LATENT_RGB, Checkpoint
-from pipeline.models.residency import Residency
+from pipeline.models.residency import OnUnloaded, Residency
 from pipeline.plan import ImagePlan, plan_images
 from pipeline.presets import PresetStore
 from pipeline.prompts import PromptSources
@@ -46,10 +46,12 @@ class Library(msgspec.Struct, frozen=True):
 class Engine:
     """Makes the pictures of one task at a time. Device thread only."""
 
-    def __init__(self, library: Library, device: torch.device) -> None:
+    def __init__(
+        self, library: Library, device: torch.device, on_unloaded: OnUnloaded | None = None
+    ) -> None:
         self.device = device
         self._library = library
-        self._residency = Residency(library.catalog, device)
+        self._residency = Residency(library.catalog, device, on_unloaded=on_unloaded)
 
     def __call__(self, task: Task, reporter: Reporter) -> None:
         """Make every picture of ``task``. Raises PipelineError; a skipped picture is left out."""
@@ -121,12 +123,12 @@ class Engine:
             reporter.image(_encode(image, plan, task))
 
 
-def load_engine(device: str, library: Library) -> Engine:
+def load_engine(device: str, library: Library, on_unloaded: OnUnloaded | None = None) -> Engine:
     """The engine on ``auto``, ``cpu``, ``cuda[:n]`` or ``mps``. Raises UnknownDevice."""
     chosen = choose_device(device)
     prepare_threads(chosen)
     log.info("pictures are made on %s", chosen)
-    return Engine(library, chosen)
+    return Engine(library, chosen, on_unloaded)
 
 
 def _colours(checkpoint: Checkpoint) -> LatentColours:

@@ -16,7 +16,6 @@ import msgspec
 from bus.bus import EventBus
 from bus.events import (
     EventData,
-    ModelUnloaded,
     QueueChanged,
     TaskFailed,
     TaskFinished,
@@ -299,11 +298,7 @@ class Executor:
     def _release(self, device: str) -> tuple[str, ...]:
         """On the device's thread, so between two tasks: drop what the device has loaded."""
         engine = self._engines.get(device)
-        names: tuple[str, ...] = engine.release() if isinstance(engine, HoldsModels) else ()
-        for name in names:
-            log.info("device %s: unloaded %s", device, name)
-            self._bus.publish(ModelUnloaded(name=name, kind="checkpoint"))
-        return names
+        return engine.release() if isinstance(engine, HoldsModels) else ()
 
     def _discard(self, images: tuple[str, ...]) -> None:
         for image in images:

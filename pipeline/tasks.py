@@ -96,7 +96,7 @@ class HoldsModels(Protocol):
     """A ``Generate`` that keeps models loaded between tasks. Called on its device's thread."""
 
     def release(self) -> tuple[str, ...]:
-        """Drop every model and give its memory back; the names of what was loaded."""
+        """Drop every model, say so, and give its memory back; the names of what was loaded."""
 
 
 RANDOM_SEED_LIMIT: Final = 2**53  # a random seed stays exact in JavaScript

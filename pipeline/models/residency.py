@@ -29,6 +29,9 @@ _KIND: Final = "checkpoint"
 _LORA: Final = "lora"
 _REFINER: Final = "refiner"
 
+OnUnloaded = Callable[[str, str], None]
+"""Hears, on the device thread, kind and name of each model that has left."""
+
 _Key = tuple[str, int]  # a model's name, and when its file was last changed
 _Model = TypeVar("_Model", Checkpoint, Refiner)
 
@@ -36,10 +39,17 @@ _Model = TypeVar("_Model", Checkpoint, Refiner)
 class Residency:
     """Owns every loaded model. A model whose file changed on disk is loaded again."""
 
-    def __init__(self, catalog: ModelCatalog, device: torch.device, limit: int = 1) -> None:
+    def __init__(
+        self,
+        catalog: ModelCatalog,
+        device: torch.device,
+        limit: int = 1,
+        on_unloaded: OnUnloaded | None = None,
+    ) -> None:
         self._catalog = catalog
         self._device = device
         self._limit = limit
+        self._on_unloaded = on_unloaded
         self._loaded: OrderedDict[_Key, Checkpoint] = OrderedDict()
         self._refiner: dict[_Key, Refiner] = {}  # one at most, beside the limit
 
@@ -100,11 +110,14 @@ class Residency:
 
     def release(self) -> tuple[str, ...]:
         """Drop every model and give their memory back; names of what was dropped."""
-        names = tuple(name for name, _ in (*self._loaded, *self._refiner))
+        models = [(_KIND, name) for name, _ in self._loaded]
+        models += [(_REFINER, name) for name, _ in self._refiner]
         self._loaded.clear()
         self._refiner.clear()
         self._free()
-        return names
+        for kind, name in models:
+            self._tell_unloaded(kind, name)
+        return tuple(name for _, name in models)
 
     def _load(self, name: str, path: Path) -> Checkpoint:
         if name == EMBEDDED:
@@ -138,15 +151,20 @@ class Residency:
             return
         while len(self._loaded) >= self._limit:
             (name, _), _ = self._loaded.popitem(last=False)
-            log.info("unloaded %s", name)
+            self._tell_unloaded(_KIND, name)
         self._free()
 
     def _drop_refiner(self) -> None:
         for name, _ in self._refiner:
-            log.info("unloaded refiner %s", name)
+            self._tell_unloaded(_REFINER, name)
         if self._refiner:
             self._refiner.clear()
             self._free()
+
+    def _tell_unloaded(self, kind: str, name: str) -> None:
+        log.info("unloaded %s %s from %s", kind, name, self._device)
+        if self._on_unloaded is not None:
+            self._on_unloaded(kind, name)
 
     def _free(self) -> None:
         gc.collect()

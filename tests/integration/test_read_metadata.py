@@ -1,5 +1,6 @@
 """From a picture back to the request that makes it again."""
 
+import asyncio
 import base64
 import io
 import json
@@ -11,13 +12,14 @@ import pytest
 import pytest_asyncio
 from PIL import Image, PngImagePlugin
 
-from handlers.keys import CATALOG, INPUTS, OUTPUTS, PRESETS, STYLES
-from pipeline.engine import Engine, Library, load_engine
+from bus.events import ModelUnloaded
+from bus.subscription import EventFilter
+from handlers.keys import BUS, INPUTS, OUTPUTS
 from pipeline.images.encode import encode_image
 from pipeline.tasks import MadeImage, Reporter, Task
-from pipeline.wildcards import Wildcards
+from server import start_engine
 from tests.integration.fake_device import FakeDevice
-from tests.integration.serving import Focal, serve
+from tests.integration.serving import WAIT_S, Focal, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "pipeline/embedded/model/unet/diffusion_pytorch_model.safetensors"
@@ -209,22 +211,19 @@ class EngineDevice(FakeDevice):
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine: Engine | None = None
+        self.engine: Any = None
 
     def load(self, focal: Focal) -> None:
-        """Load the engine around the application's own files."""
-        app = focal.app
-        library = Library(app[CATALOG], app[PRESETS], app[STYLES], Wildcards(ROOT / "wildcards"))
-        self.engine = load_engine("cpu", library)
+        """Start the engine as the server does."""
+        self.engine = start_engine("cpu", focal.app)
 
     def __call__(self, task: Task, reporter: Reporter) -> None:
-        assert self.engine is not None
         self.engine(task, reporter)
 
     def release(self) -> tuple[str, ...]:
         """Drop the engine's models."""
-        assert self.engine is not None
-        return self.engine.release()
+        names: tuple[str, ...] = self.engine.release()
+        return names
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -283,10 +282,14 @@ async def test_the_parameters_read_make_the_same_bytes_again(
 @pytest.mark.asyncio(loop_scope="module")
 async def test_unloading_lets_the_model_go_and_the_next_picture_is_the_same(real: Focal) -> None:
     request = {"prompt": "a red circle", "image_seed": 7, "overwrite_step": 2}
+    only_unloaded = EventFilter(types=frozenset({ModelUnloaded.type}))
     pictures = []
     for _ in range(2):
         (url,) = (await real.generate(request))["result"]
         pictures.append(await fetch(real, url))
-        async with real.session.post("/v1/engine/unload") as answer:
-            assert (await answer.json())["models"] == ["embedded"]
+        with real.app[BUS].subscribe(only_unloaded) as events:
+            async with real.session.post("/v1/engine/unload") as answer:
+                assert (await answer.json())["models"] == ["embedded"]
+            (told,) = await asyncio.wait_for(events.take(), WAIT_S)
+        assert told.data == ModelUnloaded(name="embedded", kind="checkpoint")
     assert pictures[0] == pictures[1]

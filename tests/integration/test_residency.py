@@ -41,3 +41,20 @@ def test_a_released_model_gives_its_memory_back_each_time(tmp_path: Path) -> Non
         assert loaded - empty[-1] > size // 2
     assert empty[-1] - empty[1] < size // 4  # the first times fill the libraries' own caches
     assert residency.release() == ()
+
+
+def test_each_model_that_leaves_is_told(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "twin").symlink_to(EMBEDDED_FOLDER)
+    gone: list[tuple[str, str]] = []
+    device = torch.device("cpu")
+    residency = Residency(
+        ModelCatalog(tmp_path), device, on_unloaded=lambda *model: gone.append(model)
+    )
+    residency.checkpoint(EMBEDDED)
+    residency.checkpoint(EMBEDDED)
+    assert gone == []
+    residency.checkpoint("twin")
+    assert gone == [("checkpoint", EMBEDDED)]
+    residency.release()
+    assert gone == [("checkpoint", EMBEDDED), ("checkpoint", "twin")]

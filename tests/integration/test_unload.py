@@ -1,29 +1,29 @@
 """Models leave memory between tasks: when somebody asks, and when nobody wants a picture."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from bus.events import ModelUnloaded
-from bus.subscription import EventFilter
-from handlers.keys import BUS, EXECUTOR
+from handlers.keys import EXECUTOR
 from pipeline.tasks import Reporter, Task
 from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import WAIT_S, Focal, serve
 
-UNLOADED = EventFilter(types=frozenset({ModelUnloaded.type}))
 AN_INSTANT = 0.001  # minutes
 
 
 class LoadingDevice(FakeDevice):
-    """Keeps the models of its tasks until it is told to let go. ``calls`` is what happened."""
+    """Keeps the models of its tasks until it is told to let go, which sets ``released``.
+
+    ``calls`` is what happened.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.loaded: set[str] = set()
         self.calls: list[str] = []
+        self.released = threading.Event()
 
     def __call__(self, task: Task, reporter: Reporter) -> None:
         self.loaded.add(task.params.base_model_name)
@@ -35,6 +35,8 @@ class LoadingDevice(FakeDevice):
         """Forget the models."""
         self.calls.append("release")
         names = tuple(sorted(self.loaded))
+        if names:
+            self.released.set()
         self.loaded.clear()
         return names
 
@@ -51,11 +53,8 @@ async def test_unloading_names_what_was_loaded_and_asking_again_changes_nothing(
     async with serve(tmp_path, LoadingDevice()) as focal:
         assert await unload(focal) == {"message": "No model was loaded", "models": []}
         await focal.generate({"prompt": "a cat"})
-        with focal.app[BUS].subscribe(UNLOADED) as events:
-            answer = await unload(focal)
-            assert answer == {"message": "Unloaded embedded", "models": ["embedded"]}
-            (told,) = await asyncio.wait_for(events.take(), WAIT_S)
-        assert told.data == ModelUnloaded(name="embedded", kind="checkpoint")
+        answer = await unload(focal)
+        assert answer == {"message": "Unloaded embedded", "models": ["embedded"]}
         assert await unload(focal) == {"message": "No model was loaded", "models": []}
 
 
@@ -89,13 +88,12 @@ async def test_a_client_that_leaves_does_not_call_the_unloading_off(tmp_path: Pa
     async with serve(tmp_path, device) as focal:
         task_id = await focal.queue(prompt="a")
         await focal.started()
-        with focal.app[BUS].subscribe(UNLOADED) as events:
-            asked = asyncio.create_task(focal.app[EXECUTOR].unload())
-            await asyncio.sleep(0)
-            asked.cancel()
-            await asyncio.wait([asked])
-            device.gate.set()
-            assert await asyncio.wait_for(events.take(), WAIT_S)
+        asked = asyncio.create_task(focal.app[EXECUTOR].unload())
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        device.gate.set()
+        assert await asyncio.to_thread(device.released.wait, WAIT_S)
         await focal.ended(task_id)
 
 
@@ -113,11 +111,12 @@ async def test_a_server_that_stops_refuses(tmp_path: Path) -> None:
 async def test_models_leave_after_a_time_without_tasks_and_after_the_next_one_again(
     tmp_path: Path,
 ) -> None:
-    async with serve(tmp_path, LoadingDevice(), idle_unload_minutes=AN_INSTANT) as focal:
-        with focal.app[BUS].subscribe(UNLOADED) as events:
-            for _ in range(2):
-                await focal.generate({"prompt": "a cat"})
-                assert await asyncio.wait_for(events.take(), WAIT_S)
+    device = LoadingDevice()
+    async with serve(tmp_path, device, idle_unload_minutes=AN_INSTANT) as focal:
+        for _ in range(2):
+            await focal.generate({"prompt": "a cat"})
+            assert await asyncio.to_thread(device.released.wait, WAIT_S)
+            device.released.clear()
 
 
 async def test_a_task_that_takes_long_is_no_idle_time(tmp_path: Path) -> None:
@@ -126,8 +125,7 @@ async def test_a_task_that_takes_long_is_no_idle_time(tmp_path: Path) -> None:
     async with serve(tmp_path, device, idle_unload_minutes=AN_INSTANT) as focal:
         first, second = await focal.queue(prompt="a"), await focal.queue(prompt="b")
         await focal.started()
-        with focal.app[BUS].subscribe(UNLOADED) as events, pytest.raises(TimeoutError):
-            await asyncio.wait_for(events.take(), 4 * AN_INSTANT * 60)
+        assert not await asyncio.to_thread(device.released.wait, 4 * AN_INSTANT * 60)
         device.gate.set()
         for task_id in (first, second):
             await focal.ended(task_id)
