@@ -1,0 +1,28 @@
+"""Runs every benchmark, one after another: ``make bench``. Takes about half an hour."""
+
+import subprocess
+import sys
+from typing import Final
+
+from tools.server_process import ROOT, running_server
+
+ALONE: Final = ("startup", "http_overhead", "bus_fanout", "history_pages", "task_memory")
+
+
+def run(name: str, *arguments: str) -> None:
+    """Run one in a process of its own, so that none starts warm."""
+    print(f"\n== {name}", flush=True)
+    command = [sys.executable, "-m", f"bench.{name}", *arguments]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def main() -> None:
+    """All of them; the first failure ends the run."""
+    with running_server(["--preset", "embedded"]) as server:
+        run("event_latency", server.url)
+    for name in ALONE:
+        run(name)
+
+
+if __name__ == "__main__":
+    main()
