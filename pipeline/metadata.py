@@ -16,7 +16,8 @@ from pipeline.styles import EXPANSION
 SOFTWARE: Final = "Focal"
 Record = dict[str, object]
 
-# Names that other tools know samplers by; the others keep their own, so that each comes back.
+# Names that other tools know samplers by; the others keep their own. Of two with one name, which
+# make the same picture, the last comes back.
 SAMPLER_TITLES: Final[Mapping[str, str]] = {
     "euler": "Euler",
     "euler_ancestral": "Euler a",
@@ -27,8 +28,10 @@ SAMPLER_TITLES: Final[Mapping[str, str]] = {
     "dpm_fast": "DPM fast",
     "dpm_adaptive": "DPM adaptive",
     "dpmpp_2s_ancestral": "DPM++ 2S a",
+    "dpmpp_sde": "DPM++ SDE",
     "dpmpp_sde_gpu": "DPM++ SDE",
     "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
     "dpmpp_2m_sde_gpu": "DPM++ 2M SDE",
     "lcm": "LCM",
     "tcd": "TCD",

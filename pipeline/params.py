@@ -57,7 +57,10 @@ _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "controlnet_image": ControlNetImage,
     "enhance_ctrls": EnhanceControl,
 }
-_ASPECT: Final = re.compile(r"\s*([0-9]{1,5})\s*[*\u00d7xX]\s*([0-9]{1,5})\s*", re.ASCII)
+# After the size may stand the ratio that Fooocus shows beside it, as markup.
+_ASPECT: Final = re.compile(
+    r"\s*([0-9]{1,5})\s*[*\u00d7xX]\s*([0-9]{1,5})\s*(?:<span\b[^<>]*>[^<>]*</span>)?", re.ASCII
+)
 _PATH: Final = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _KINDS: Final = (
     (re.compile(r"Invalid enum value"), "unknown_value"),

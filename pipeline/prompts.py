@@ -48,8 +48,8 @@ class PictureTexts(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_prompts(params: GenerateParams, known_loras: Sequence[str] = ()) -> Prompts:
     """Split the request's prompts; LoRAs are named in the main prompt only."""
-    main, *extra = _filled(list(_lines(params.prompt)), "")
-    negative, *extra_negative = _filled(list(_lines(params.negative_prompt)), "")
+    main, *extra = filled(list(_lines(params.prompt)), "")
+    negative, *extra_negative = filled(list(_lines(params.negative_prompt)), "")
     unknown = _unknown_loras(main, known_loras)
     main, loras = prompt_loras(main, known_loras)
     return Prompts(
@@ -83,8 +83,8 @@ def picture_texts(
         negative_prompt=negative,
         extra_prompts=tuple(extra),
         extra_negative_prompts=tuple(extra_negative),
-        positives=_filled([*positives, *extra], prompt),
-        negatives=_filled([*negatives, negative, *extra_negative], negative),
+        positives=filled([*positives, *extra], prompt),
+        negatives=filled([*negatives, negative, *extra_negative], negative),
         expand=EXPANSION in params.style_selections and prompts.main != "",
         styles=styles,
     )
@@ -117,7 +117,7 @@ def _lines(text: str) -> Iterator[str]:
         yield re.sub(r" +", " ", line).strip(",. \r\n")
 
 
-def _filled(texts: Sequence[str], default: str) -> tuple[str, ...]:
+def filled(texts: Sequence[str], default: str) -> tuple[str, ...]:
     """The texts that are not empty; ``default`` alone where all are."""
     return tuple(text for text in texts if text) or (default,)
 

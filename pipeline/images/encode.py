@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from pipeline.errors import PipelineError
+from pipeline.metadata import SOFTWARE
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ _PILLOW_FORMATS: Final[Mapping[str, str]] = {
     "jpeg": "JPEG",
     "webp": "WEBP",
 }
+_SOFTWARE: Final = 0x0131
 _USER_COMMENT: Final = 0x9286
 _MAKER_NOTE: Final = 0x927C
 _EXIF_LIMIT_BYTES: Final = 65_000  # one JPEG segment holds 65,533
@@ -168,8 +170,10 @@ def _exif(parameters: str | None, scheme: str | None) -> bytes:
     directory[_USER_COMMENT] = comment
     directory[_MAKER_NOTE] = note
     standard = exif.tobytes()
-    exif[_USER_COMMENT] = parameters.encode()
-    exif[_MAKER_NOTE] = note
+    # Text, not bytes: Fooocus compares the scheme with its names of schemes.
+    exif[_USER_COMMENT] = parameters if parameters.isascii() else parameters.encode()
+    exif[_MAKER_NOTE] = scheme or ""
+    exif[_SOFTWARE] = SOFTWARE
     for data in (exif.tobytes(), standard):
         if len(data) <= _EXIF_LIMIT_BYTES:
             return data

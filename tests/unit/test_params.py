@@ -249,7 +249,12 @@ def test_an_error_names_its_place(fields: dict[str, Any], place: tuple[str | int
     assert place_of_error(msgspec.json.encode(fields))[0] == ("body", *place)
 
 
-@pytest.mark.parametrize("text", ["1152*896", "1152\u00d7896", "1152x896", " 1152 X 896 "])
+FOOOCUS_LABEL = '1152\u00d7896 <span style="color: grey;"> \u2223 9:7</span>'
+
+
+@pytest.mark.parametrize(
+    "text", ["1152*896", "1152\u00d7896", "1152x896", " 1152 X 896 ", FOOOCUS_LABEL]
+)
 def test_an_aspect_ratio_has_several_spellings(text: str) -> None:
     assert parse_aspect_ratio(text) == (1152, 896)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.sampling.noise import PictureNoise
 from tools import parity
-from tools.parity_cases.compare import distance
+from tools.parity_cases.compare import LeftOut, distance
 from tools.parity_cases.units import SHAPE
 
 
@@ -131,3 +131,24 @@ def test_pictures_have_a_signal_to_noise_ratio() -> None:
 def test_json_values_must_be_equal() -> None:
     assert distance({"a": [1, 2]}, {"a": [1, 2]}).relative == 0.0
     assert distance({"a": [1, 2]}, {"a": [1, 3]}).relative == float("inf")
+
+
+def test_what_json_value_differs_is_told_and_what_is_left_out_is_not_compared() -> None:
+    figure = {"a": [1, {"b": 2}], "c": 3}
+    left_out = distance({"a": [1, {"b": LeftOut("no such thing")}], "c": 3}, figure)
+    assert (left_out.relative, left_out.note) == (0.0, "no such thing")
+    assert distance({"a": [1, {"b": 5}], "c": 3}, figure).note == "differs.a[1].b: 5, not 2"
+    assert distance({"a": [1, {}], "c": 3}, figure).relative == float("inf")
+
+
+def test_a_level_stands_for_all_that_is_truncated_to_it() -> None:
+    figure = torch.full((4, 4, 3), 100, dtype=torch.uint8)
+    assert distance(figure + 0.9, figure).relative == 0.0
+    beyond = distance(figure + 1.5, figure)
+    assert beyond.relative == pytest.approx(0.005, rel=0.02)
+    assert beyond.psnr == pytest.approx(48.13, abs=0.01)
+
+
+def test_figures_that_stand_in_the_index_itself_are_compared_too(tmp_path: Path) -> None:
+    (verdict,) = parity.run_cases(make_folder(tmp_path, noise_case(calls=[{"steps": 30}])))
+    assert "no result for call.0" in verdict.note

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ Results = Mapping[str, Any]
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Stands for a figure that is not compared, on purpose; ``reason`` says why."""
+    """Stands for a figure, or a part of one, that is not compared; ``reason`` says why."""
 
     reason: str
 
@@ -44,7 +45,8 @@ def judge(case: Case, fixtures: Fixtures, results: Results) -> Verdict:
     """The verdict over all figures of a case; the worst one decides."""
     in_json = case.file.endswith(".json")
     figures = fixtures.json(case.file) if in_json else fixtures.tensors(case.file)
-    wanted = wanted_figures(case, figures)
+    figures = {**figures, **case.own_figures}
+    wanted = [*wanted_figures(case, figures), *case.own_figures]
     missing = [name for name in wanted if name not in results]
     if missing or not wanted:
         note = f"no result for {', '.join(missing[:3])}" if missing else "the case names no figure"
@@ -91,15 +93,58 @@ def wanted_figures(case: Case, figures: Mapping[str, Any]) -> list[str]:
 def distance(ours: Any, figure: Any) -> _Distance:
     """How far apart two values are; anything but tensors must be equal."""
     if not isinstance(figure, Tensor):
-        same = ours == figure
-        return _Distance(0.0, 0.0) if same else _Distance(math.inf, math.inf, note="differs")
+        if unlike := list(islice(_differences(ours, figure), 3)):
+            return _Distance(math.inf, math.inf, note=f"differs{', '.join(unlike)}")
+        return _Distance(0.0, 0.0, note="; ".join(sorted(set(_left_out(ours)))))
     if not isinstance(ours, Tensor) or ours.shape != figure.shape:
         shape = list(ours.shape) if isinstance(ours, Tensor) else type(ours).__name__
         return _Distance(math.inf, math.inf, note=f"is {shape}, not {list(figure.shape)}")
-    return _tensor_distance(ours.double(), figure.double(), picture=figure.dtype == torch.uint8)
+    if figure.dtype == torch.uint8:
+        return _picture_distance(ours, figure)
+    return _tensor_distance(ours.double(), figure.double())
 
 
-def _tensor_distance(ours: Tensor, figure: Tensor, *, picture: bool) -> _Distance:
+def _differences(ours: Any, figure: Any) -> Iterator[str]:
+    """Where two JSON values differ, as paths; what is left out differs nowhere."""
+    if isinstance(ours, LeftOut):
+        return
+    if isinstance(ours, Mapping) and isinstance(figure, Mapping) and ours.keys() == figure.keys():
+        for key, value in ours.items():
+            yield from (f".{key}{path}" for path in _differences(value, figure[key]))
+    elif isinstance(ours, list) and isinstance(figure, list) and len(ours) == len(figure):
+        for i, (one, other) in enumerate(zip(ours, figure, strict=True)):
+            yield from (f"[{i}]{path}" for path in _differences(one, other))
+    elif ours != figure:
+        yield f": {ours!r:.80}, not {figure!r:.80}"
+
+
+def _left_out(ours: Any) -> Iterator[str]:
+    """The reasons why parts of a JSON value are left out."""
+    if isinstance(ours, LeftOut):
+        yield ours.reason
+    elif isinstance(ours, Mapping | list):
+        for value in ours.values() if isinstance(ours, Mapping) else ours:
+            yield from _left_out(value)
+
+
+def _picture_distance(ours: Tensor, figure: Tensor) -> _Distance:
+    """The distance of levels, 0...255.
+
+    Results that are not truncated to levels yet are compared with all that a level stands for: a
+    value on the edge between two of them would else look as far off as a wrong one.
+    """
+    levels = ours.to(torch.uint8).double()
+    if ours.is_floating_point():
+        ours = ours.double()
+        found = _tensor_distance(ours, ours.clamp(figure, figure + 1.0))
+    else:
+        found = _tensor_distance(levels, figure.double())
+    mean_square = float((levels - figure).square().mean())
+    psnr = 10 * math.log10(255**2 / mean_square) if mean_square else math.inf
+    return msgspec.structs.replace(found, psnr=psnr)
+
+
+def _tensor_distance(ours: Tensor, figure: Tensor) -> _Distance:
     """Relative L2 and largest difference, over the elements for which the figure is a number."""
     if not ours.isfinite().all():
         return _Distance(math.inf, math.inf, note="the result is not finite")
@@ -107,11 +152,8 @@ def _tensor_distance(ours: Tensor, figure: Tensor, *, picture: bool) -> _Distanc
     note = "" if numbers.all() else f"{int((~numbers).sum())} elements of the figure are no numbers"
     difference = (ours - figure)[numbers]
     if not difference.numel():
+        note = "a figure holds no number: only that the result is finite was checked"
         return _Distance(0.0, 0.0, note=note)
     scale = float(figure[numbers].norm()) or 1.0
-    psnr = None
-    if picture:
-        mean_square = float(difference.square().mean())
-        psnr = 10 * math.log10(255**2 / mean_square) if mean_square else math.inf
     absolute = float(difference.abs().max())
-    return _Distance(float(difference.norm()) / scale, absolute, psnr, note)
+    return _Distance(float(difference.norm()) / scale, absolute, note=note)

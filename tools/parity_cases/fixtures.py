@@ -21,14 +21,25 @@ CPU: Final = torch.device("cpu")
 
 
 class Case(msgspec.Struct, frozen=True, rename={"tolerance": "tolerance_relative_l2"}):
-    """One entry of the index: what was given, and where the figures that came out are."""
+    """One entry of the index: what was given, and where the figures that came out are.
+
+    ``calls`` and ``images`` are figures that stand in the index itself.
+    """
 
     id: str
     file: str
     outputs: tuple[str, ...]
     params: dict[str, Any] = {}
     inputs: tuple[str, ...] = ()
+    calls: tuple[dict[str, Any], ...] = ()
+    images: tuple[dict[str, Any], ...] = ()
     tolerance: float = DEFAULT_TOLERANCE
+
+    @property
+    def own_figures(self) -> dict[str, Any]:
+        """The index's own figures: ``call.0`` and on, ``image.0`` and on."""
+        calls = {f"call.{i}": call for i, call in enumerate(self.calls)}
+        return calls | {f"image.{i}": image for i, image in enumerate(self.images)}
 
 
 class _Index(msgspec.Struct):

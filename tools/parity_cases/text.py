@@ -41,8 +41,8 @@ def clip_modules(fixtures: Fixtures) -> tuple[nn.Module, nn.Module]:
     clip_l = clip_l_from_original(_below(tensors, CLIP_L_PREFIX))
     clip_g = clip_g_from_original(_below(tensors, CLIP_G_PREFIX))
     return (
-        build_clip_l(clip_l, _config(fixtures, "clip_l"), fixtures.placement),
-        build_clip_g(clip_g, _config(fixtures, "clip_g"), fixtures.placement),
+        build_clip_l(clip_l, clip_config(fixtures, "clip_l"), fixtures.placement),
+        build_clip_g(clip_g, clip_config(fixtures, "clip_g"), fixtures.placement),
     )
 
 
@@ -101,7 +101,8 @@ def _check_tokens(encoder: TextEncoder, text: str, recorded: Mapping[str, Any]) 
             raise ValueError(f"other tokens or weights for {name}")
 
 
-def _config(fixtures: Fixtures, name: str) -> dict[str, Any]:
+def clip_config(fixtures: Fixtures, name: str) -> dict[str, Any]:
+    """transformers' arguments for one of the text encoders."""
     recorded = fixtures.json("models.json")[name]
     return {key: value for key, value in recorded.items() if key not in _NO_SETTINGS}
 

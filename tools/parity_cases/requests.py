@@ -1,0 +1,226 @@
+"""Cases of a whole request: from what was asked to the calls that sample, and to the picture."""
+
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from pipeline.choices import NO_MODEL
+from pipeline.generate import TextCache, decode, denoise, encode_prompts
+from pipeline.images.encode import encode_image
+from pipeline.metadata import metadata_text
+from pipeline.models.checkpoint import Checkpoint, load_checkpoint
+from pipeline.params import GenerateParams, params_from
+from pipeline.plan import ImagePlan, plan_images
+from pipeline.presets import Preset
+from pipeline.prompts import PromptSources
+from pipeline.sampling.diffusion import Run
+from pipeline.sampling.model_sampling import (
+    DistilledSampling,
+    ModelSampling,
+    model_sampling_for,
+)
+from pipeline.sampling.sigmas import SCHEDULES
+from pipeline.styles import StyleLibrary
+from pipeline.wildcards import Wildcards
+from tools.parity_cases.compare import LeftOut, Results
+from tools.parity_cases.fixtures import CPU, Case, Fixtures, unet_config
+from tools.parity_cases.text import clip_config
+from tools.parity_cases.vae import vae_config
+
+ROOT: Final = Path(__file__).parents[2]
+SOURCES: Final = PromptSources(StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards"))
+EVERY: Final = 4  # pixels between those of a picture that are recorded
+
+# The reference's name of a setting -> the request's field.
+FIELDS: Final[Mapping[str, str]] = {
+    "prompt": "prompt",
+    "neg": "negative_prompt",
+    "styles": "style_selections",
+    "perf": "performance_selection",
+    "ar": "aspect_ratios_selection",
+    "n": "image_number",
+    "fmt": "output_format",
+    "order": "read_wildcards_in_order",
+    "sharp": "sharpness",
+    "cfg": "guidance_scale",
+    "base": "base_model_name",
+    "refiner": "refiner_model_name",
+    "refswitch": "refiner_switch",
+    "noinc": "disable_seed_increment",
+    "admp": "adm_scaler_positive",
+    "admn": "adm_scaler_negative",
+    "adme": "adm_scaler_end",
+    "adapt": "adaptive_cfg",
+    "skip": "clip_skip",
+    "sampler": "sampler_name",
+    "sched": "scheduler_name",
+    "vae": "vae_name",
+    "ostep": "overwrite_step",
+    "oswitch": "overwrite_switch",
+    "ow": "overwrite_width",
+    "oh": "overwrite_height",
+    "swap": "refiner_swap_method",
+    "soft": "controlnet_softness",
+    "freeu": "freeu_enabled",
+    "b1": "freeu_b1",
+    "b2": "freeu_b2",
+    "s1": "freeu_s1",
+    "s2": "freeu_s2",
+    "meta": "save_metadata_to_images",
+    "scheme": "metadata_scheme",
+}
+_NOT_TEXT: Final = LeftOut("what pictures put in decide is not built")
+_NO_SHAPE: Final = LeftOut("lengths depend on the reference's style texts and expansion stand-in")
+
+
+def read_request(settings: Mapping[str, Any]) -> GenerateParams:
+    """The request that asks what the case asked. Raises NotImplementedError."""
+    if settings["input"] or settings["loras"]:
+        raise NotImplementedError("nothing here puts in pictures or LoRAs yet")
+    fields = {field: settings[name] for name, field in FIELDS.items()}
+    return params_from({**fields, "image_seed": int(settings["seed"])})
+
+
+def calls(case: Case, fixtures: Fixtures) -> Results:
+    """What each picture's plan has the sampler do."""
+    params = read_request(case.params)
+    return _calls(params, plan_images(params, Preset(), SOURCES), fixtures)
+
+
+def _calls(params: GenerateParams, plans: Sequence[ImagePlan], fixtures: Fixtures) -> Results:
+    return {f"call.{plan.index}": _call(plan, params, fixtures) for plan in plans}
+
+
+def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[str, Any]:
+    run = Run(sampler=plan.sampler, scheduler=plan.scheduler, steps=plan.steps, seed=plan.seed)
+    sampling = model_sampling_for(plan.scheduler)
+    return {
+        "steps": run.steps,
+        "switch": plan.switch,
+        "width": plan.native_width,
+        "height": plan.native_height,
+        "image_seed": run.seed,
+        "sampler_name": run.sampler,
+        "scheduler_name": _spacing(plan.scheduler),
+        "denoise": run.denoise,
+        "tiled": _NOT_TEXT,
+        "cfg_scale": plan.cfg,
+        "refiner_swap_method": params.refiner_swap_method,
+        "disable_preview": LeftOut("previews are drawn where a listener wants them"),
+        "latent_shape": _NOT_TEXT,
+        "patch_settings": {
+            "sharpness": plan.sharpness,
+            "adm_scaler_end": plan.adm_end,
+            "positive_adm_scale": plan.adm_positive,
+            "negative_adm_scale": plan.adm_negative,
+            "controlnet_softness": params.controlnet_softness,
+            "adaptive_cfg": plan.adaptive_cfg,
+        },
+        "refiner": None if plan.refiner == NO_MODEL else plan.refiner,
+        "model_sampling": _model_sampling(sampling),
+        "unet_patches": [] if plan.freeu is None else _NOT_TEXT,
+        "base_loras": str(list(plan.loras)),
+        "clip_layer": -plan.clip_skip,
+        "inpaint_task": _NOT_TEXT,
+        **_shapes(plan, params, fixtures),
+        "same_cond": plan.negative_copies_positive,
+    }
+
+
+def _spacing(scheduler: str) -> str:
+    """The first name of a schedule's formula: a kind of network with its own name shares one."""
+    return next(name for name, formula in SCHEDULES.items() if formula is SCHEDULES[scheduler])
+
+
+def _model_sampling(sampling: ModelSampling) -> Any:
+    """The reference's names of the classes that replace a network's own kind of sampling."""
+    if type(sampling) is ModelSampling:
+        return []
+    if isinstance(sampling, DistilledSampling):
+        return ["ModelSamplingDiscreteDistilled+ModelSamplingDiscrete"]
+    return LeftOut(f"{type(sampling).__name__} has no known name in the reference")
+
+
+def _shapes(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[str, Any]:
+    """Shapes of both conditionings, where no text of the reference's files is in them."""
+    if params.style_selections:
+        return {"pos_shape": _NO_SHAPE, "neg_shape": _NO_SHAPE}
+    with torch.inference_mode():
+        encode = TextCache(tiny_checkpoint(fixtures))
+        positive, negative = encode_prompts(plan, encode)
+    return {"pos_shape": list(positive.context.shape), "neg_shape": list(negative.context.shape)}
+
+
+def tiny_checkpoint(fixtures: Fixtures) -> Checkpoint:
+    """The folder's model, written as the single file that a user would have, and loaded."""
+    described = fixtures.json("models.json")
+    configs = {
+        "unet": unet_config(described["unet"]),
+        "vae": vae_config(described["vae"]),
+        "text_encoder": clip_config(fixtures, "clip_l"),
+        "text_encoder_2": clip_config(fixtures, "clip_g"),
+    }
+    tensors = {}
+    for file in ("unet", "text_encoders", "vae"):
+        tensors.update(fixtures.weights(f"{file}.safetensors"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part, config in configs.items():
+            (folder / part).mkdir()
+            (folder / part / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        save_file(tensors, folder / "tiny.safetensors")
+        return load_checkpoint(folder / "tiny.safetensors", CPU, single_file_configs=folder)
+
+
+@torch.inference_mode()
+def pictures(case: Case, fixtures: Fixtures) -> Results:
+    """The pictures of a request: what was called, latents, pixels, and the text inside the file."""
+    params = read_request(case.params)
+    plans = plan_images(params, Preset(), SOURCES)
+    checkpoint = tiny_checkpoint(fixtures)
+    encode = TextCache(checkpoint)
+    results = dict(_calls(params, plans, fixtures))
+    for plan in plans:
+        name, recorded = f"{case.id}.{plan.index}", case.images[plan.index]
+        latent = denoise(plan, checkpoint, *encode_prompts(plan, encode), lambda *_: None)
+        pixels = checkpoint.vae.decode(latent)[0].permute(1, 2, 0)
+        results[f"{name}.latent"] = latent
+        results[f"{name}.image_s4"] = pixels[::EVERY, ::EVERY] * 255.0
+        image = decode(checkpoint.vae, latent)
+        results[f"image.{plan.index}"] = _picture(image, plan, params, recorded)
+    return results
+
+
+def _picture(
+    image: Image.Image, plan: ImagePlan, params: GenerateParams, recorded: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a reader finds in the encoded file; the program's own name is the recorded one's."""
+    text = metadata_text(plan, params, hashes=stand_in_hashes([plan.model]))
+    version = json.loads(recorded["info"]["parameters"])["version"]
+    text = json.dumps({**json.loads(text), "version": version}, sort_keys=True)
+    data = encode_image(image, params.output_format, text, params.metadata_scheme)
+    read = Image.open(io.BytesIO(data))
+    return {
+        "size": list(read.size),
+        "mode": read.mode,
+        "info": dict(read.info),
+        "pixels_sha256": LeftOut("a hash does not say how near a picture is"),
+    }
+
+
+def stand_in_hashes(names: Iterable[str]) -> dict[str, str]:
+    """The figures' stand-in for a model file's hash: that of its name without folders."""
+    return {
+        name: hashlib.sha256(name.rpartition("/")[2].encode()).hexdigest()[:10] for name in names
+    }
+
+
+RUNNERS = {"cap.": calls, "e2e.": pictures}
