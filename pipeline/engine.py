@@ -101,8 +101,8 @@ class Engine:
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
         refined_by = plans[0].refiner
         checkpoint = self._residency.checkpoint(plans[0].model, reporter, refined_by)
-        self._residency.put_loras(checkpoint, plans[0].loras, reporter)
         refiner = self._residency.refiner(refined_by, reporter)
+        self._residency.put_loras(checkpoint, refiner, plans[0].loras, reporter)
         texts = TextCache(checkpoint)
         colours = _colours(checkpoint)
         for plan in plans:

@@ -88,7 +88,7 @@ def denoise(
         width=plan.native_width,
         height=plan.native_height,
     )
-    second = refiner_denoiser(refiner, denoiser) if refiner else denoiser
+    second = refiner_denoiser(refiner.unet, denoiser) if refiner else denoiser
     relay = Relay(denoiser, second, plan.switch, plan.swap_method)
     run = Run(
         sampler=plan.sampler,

@@ -63,12 +63,14 @@ class LoraStack:
     As long as LoRAs are in, the weights that they touch exist twice. On the CPU the originals stay
     what they were (views of the mapped file where that has the right number format) and the changed
     ones take memory; with ``in_place``, for accelerators, the originals move to main memory and the
-    device holds no more than without LoRAs.
+    device holds no more than without LoRAs. ``lenient`` leaves out what is for another model, where
+    it would be refused: a refiner is only by chance of the kind that a LoRA was made for.
     """
 
-    def __init__(self, modules: LoraModules, *, in_place: bool) -> None:
+    def __init__(self, modules: LoraModules, *, in_place: bool, lenient: bool = False) -> None:
         self._modules = modules
         self._in_place = in_place
+        self._lenient = lenient
         self._key: tuple[tuple[Path, int, float], ...] = ()
         self._fits: tuple[LoraFit, ...] = ()
         self._originals: list[_Original] = []
@@ -125,6 +127,8 @@ class LoraStack:
                 changes.append(_Change(owner, parameter, patch, lora.weight))
         fit = LoraFit(lora, len(changes), tuple(faults))
         if len(changes) <= len(faults):
+            if self._lenient:
+                return fit._replace(changes=0), []
             raise InvalidModelFile(
                 f"{lora.name} is no LoRA for this model: {len(faults)} of its"
                 f" {len(changes) + len(faults)} changes do not fit ({fit.first_faults})"

@@ -17,6 +17,8 @@ from pipeline.errors import InvalidModelFile
 from pipeline.models import layout
 from pipeline.models.checkpoint import SDXL_BASE, build_unet
 from pipeline.models.files import read_component, read_config, read_tensors
+from pipeline.models.lora import LoraStack
+from pipeline.models.lora_names import LoraModules
 from pipeline.models.unet import UNet
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes
 from pipeline.sampling.denoiser import Conditioning, Denoiser
@@ -36,6 +38,7 @@ class Refiner(NamedTuple):
     """A network that goes on from another one's latents, prompts and pooled vectors."""
 
     unet: UNet
+    loras: LoraStack
 
 
 def load_refiner(
@@ -55,18 +58,20 @@ def load_refiner(
         config = _config_of(original, path, single_file_configs)
         tensors = layout.unet_from_original(original, config)
     placement = place(device, sum(tensor.numel() for tensor in tensors.values()))
-    return Refiner(UNet(build_unet(tensors, config, placement)))
+    unet = build_unet(tensors, config, placement)
+    in_place = device.type != "cpu"
+    return Refiner(UNet(unet), LoraStack(LoraModules(unet), in_place=in_place, lenient=True))
 
 
-def refiner_denoiser(refiner: Refiner, base: Denoiser) -> Denoiser:
-    """The refiner asked as ``base`` is, from the part of its prompts that the refiner can read.
+def refiner_denoiser(unet: UNet, base: Denoiser) -> Denoiser:
+    """The refiner's network asked as ``base`` is, from the part of its prompts that it can read.
 
     Raises InvalidModelFile if their prompts do not fit the refiner.
     """
-    config = refiner.unet.module.config
+    config = unet.module.config
     return dataclasses.replace(
         base,
-        unet=refiner.unet,
+        unet=unet,
         positive=_readable(base.positive, config),
         negative=_readable(base.negative, config),
         refiner=_wants_score(base.positive, config),

@@ -17,7 +17,7 @@ from pipeline.choices import NO_MODEL
 from pipeline.errors import ModelNotInstalled
 from pipeline.lora_paths import lora_path
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.models.lora import ChosenLora
+from pipeline.models.lora import ChosenLora, LoraStack
 from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.tasks import Reporter
 from pipeline.text.inversions import InversionLibrary
@@ -86,27 +86,41 @@ class Residency:
         return self._refiner[key]
 
     def put_loras(
-        self, checkpoint: Checkpoint, loras: Sequence[tuple[str, float]], reporter: Reporter
+        self,
+        checkpoint: Checkpoint,
+        refiner: Refiner | None,
+        loras: Sequence[tuple[str, float]],
+        reporter: Reporter,
     ) -> None:
-        """Have exactly these (name, weight) in the model; kept as long as the same are asked for.
+        """Have exactly these (name, weight) in the models; kept as long as the same are asked for.
 
-        Raises ModelNotFound, ModelNotInstalled, InvalidModelFile.
+        A refiner takes what fits it, as in Fooocus. Raises ModelNotFound, ModelNotInstalled,
+        InvalidModelFile.
         """
         chosen = [ChosenLora(name, lora_path(name, self._catalog), w) for name, w in loras]
-        if not checkpoint.loras.has(chosen):
-            for lora in chosen:
-                reporter.model(_LORA, lora.name, None)
-            started = time.perf_counter()
-            checkpoint.loras.use(chosen)
-            seconds = time.perf_counter() - started
-            log.info("%d LoRAs put into the model in %.1f s", len(chosen), seconds)
-            for lora in chosen:
-                reporter.model(_LORA, lora.name, round(seconds, 3))
-        fits = [str(fit) for fit in checkpoint.loras.use(chosen)]
+        stacks = {"loras": checkpoint.loras}
+        if refiner:
+            stacks["refiner_loras"] = refiner.loras
+        for note, stack in stacks.items():
+            fits = self._put(stack, chosen, reporter)
+            if fits:
+                reporter.note(note, fits)
+
+    def _put(self, stack: LoraStack, chosen: Sequence[ChosenLora], reporter: Reporter) -> list[str]:
+        """Put them in if they are not; how each of them fits."""
+        if stack.has(chosen):
+            return [str(fit) for fit in stack.use(chosen)]
+        for lora in chosen:
+            reporter.model(_LORA, lora.name, None)
+        started = time.perf_counter()
+        fits = [str(fit) for fit in stack.use(chosen)]
+        seconds = time.perf_counter() - started
+        log.info("%d LoRAs put into the model in %.1f s", len(chosen), seconds)
+        for lora in chosen:
+            reporter.model(_LORA, lora.name, round(seconds, 3))
         for fit in fits:
             log.info("LoRA %s", fit)
-        if fits:
-            reporter.note("loras", fits)
+        return fits
 
     def release(self) -> tuple[str, ...]:
         """Drop every model and give their memory back; names of what was dropped."""

@@ -15,14 +15,22 @@ from torch import Tensor
 
 from pipeline.catalog import ModelCatalog
 from pipeline.choices import SwapMethod
+from pipeline.engine import Engine, Library
 from pipeline.errors import InvalidModelFile, ModelNotFound
 from pipeline.generate import TextCache, make_image
+from pipeline.images.encode import open_image, read_text
 from pipeline.models import layout
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint
 from pipeline.models.layout import unet_prefixes
 from pipeline.models.refiner import SDXL_REFINER, Refiner, load_refiner
 from pipeline.models.residency import Residency
+from pipeline.params import params_from
+from pipeline.presets import PresetStore
+from pipeline.styles import StyleLibrary
+from pipeline.tasks import Task
+from pipeline.wildcards import Wildcards
 from tests.integration.test_checkpoint import PLAN
+from tests.integration.test_engine import Listener
 from tests.integration.tiny_sdxl import (
     make_weights,
     original_names,
@@ -31,6 +39,7 @@ from tests.integration.tiny_sdxl import (
     write_single_file,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 SMALLER: Mapping[str, Any] = {
     "block_out_channels": [32, 64, 64, 64],
@@ -299,3 +308,70 @@ def test_the_base_class_is_told_by_its_published_configuration() -> None:
         for folder in (SDXL_REFINER, SDXL_BASE)
     ]
     assert widths == [1280 + 5 * 256, 1280 + 6 * 256]
+
+
+@pytest.fixture
+def engine(catalog: ModelCatalog, tmp_path: Path) -> Engine:
+    library = Library(
+        catalog,
+        PresetStore(ROOT / "presets", "embedded"),
+        StyleLibrary(ROOT / "sdxl_styles"),
+        Wildcards(tmp_path),
+    )
+    return Engine(library, CPU)
+
+
+def make(engine: Engine, **asked: object) -> Listener:
+    fields = {"base_model_name": "a", "overwrite_width": 64, "overwrite_height": 64, **asked}
+    fields |= {"prompt": "a cat", "image_seed": 7, "style_selections": [], "overwrite_step": 4}
+    params = params_from({"overwrite_switch": 2, "sampler_name": "euler", **fields})
+    listener = Listener()
+    engine(Task(task_id="a" * 32, params=params, in_queue_mills=0), listener)
+    return listener
+
+
+def pixels(listener: Listener) -> bytes:
+    return open_image(listener.images[0].data).tobytes()
+
+
+def test_a_request_names_its_refiner_and_the_picture_says_so(engine: Engine) -> None:
+    plain = make(engine)
+    refined = make(engine, refiner_model_name="r", refiner_swap_method="separate")
+    assert pixels(refined) != pixels(plain)
+    assert refined.models == [("r", False), ("r", True)]  # the model was there
+    text = read_text(open_image(refined.images[0].data))
+    assert text is not None
+    record = json.loads(text.parameters)
+    assert (record["refiner_model"], record["refiner_swap_method"]) == ("r", "separate")
+    assert record["overwrite_switch"] == 2
+
+
+def test_a_lora_goes_into_a_refiner_that_it_fits_and_is_left_out_of_another(
+    engine: Engine, tmp_path: Path
+) -> None:
+    torch.manual_seed(3)
+    module = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    (tmp_path / "loras").mkdir()
+    tensors = {
+        f"{module}.lora_up.weight": torch.randn(64, 4),
+        f"{module}.lora_down.weight": torch.randn(4, 48),
+    }
+    save_file(tensors, tmp_path / "loras" / "l.safetensors")
+    asked = {"loras": [{"model_name": "l.safetensors", "weight": 1.0}]}
+    alone = make(engine, **asked)
+    twin = make(engine, **asked, refiner_model_name="b")  # the same weights under another name
+    assert pixels(twin) == pixels(alone)
+    assert pixels(alone) != pixels(make(engine))
+    assert twin.notes["refiner_loras"] == ["l.safetensors at 1: 1 weights changed"]
+    other = make(engine, **asked, refiner_model_name="r")
+    assert "0 weights changed, 1 left out" in str(other.notes["refiner_loras"])
+    assert pixels(other) != pixels(make(engine, refiner_model_name="r"))  # the base has it
+
+
+def test_a_refiner_for_another_model_fails_its_task_and_the_next_one_works(
+    engine: Engine, tmp_path: Path
+) -> None:
+    write_sd15_file(tmp_path / "checkpoints" / "sd15.safetensors")
+    with pytest.raises(InvalidModelFile, match=r"Stable Diffusion 1\.5"):
+        make(engine, refiner_model_name="sd15.safetensors")
+    assert len(make(engine, refiner_model_name="r").images) == 1

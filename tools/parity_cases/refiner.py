@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import Final
 
-from pipeline.models.refiner import Refiner, refiner_denoiser
+from pipeline.models.refiner import refiner_denoiser
 from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.diffusion import NetworkDenoise
 from pipeline.sampling.freeu import FreeU, freeu_applied
@@ -43,7 +43,7 @@ def _second(case: Case, fixtures: Fixtures, base: Denoiser) -> NetworkDenoise:
         unet = fixtures.unet(delta="unet_second_delta.safetensors")
     else:
         raise NotImplementedError("the case's name tells no network known here")
-    return refiner_denoiser(Refiner(unet), base)
+    return refiner_denoiser(unet, base)
 
 
 RUNNERS = {"refiner.": relay}
