@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -17,9 +18,10 @@ from pipeline.generate import TextCache, decode, denoise, encode_prompts
 from pipeline.images.encode import encode_image
 from pipeline.metadata import metadata_text
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
+from pipeline.models.lora import ChosenLora
 from pipeline.params import GenerateParams, params_from
 from pipeline.plan import ImagePlan, plan_images
-from pipeline.presets import Preset
+from pipeline.presets import Preset, preset_values
 from pipeline.prompts import PromptSources
 from pipeline.sampling.diffusion import Run
 from pipeline.sampling.model_sampling import (
@@ -83,16 +85,23 @@ _NO_SHAPE: Final = LeftOut("lengths depend on the reference's style texts and ex
 
 def read_request(settings: Mapping[str, Any]) -> GenerateParams:
     """The request that asks what the case asked. Raises NotImplementedError."""
-    if settings["input"] or settings["loras"]:
-        raise NotImplementedError("nothing here puts in pictures or LoRAs yet")
+    if settings["input"]:
+        raise NotImplementedError("nothing here puts in pictures yet")
     fields = {field: settings[name] for name, field in FIELDS.items()}
-    return params_from({**fields, "image_seed": int(settings["seed"])})
+    loras = preset_values(Preset(default_loras=settings["loras"]))  # as a preset has them
+    return params_from({**fields, "image_seed": int(settings["seed"]), **loras})
 
 
 def calls(case: Case, fixtures: Fixtures) -> Results:
     """What each picture's plan has the sampler do."""
     params = read_request(case.params)
-    return _calls(params, plan_images(params, Preset(), SOURCES), fixtures)
+    return _calls(params, _plans(params, fixtures), fixtures)
+
+
+def _plans(params: GenerateParams, fixtures: Fixtures) -> list[ImagePlan]:
+    """The plans of a request on a machine whose LoRAs are the folder's files."""
+    files = sorted(path.name for path in fixtures.folder.glob("*.safetensors"))
+    return plan_images(params, Preset(), msgspec.structs.replace(SOURCES, loras=files))
 
 
 def _calls(params: GenerateParams, plans: Sequence[ImagePlan], fixtures: Fixtures) -> Results:
@@ -113,7 +122,7 @@ def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[s
         "denoise": run.denoise,
         "tiled": _NOT_TEXT,
         "cfg_scale": plan.cfg,
-        "refiner_swap_method": params.refiner_swap_method,
+        "refiner_swap_method": plan.swap_method,
         "disable_preview": LeftOut("previews are drawn where a listener wants them"),
         "latent_shape": _NOT_TEXT,
         "patch_settings": {
@@ -184,8 +193,12 @@ def tiny_checkpoint(fixtures: Fixtures) -> Checkpoint:
 def pictures(case: Case, fixtures: Fixtures) -> Results:
     """The pictures of a request: what was called, latents, pixels, and the text inside the file."""
     params = read_request(case.params)
-    plans = plan_images(params, Preset(), SOURCES)
+    plans = _plans(params, fixtures)
+    if plans[0].refiner != NO_MODEL:
+        raise NotImplementedError("no file stands for the refiner of a whole request")
     checkpoint = tiny_checkpoint(fixtures)
+    loras = plans[0].loras
+    checkpoint.loras.use([ChosenLora(name, fixtures.folder / name, w) for name, w in loras])
     encode = TextCache(checkpoint)
     results = dict(_calls(params, plans, fixtures))
     for plan in plans:
@@ -203,7 +216,8 @@ def _picture(
     image: Image.Image, plan: ImagePlan, params: GenerateParams, recorded: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a reader finds in the encoded file; the program's own name is the recorded one's."""
-    text = metadata_text(plan, params, hashes=stand_in_hashes([plan.model]))
+    files = [plan.model, *(name for name, _ in plan.loras)]
+    text = metadata_text(plan, params, hashes=stand_in_hashes(files))
     version = json.loads(recorded["info"]["parameters"])["version"]
     text = json.dumps({**json.loads(text), "version": version}, sort_keys=True)
     data = encode_image(image, params.output_format, text, params.metadata_scheme)
