@@ -70,7 +70,7 @@ async def listen_sse(session: aiohttp.ClientSession, heard: Heard, ready: asynci
 
 
 async def measure(options: argparse.Namespace) -> tuple[dict[str, Heard], str]:
-    """Queue the tasks, listen both ways until the last has ended; the delays, and the loop's lag."""
+    """Queue the tasks, listen both ways until the last has ended; delays, and the loop's lag."""
     headers = {"X-API-KEY": options.api_key} if options.api_key else {}
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(options.url, headers=headers, timeout=timeout) as session:
