@@ -17,10 +17,12 @@ from pipeline.errors import DeviceOutOfMemory, ImageSkipped
 from pipeline.features import check_supported
 from pipeline.generate import StepReport, TextCache, make_image, progress_percent
 from pipeline.images.encode import encode_image
+from pipeline.images.grid import make_grid
 from pipeline.images.preview import LatentColours, read_colours
 from pipeline.metadata import metadata_text
 from pipeline.models.checkpoint import LATENT_RGB, Checkpoint
 from pipeline.models.residency import OnUnloaded, Residency
+from pipeline.params import GenerateParams
 from pipeline.plan import ImagePlan, plan_images
 from pipeline.presets import PresetStore
 from pipeline.prompts import PromptSources
@@ -105,6 +107,7 @@ class Engine:
         self._residency.put_loras(checkpoint, refiner, plans[0].loras, reporter)
         texts = TextCache(checkpoint)
         colours = _colours(checkpoint)
+        made: list[Image.Image] = []  # kept for the grid only
         for plan in plans:
             number, images = plan.index + 1, len(plans)
             reporter.begin_image(number, images)
@@ -120,7 +123,12 @@ class Engine:
             _log_picture(task, plan, time.perf_counter() - started)
             percent = progress_percent(number, images, plan.steps, plan.steps)
             reporter.progress(percent, f"Saving image {number}/{images} to system ...")
-            reporter.image(_encode(image, plan, task))
+            text = _describe(plan, task.params)
+            reporter.image(_encode(image, plan.seed, task.params, text))
+            if task.params.generate_image_grid:
+                made.append(image)
+        if (grid := make_grid(made)) is not None:
+            reporter.image(_encode(grid, plans[0].seed, task.params, None))
 
 
 def load_engine(device: str, library: Library, on_unloaded: OnUnloaded | None = None) -> Engine:
@@ -135,13 +143,16 @@ def _colours(checkpoint: Checkpoint) -> LatentColours:
     return read_colours(checkpoint.folder / LATENT_RGB) if checkpoint.folder else LatentColours()
 
 
-def _encode(image: Image.Image, plan: ImagePlan, task: Task) -> MadeImage:
-    params = task.params
-    text = metadata_text(plan, params) if params.save_metadata_to_images else None
+def _describe(plan: ImagePlan, params: GenerateParams) -> str | None:
+    """The parameters text of a picture, where it is to carry one."""
+    return metadata_text(plan, params) if params.save_metadata_to_images else None
+
+
+def _encode(image: Image.Image, seed: int, params: GenerateParams, text: str | None) -> MadeImage:
     return MadeImage(
         data=encode_image(image, params.output_format, text, params.metadata_scheme),
         extension=params.output_format,
-        seed=plan.seed,
+        seed=seed,
         width=image.width,
         height=image.height,
     )

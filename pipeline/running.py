@@ -54,6 +54,7 @@ class Running:
         self._image = 0
         self._images = task.params.image_number
         self._preview_at = float("-inf")
+        self._finished: list[TaskImage] = []  # pictures that nobody was told of yet
 
     def ask_to_stop(self) -> None:
         """End the task at its next step. Asking again changes nothing."""
@@ -69,7 +70,8 @@ class Running:
         return self._stop
 
     def outcome(self, failure: Failure | None) -> Outcome:
-        """How the task ended, once its device has come back."""
+        """How the task ended, once its device has come back; tells of pictures held until now."""
+        self._tell_images()
         status: TaskStatus = "finished"
         if failure is not None:
             status = "stop" if failure.code == TaskAborted.code else "failed"
@@ -134,8 +136,14 @@ class Running:
         url = self._save(made)
         images = (*self.snapshot.images, url)
         self.snapshot = msgspec.structs.replace(self.snapshot, images=images)
-        event = TaskImage(url=url, seed=made.seed, index=len(images) - 1)
-        self._publish(event, self.task.task_id)
+        self._finished.append(TaskImage(url=url, seed=made.seed, index=len(images) - 1))
+        if not self.task.params.disable_intermediate_results:
+            self._tell_images()
+
+    def _tell_images(self) -> None:
+        for event in self._finished:
+            self._publish(event, self.task.task_id)
+        self._finished.clear()
 
     def note(self, key: str, value: object) -> None:
         """Add a fact about the run (native size, a skipped style) to the task's record."""

@@ -259,6 +259,14 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(
         run(engine, presets, Listener({(1, 1): RuntimeError("another fault")}))
 
 
+def test_a_grid_follows_the_pictures_it_is_made_of(engine: Engine, presets: PresetStore) -> None:
+    made = make(engine, presets, image_number=3, overwrite_step=1, generate_image_grid=True).images
+    assert [(image.width, image.height) for image in made] == [(256, 256)] * 3 + [(512, 512)]
+    third, grid = (Image.open(io.BytesIO(image.data)) for image in made[2:])
+    assert grid.crop((0, 256, 256, 512)).tobytes() == third.tobytes()
+    assert read_text(grid) is None
+
+
 def test_a_model_is_loaded_once(engine: Engine, presets: PresetStore) -> None:
     make(engine, presets)
     assert make(engine, presets).models == []

@@ -337,6 +337,26 @@ async def test_closing_waits_for_the_running_task_while_there_is_time() -> None:
     assert [(name, outcome.status) for name, outcome in built.rows] == [("a", "finished")]
 
 
+async def test_pictures_are_told_at_the_end_where_intermediate_results_are_unwanted() -> None:
+    gate = Gate()
+
+    def generate(task: Task, reporter: Reporter) -> None:
+        reporter.image(make_image())
+        gate.hold(reporter)
+
+    params = GenerateParams(disable_intermediate_results=True)
+    async with house(generate) as built:
+        with built.bus.subscribe() as subscription:
+            built.executor.submit(Task(task_id="a", params=params, in_queue_mills=1))
+            await entered(gate)
+            early = subscription.take_now()
+            gate.leave.set()
+            events = await read_until_ends(subscription, 1)
+    assert not any(isinstance(delivery.data, TaskImage) for delivery in early)
+    kinds = [type(data) for _, data in events if isinstance(data, (TaskImage, TaskFinished))]
+    assert kinds == [TaskImage, TaskFinished]
+
+
 async def test_progress_never_falls() -> None:
     def generate(task: Task, reporter: Reporter) -> None:
         for percent in (2, 50, 13, 101):
