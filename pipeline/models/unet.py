@@ -1,9 +1,12 @@
 """A diffusers UNet as the sampler calls it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from pipeline.sampling.denoiser import NetworkInput
 
 
 class UNet:
@@ -14,14 +17,26 @@ class UNet:
         self._dtype: torch.dtype = module.dtype  # diffusers searches all parameters at each asking
 
     def __call__(
-        self, x: Tensor, timestep: Tensor, context: Tensor, pooled: Tensor, time_ids: Tensor
+        self,
+        given: NetworkInput,
+        down_residuals: Sequence[Tensor] | None = None,
+        middle_residual: Tensor | None = None,
     ) -> Tensor:
+        """Residuals are a control network's: one for each skip connection, and the middle's."""
         dtype = self._dtype
+        down = None if down_residuals is None else tuple(each.to(dtype) for each in down_residuals)
         noise = self.module(
-            x.to(dtype),
-            timestep,
-            encoder_hidden_states=context.to(dtype),
-            added_cond_kwargs={"text_embeds": pooled.to(dtype), "time_ids": time_ids},
+            given.x.to(dtype),
+            given.timestep,
+            encoder_hidden_states=given.context.to(dtype),
+            added_cond_kwargs={
+                "text_embeds": given.pooled.to(dtype),
+                "time_ids": given.time_ids,
+            },
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=(
+                None if middle_residual is None else middle_residual.to(dtype)
+            ),
             return_dict=False,
         )[0]
         return noise.float()  # type: ignore[no-any-return]

@@ -14,13 +14,28 @@ from pipeline.sampling.model_sampling import ModelSampling
 MAX_REPEATS = 4  # a prompt longer than this many times the other is not padded by repeating
 
 
-class UNetCall(Protocol):
-    """A network of whatever dtype: noise prediction from a float32 input, on the input's device."""
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """What a network is asked: B rows, float32, on one device; ``sigma`` is their noise level."""
 
-    def __call__(
-        self, x: Tensor, timestep: Tensor, context: Tensor, pooled: Tensor, time_ids: Tensor
-    ) -> Tensor:
-        """(B, 4, h, w), (B,), (B, T, D), (B, P), (B, 6) -> (B, 4, h, w)."""
+    x: Tensor  # (B, 4, h, w), scaled as the network expects
+    timestep: Tensor  # (B,)
+    context: Tensor  # (B, T, D)
+    pooled: Tensor  # (B, P)
+    time_ids: Tensor  # (B, 6), of an SDXL refiner (B, 5)
+    sigma: float
+    positive: tuple[bool, ...]  # of each row: is it the positive prompt's?
+
+
+class UNetCall(Protocol):
+    """A network of whatever dtype, or one that is steered by something else on the way.
+
+    What steers (a control, an image prompt) wraps another ``UNetCall``, so a picture's steering
+    ends with the picture.
+    """
+
+    def __call__(self, given: NetworkInput, /) -> Tensor:
+        """The noise prediction (B, 4, h, w), float32, on the input's device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +85,16 @@ class Denoiser:
         sampling, batch, count = self.model_sampling, x.shape[0], len(prompts)
         timestep = sampling.timestep(sigma)
         chosen = [self.positive if prompt else self.negative for prompt in prompts]
-        output = self.unet(
-            torch.cat([sampling.model_input(x, sigma)] * count),
-            timestep.to(x.device).expand(batch * count),
-            _same_length([each.context for each in chosen]).repeat_interleave(batch, 0),
-            torch.cat([each.pooled for each in chosen]).repeat_interleave(batch, 0),
-            self._time_ids(x, float(timestep), prompts).repeat_interleave(batch, 0),
+        given = NetworkInput(
+            x=torch.cat([sampling.model_input(x, sigma)] * count),
+            timestep=timestep.to(x.device).expand(batch * count),
+            context=_same_length([each.context for each in chosen]).repeat_interleave(batch, 0),
+            pooled=torch.cat([each.pooled for each in chosen]).repeat_interleave(batch, 0),
+            time_ids=self._time_ids(x, float(timestep), prompts).repeat_interleave(batch, 0),
+            sigma=float(sigma),
+            positive=tuple(prompt for prompt in prompts for _ in range(batch)),
         )
+        output = self.unet(given)
         return tuple(sampling.denoised(x, each, sigma) for each in output.float().chunk(count))
 
     def _time_ids(self, x: Tensor, timestep: float, prompts: tuple[bool, ...]) -> Tensor:
