@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.models.unet import UNet
 from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.anisotropic import anisotropic_blur
-from pipeline.sampling.denoiser import Conditioning, Denoiser
+from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
 from pipeline.sampling.freeu import FreeU, freeu_applied
 from pipeline.sampling.guidance import Guidance, adaptive, classifier_free, guide, sharpen
 from pipeline.sampling.model_sampling import ModelSampling
@@ -29,12 +29,10 @@ class Calls:
         self.contexts: list[Tensor] = []
         self.time_ids: list[Tensor] = []
 
-    def __call__(
-        self, x: Tensor, timestep: Tensor, context: Tensor, pooled: Tensor, time_ids: Tensor
-    ) -> Tensor:
-        self.contexts.append(context)
-        self.time_ids.append(time_ids)
-        return x * context.mean(dim=(1, 2)).view(-1, 1, 1, 1)
+    def __call__(self, given: NetworkInput) -> Tensor:
+        self.contexts.append(given.context)
+        self.time_ids.append(given.time_ids)
+        return given.x * given.context.mean(dim=(1, 2)).view(-1, 1, 1, 1)
 
 
 def make_denoiser(
