@@ -21,6 +21,7 @@ from handlers.keys import (
     ADMISSIONS,
     BUS,
     CATALOG,
+    CLIENT,
     EXECUTOR,
     HISTORY,
     INPUTS,
@@ -129,12 +130,13 @@ async def _run_parts(
         GuardedClient(allow_private=settings.allow_private_urls) as client,
         WebhookSender(database, client, settings.webhook_secret) as webhooks,
     ):
+        app[CLIENT] = client
         app[HISTORY] = history = HistoryRepository(database)
         recorder = Recorder(database, history, webhooks)
         app[EXECUTOR] = executor = Executor(
             bus, devices, app[OUTPUTS], recorder.on_ended, settings.queue_size
         )
-        app[ADMISSIONS] = Admissions(history, executor)
+        app[ADMISSIONS] = Admissions(history, executor, app[INPUTS])
         for task in await recorder.recover(requeue=settings.on_restart == "requeue"):
             executor.submit(task)
         executor.start()

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bus.events import now_ms
 from handlers.errors import RequestRefused
+from handlers.input_images import NewInput, bring_images
 from handlers.keys import CATALOG, PRESETS, SETTINGS, STYLES
 from handlers.limits import read_body
 from handlers.respond import base_url
@@ -21,12 +22,14 @@ from pipeline.choices import NO_MODEL
 from pipeline.errors import ModelNotFound, ModelNotInstalled
 from pipeline.executor import Executor
 from pipeline.features import check_supported
+from pipeline.input_images import check_images
 from pipeline.lora_paths import check_mode_lora
 from pipeline.params import decode_params
 from pipeline.presets import Preset
 from pipeline.request import GenerateParams
 from pipeline.tasks import RANDOM_SEED_LIMIT, Task
 from storage.history import HistoryRepository
+from storage.inputs import InputStore
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 KEY_LIMIT: Final = 255  # characters
@@ -38,6 +41,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     ignored: tuple[str, ...]
     key: str
+    images: tuple[NewInput, ...] = ()  # to store once there is room in the queue
 
 
 async def read_order(request: web.Request, image_format: str | None) -> Order:
@@ -52,6 +56,8 @@ async def read_order(request: web.Request, image_format: str | None) -> Order:
         params = msgspec.structs.replace(params, image_number=1, output_format=image_format)
     if params.image_seed < 0:
         params = msgspec.structs.replace(params, image_seed=secrets.randbelow(RANDOM_SEED_LIMIT))
+    brought = await bring_images(request, params)
+    params = brought.params
     task = Task(
         task_id=uuid.uuid4().hex,
         params=params,
@@ -59,15 +65,16 @@ async def read_order(request: web.Request, image_format: str | None) -> Order:
         webhook_url=params.webhook_url or request.app[SETTINGS].default_webhook,
         base_url=base_url(request),
     )
-    return Order(task=task, ignored=decoded.ignored, key=key)
+    return Order(task=task, ignored=decoded.ignored, key=key, images=brought.images)
 
 
 class Admissions:
     """Brings orders into history and queue. Owned by the event loop."""
 
-    def __init__(self, history: HistoryRepository, executor: Executor) -> None:
+    def __init__(self, history: HistoryRepository, executor: Executor, inputs: InputStore) -> None:
         self._history = history
         self._executor = executor
+        self._inputs = inputs
         self._open: dict[str, asyncio.Task[str]] = {}
 
     @property
@@ -76,7 +83,9 @@ class Admissions:
         return not self._open
 
     async def admit(self, order: Order) -> str:
-        """Row first, then the queue. Returns the task's id; raises QueueFull or ServerStopping.
+        """Pictures and row first, then the queue. Returns the task's id.
+
+        Raises QueueFull, ServerStopping, SavingFailed.
 
         An order whose key was seen before brings nothing in: the id is that of the first one's
         task. Goes on when the caller is cancelled, since a row without its place in the queue
@@ -95,6 +104,8 @@ class Admissions:
             if first is not None:
                 return first
         with self._executor.reserve():
+            for image in order.images:
+                await asyncio.to_thread(self._inputs.store, image.data, image.extension)
             task_id = await self._history.add_queued(order.task, order.key)
             self._executor.submit(order.task)
         return task_id
@@ -129,6 +140,7 @@ def _complete(
             raise
         raise _not_installed(error, preset) from None
     app[STYLES].check(params.style_selections)
+    check_images(params)
     check_supported(params)
     check_mode_lora(params, presets.describing(params), app[CATALOG])
     return params

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.executor import Executor
     from pipeline.presets import PresetStore
     from pipeline.styles import StyleLibrary
+    from storage.fetch import GuardedClient
     from storage.history import HistoryRepository
     from storage.inputs import InputStore
     from storage.outputs import OutputStore
@@ -58,6 +59,7 @@ ADMISSIONS: Final[web.AppKey["Admissions"]] = web.AppKey("admissions")
 HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
 OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
 INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
+CLIENT: Final[web.AppKey["GuardedClient"]] = web.AppKey("client")
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")

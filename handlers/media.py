@@ -12,7 +12,7 @@ from handlers.keys import INPUTS, OUTPUTS
 from handlers.negotiation import FORMATS
 from handlers.respond import derived_response
 from pipeline.choices import OutputFormat
-from pipeline.images.encode import MIME_TYPES, convert
+from pipeline.images.encode import MIME_TYPES, READABLE_MIME_TYPES, convert
 
 # Names are never given out twice, so what stands under one never changes. A picture is private.
 _CACHE: Final = "private, max-age=31536000, immutable"
@@ -35,7 +35,7 @@ async def input_file(request: web.Request) -> web.StreamResponse:
 async def _serve(request: web.Request, path: Path | None) -> web.StreamResponse:
     if path is None:
         raise RequestRefused(404, "not_found", "there is no such picture")
-    kind = MIME_TYPES[path.suffix.removeprefix(".").lower()]
+    kind = READABLE_MIME_TYPES[path.suffix.removeprefix(".").lower()]
     headers: dict[str, str] = {
         hdrs.CACHE_CONTROL: _CACHE,
         hdrs.VARY: _VARY,

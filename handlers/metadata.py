@@ -7,7 +7,7 @@ from aiohttp import web
 
 from handlers.keys import CATALOG, STYLES
 from handlers.limits import read_body
-from handlers.pictures import read_picture
+from handlers.pictures import fetch_picture
 from handlers.respond import json_response
 from handlers.schemas import PictureMetadata, ReadMetadata
 from pipeline.images.encode import MIME_TYPES, look_at
@@ -19,16 +19,17 @@ _decode = msgspec.json.Decoder(ReadMetadata).decode
 async def picture_metadata(request: web.Request) -> web.Response:
     """What a picture says of its making. One that says nothing is an answer too, not an error."""
     body = _decode(await read_body(request))
-    return json_response(await asyncio.to_thread(_read, request, body.image))
+    data = await fetch_picture(request, ("image",), body.image)
+    return json_response(await asyncio.to_thread(_read, request.app, data))
 
 
-def _read(request: web.Request, image: str) -> PictureMetadata:
+def _read(app: web.Application, data: bytes) -> PictureMetadata:
     """Decodes pictures and lists model files: not on the loop."""
-    facts = look_at(read_picture(request, "image", image))
+    facts = look_at(data)
     text = facts.text.parameters if facts.text else ""
-    catalog = request.app[CATALOG]
+    catalog = app[CATALOG]
     names = ModelNames(catalog.checkpoints(), catalog.loras(), catalog.vaes())
-    parameters = read_metadata(text, names, request.app[STYLES].templates())
+    parameters = read_metadata(text, names, app[STYLES].templates())
     scheme = scheme_of(text) if parameters else None
     if parameters:
         # How the text is written and into what: without these the bytes would differ.

@@ -1,5 +1,6 @@
 """Pictures that a request brings along or points at, as bytes."""
 
+import asyncio
 import base64
 import binascii
 from typing import Final
@@ -9,63 +10,91 @@ from aiohttp import web
 
 from handlers.access import is_loopback
 from handlers.errors import RequestRefused
-from handlers.keys import INPUTS, OUTPUTS
+from handlers.keys import CLIENT, INPUTS, OUTPUTS, SETTINGS
 from handlers.respond import base_url
-from pipeline.errors import InvalidParameter, UnsupportedFeature
+from pipeline.errors import InvalidParameter
+from pipeline.input_images import Place
+from storage.fetch import FetchFailed, FetchTooLarge, UrlRefused
 
 _STORED: Final = ("/outputs/", "/inputs/")
 _WEB: Final = ("http://", "https://")
 _DATA: Final = "data:"
 
 
-def read_picture(request: web.Request, field: str, value: str) -> bytes:
-    """The bytes behind ``value``: a data URL, base64, or a path or URL of this server.
+async def fetch_picture(request: web.Request, place: Place, value: str) -> bytes:
+    """The bytes behind ``value``: a data URL, base64, an http(s) URL, or a path of this server.
 
-    Whether they are a picture is not looked at. Reads files and decodes megabytes: not on the
-    loop. Raises InvalidParameter, UnsupportedFeature for another server's URL, and RequestRefused
-    (404) for a picture that is not here.
+    Whether they are a picture is not looked at. A URL of this server is read from disk, any other
+    is fetched by the guarded client. Raises InvalidParameter, and RequestRefused: 404 for a
+    picture that is not here, 413 for one that is too large to fetch.
     """
     if value in ("", "None"):
-        raise InvalidParameter((field,), "an image is required")
-    start = value[:8].lower()
-    if start.startswith(_DATA):
-        return _from_data_url(field, value)
-    if start.startswith(_WEB):
-        return _from_store(request, field, _own_path(request, field, value))
+        raise InvalidParameter(place, "an image is required")
+    path = own_path(request, place, value)
+    if path is not None:
+        return await asyncio.to_thread(_from_store, request, place, path)
+    if value[:8].lower().startswith(_WEB):
+        return await _from_web(request, place, value)
+    return await asyncio.to_thread(_from_text, place, value)
+
+
+def own_path(request: web.Request, place: Place, value: str) -> str | None:
+    """The path of a picture that lies on this server; None if ``value`` points elsewhere.
+
+    Raises InvalidParameter for a URL that is none.
+    """
     if value.startswith(_STORED):
-        return _from_store(request, field, value)
-    return _from_base64(field, value)
-
-
-def _from_data_url(field: str, value: str) -> bytes:
-    head, _, content = value.partition(",")
-    if not head.lower().endswith(";base64"):
-        raise InvalidParameter((field,), "Expected data:image/…;base64,… in a data URL")
-    return _from_base64(field, content)
-
-
-def _from_base64(field: str, value: str) -> bytes:
-    compact = "".join(value.split())
-    try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        message = "Expected a data URL, base64, or a path or URL of this server's pictures"
-        raise InvalidParameter((field,), message) from None
-
-
-def _own_path(request: web.Request, field: str, value: str) -> str:
-    """The path on this server of a URL of this server."""
+        return value.partition("?")[0]
+    if not value[:8].lower().startswith(_WEB):
+        return None
     try:
         asked, own = urlsplit(value), urlsplit(base_url(request))
         here = urlsplit(f"{request.scheme}://{request.host}")
         if _same_server(asked, own):
             return asked.path.removeprefix(own.path)
-        if _same_server(asked, here):
-            return asked.path
+        return asked.path if _same_server(asked, here) else None
     except ValueError:  # such as a port that is no number
-        raise InvalidParameter((field,), "Expected a whole URL") from None
-    what = "pictures of other servers are not fetched in this version; send the picture itself"
-    raise UnsupportedFeature(field, f"{field}: {what}")
+        raise InvalidParameter(place, "Expected a whole URL") from None
+
+
+async def _from_web(request: web.Request, place: Place, url: str) -> bytes:
+    limit = request.app[SETTINGS].body_limit_bytes
+    try:
+        return await request.app[CLIENT].fetch_bytes(url, limit)
+    except FetchTooLarge as error:
+        raise RequestRefused(413, FetchTooLarge.code, f"{place_name(place)}: {error}") from error
+    except (UrlRefused, FetchFailed) as error:
+        raise InvalidParameter(place, str(error)) from error
+
+
+def _from_text(place: Place, value: str) -> bytes:
+    """A data URL or base64: megabytes, so not on the loop."""
+    content = value
+    if value[:8].lower().startswith(_DATA):
+        head, _, content = value.partition(",")
+        if not head.lower().endswith(";base64"):
+            raise InvalidParameter(place, "Expected data:image/…;base64,… in a data URL")
+    compact = "".join(content.split())
+    try:
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        message = "Expected a data URL, base64, a URL, or a path of this server's pictures"
+        raise InvalidParameter(place, message) from None
+
+
+def _from_store(request: web.Request, place: Place, path: str) -> bytes:
+    match path.split("/"):
+        case ["", "outputs", date, file]:
+            found = request.app[OUTPUTS].resolve(date, file)
+        case ["", "inputs", file]:
+            found = request.app[INPUTS].resolve(file)
+        case _:
+            found = None
+    if found is None:
+        raise RequestRefused(
+            404, "not_found", f"{place_name(place)}: there is no such picture here"
+        )
+    return found.read_bytes()
 
 
 def _same_server(one: SplitResult, other: SplitResult) -> bool:
@@ -79,14 +108,7 @@ def _port(url: SplitResult) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def _from_store(request: web.Request, field: str, path: str) -> bytes:
-    match path.partition("?")[0].split("/"):
-        case ["", "outputs", date, file]:
-            found = request.app[OUTPUTS].resolve(date, file)
-        case ["", "inputs", file]:
-            found = request.app[INPUTS].resolve(file)
-        case _:
-            found = None
-    if found is None:
-        raise RequestRefused(404, "not_found", f"{field}: there is no such picture here")
-    return found.read_bytes()
+def place_name(place: Place) -> str:
+    """``controlnet_image[0].cn_img``, as a person would write it."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return "".join(parts).removeprefix(".")

@@ -11,13 +11,6 @@ _Row = tuple[str, Callable[[GenerateParams], bool], str]
 
 
 NOT_YET: Final[tuple[_Row, ...]] = (
-    ("uov_input_image", lambda p: p.uov_input_image != "", "input images"),
-    ("uov_method", lambda p: p.uov_method != "Disabled", "vary and upscale"),
-    ("inpaint_input_image", lambda p: p.inpaint_input_image != "", "inpainting"),
-    ("inpaint_mask_image_upload", lambda p: p.inpaint_mask_image_upload != "", "inpainting"),
-    ("outpaint_selections", lambda p: p.outpaint_selections != (), "outpainting"),
-    ("outpaint_distance", lambda p: any(p.outpaint_distance), "outpainting"),
-    ("controlnet_image", lambda p: any(c.cn_img for c in p.controlnet_image), "image prompts"),
     ("enhance_input_image", lambda p: p.enhance_input_image != "", "enhancement"),
     ("enhance_checkbox", lambda p: p.enhance_checkbox, "enhancement"),
     ("enhance_uov_method", lambda p: p.enhance_uov_method != "Disabled", "enhancement"),

@@ -29,6 +29,12 @@ class FetchFailed(PipelineError):
     code = "fetch_failed"
 
 
+class FetchTooLarge(FetchFailed):
+    """The other server sends more than is taken."""
+
+    code = "fetch_too_large"
+
+
 class GuardedClient:
     """Fetches and posts within bounds of place, size and time. Event loop only; open for a block.
 
@@ -145,8 +151,8 @@ def _open_public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     return _open_socket(info)
 
 
-def _too_large(target: URL, limit_bytes: int) -> FetchFailed:
-    return FetchFailed(f"{_shown(target)} is larger than {limit_bytes} bytes")
+def _too_large(target: URL, limit_bytes: int) -> FetchTooLarge:
+    return FetchTooLarge(f"{_shown(target)} is larger than {limit_bytes} bytes")
 
 
 def _failure(target: URL, error: Exception) -> FetchFailed:

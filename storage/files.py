@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.errors import SavingFailed
 
-PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
 # No separator of any system, no NUL or other control character, no drive or stream colon, no
 # escape; no leading dot, so neither "..", nor hidden files, nor our own temporary ones.

@@ -6,7 +6,15 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from pipeline.errors import PipelineError
 from storage.files import part_file, picture_in, remove_parts, saving_failed, sync_folder
+
+
+class InputMissing(PipelineError):
+    """A stored input picture was taken away."""
+
+    code = "input_missing"
+
 
 _FORMAT: Final = re.compile(r"[a-z0-9]{1,5}")
 
@@ -38,6 +46,13 @@ class InputStore:
     def resolve(self, file: str) -> Path | None:
         """The file behind ``/inputs/{file}``, or None; never anything outside the folder."""
         return picture_in(self._root, file)
+
+    def read(self, path: str) -> bytes:
+        """The picture at ``/inputs/<name>``. Raises InputMissing."""
+        found = self.resolve(path.removeprefix("/inputs/"))
+        if found is None:
+            raise InputMissing(f"the input picture {path} is not there any more")
+        return found.read_bytes()
 
     def _write(self, name: str, data: bytes) -> None:
         self._root.mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,16 @@ log = logging.getLogger(__name__)
 
 READABLE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 PIXEL_LIMIT: Final = 64 * 1024 * 1024  # 8192x8192; a picture of that size takes 192 MiB decoded
-MIME_TYPES: Final[Mapping[str, str]] = {
+MIME_TYPES: Final[Mapping[str, str]] = {  # of what is written here
     "png": "image/png",
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
     "webp": "image/webp",
+}
+READABLE_MIME_TYPES: Final[Mapping[str, str]] = {
+    **MIME_TYPES,
+    "gif": "image/gif",
+    "bmp": "image/bmp",
 }
 
 _PILLOW_FORMATS: Final[Mapping[str, str]] = {
@@ -32,6 +37,7 @@ _SOFTWARE: Final = 0x0131
 _USER_COMMENT: Final = 0x9286
 _MAKER_NOTE: Final = 0x927C
 _EXIF_LIMIT_BYTES: Final = 65_000  # one JPEG segment holds 65,533
+_SIXTEEN_BIT: Final = 257  # levels of 16 bits to one of 8
 _ASCII: Final = b"ASCII\x00\x00\x00"
 _UNICODE: Final = b"UNICODE\x00"
 
@@ -117,6 +123,15 @@ def open_upright(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     return _flatten(ImageOps.exif_transpose(open_image(data, pixel_limit)))
 
 
+def check_readable(data: bytes) -> str:
+    """The ending for a file of these bytes, once all of the first frame has been decoded.
+
+    Raises UnreadableImage, ImageTooLarge.
+    """
+    with open_image(data) as image:
+        return _extension(image)
+
+
 def read_text(image: Image.Image) -> EmbeddedText | None:
     """The parameters text inside a picture, from PNG text chunks or EXIF; None if there is none."""
     parameters = image.info.get("parameters")
@@ -133,8 +148,12 @@ def read_text(image: Image.Image) -> EmbeddedText | None:
 def look_at(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> PictureFacts:
     """What a picture is and says of itself. Raises UnreadableImage, ImageTooLarge."""
     with open_image(data, pixel_limit) as image:
-        kind = "jpeg" if image.format == "MPO" else str(image.format).lower()
-        return PictureFacts(image.width, image.height, kind, read_text(image))
+        text = read_text(image)
+        return PictureFacts(image.width, image.height, _extension(image), text)
+
+
+def _extension(image: Image.Image) -> str:
+    return "jpeg" if image.format == "MPO" else str(image.format).lower()
 
 
 def _exif_directories(image: Image.Image) -> tuple[Mapping[int, object], ...]:
@@ -209,9 +228,17 @@ def _with_modes(image: Image.Image, modes: tuple[str, ...]) -> Image.Image:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
+    image = _eight_bit(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     layered = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(layered, mask=layered.getchannel("A"))
     return white
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled down: Pillow's own conversion would cut it off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return image.point(lambda level: level * (1 / _SIXTEEN_BIT) + 0.5).convert("L")

@@ -189,14 +189,7 @@ BAD: dict[str, list[Case]] = {
 }
 
 NOT_YET: list[tuple[str, object]] = [
-    ("uov_input_image", PIXEL),
-    ("inpaint_input_image", PIXEL),
-    ("inpaint_mask_image_upload", PIXEL),
     ("enhance_input_image", PIXEL),
-    ("controlnet_image", [{"cn_img": PIXEL}]),
-    ("uov_method", "Upscale (2x)"),
-    ("outpaint_selections", ["Left"]),
-    ("outpaint_distance", [8, 0, 0, 0]),
     ("enhance_checkbox", True),
     ("enhance_ctrls", [{"enhance_enabled": True}]),
 ]
