@@ -43,6 +43,12 @@ class ModelNotInstalled(PipelineError):
     code = "model_not_installed"
 
 
+class DownloadFailed(PipelineError):
+    """A model file could not be fetched; the message says why and where to put it."""
+
+    code = "download_failed"
+
+
 class InvalidModelFile(PipelineError):
     """A model file is damaged or of another kind; the message names the first wrong keys."""
 
