@@ -23,13 +23,16 @@ from handlers.keys import (
     CATALOG,
     CLIENT,
     EXECUTOR,
+    GALLERY,
     HISTORY,
     INPUTS,
     OUTPUTS,
     PRESETS,
+    QUEUE_STATE,
     SETTINGS,
     STATE,
     STYLES,
+    TRASH,
     HandlerSettings,
     ServerState,
 )
@@ -37,6 +40,7 @@ from handlers.routes import install
 from pipeline.catalog import ModelCatalog
 from pipeline.errors import PipelineError
 from pipeline.executor import Executor, StartDevice
+from pipeline.options import EngineOptions
 from pipeline.presets import PresetStore
 from pipeline.styles import StyleLibrary
 from pipeline.tasks import Generate
@@ -44,10 +48,13 @@ from pipeline.wildcards import Wildcards
 from settings import Settings, SettingsError, load_settings
 from storage.database import open_database
 from storage.fetch import GuardedClient
+from storage.gallery import GalleryRepository
 from storage.history import HistoryRepository
 from storage.inputs import InputStore
 from storage.outputs import OutputStore
+from storage.queue_state import QueueState
 from storage.recorder import Recorder
+from storage.trash import Trash
 from storage.webhooks import WebhookSender
 
 log = logging.getLogger("focal")
@@ -57,7 +64,9 @@ HERE: Final = Path(__file__).resolve().parent
 STOP_SECONDS: Final = 10.0
 
 
-def start_engine(device: str, app: web.Application) -> Generate:
+def start_engine(
+    device: str, app: web.Application, options: EngineOptions | None = None
+) -> Generate:
     """Load torch and the start preset's model; runs on the device's thread and takes seconds."""
     from pipeline.engine import Library, load_engine  # noqa: PLC0415 - the web half need not wait
 
@@ -66,7 +75,7 @@ def start_engine(device: str, app: web.Application) -> Generate:
 
     presets = app[PRESETS]
     library = Library(app[CATALOG], presets, app[STYLES], Wildcards(HERE / "wildcards"))
-    engine = load_engine(device, library, tell_unloaded)
+    engine = load_engine(device, library, tell_unloaded, options)
     if model := presets.load(app[SETTINGS].start_preset).default_model:
         engine.preload(model)
     return engine
@@ -106,7 +115,8 @@ def create_app(
     app[INPUTS] = InputStore(settings.inputs_dir)
     if devices is None:
         names = [name.strip() for name in settings.device.split(",") if name.strip()]
-        devices = {name: partial(start_engine, name, app) for name in names}
+        options = EngineOptions(cpu_noise=settings.cpu_noise, compile_unet=settings.compile)
+        devices = {name: partial(start_engine, name, app, options) for name in names}
     app.cleanup_ctx.append(partial(_run_parts, settings, devices))
     app.on_shutdown.append(_stop)
     install(app)
@@ -137,8 +147,13 @@ async def _run_parts(
             bus, devices, app[OUTPUTS], recorder.on_ended, settings.queue_size
         )
         app[ADMISSIONS] = Admissions(history, executor, app[INPUTS])
-        for task in await recorder.recover(requeue=settings.on_restart == "requeue"):
-            executor.submit(task)
+        app[GALLERY], app[TRASH] = GalleryRepository(database), Trash(database)
+        app[QUEUE_STATE] = queue_state = QueueState(database)
+        if await queue_state.is_paused():
+            executor.pause()
+        left = await recorder.recover(requeue=settings.on_restart == "requeue")
+        for waiting in await queue_state.arranged(left):
+            executor.submit(waiting.task, waiting.priority)
         executor.start()
         bus.publish(ServerStatus(status="ready"))
         yield

@@ -93,12 +93,13 @@ class TaskSkipped(EventData, frozen=True):
 
 
 class QueueChanged(EventData, frozen=True):
-    """How many tasks wait and how many run, after a change."""
+    """How many tasks wait and how many run, after a change; ``paused``: no more are begun."""
 
     type = "queue.changed"
     lossy = True
     pending: int
     running: int
+    paused: bool = False
 
 
 class HistoryDeleted(EventData, frozen=True):
@@ -106,6 +107,20 @@ class HistoryDeleted(EventData, frozen=True):
 
     type = "history.deleted"
     task_ids: tuple[str, ...]
+
+
+class HistoryRestored(EventData, frozen=True):
+    """Deleted tasks are back, with their pictures."""
+
+    type = "history.restored"
+    task_ids: tuple[str, ...]
+
+
+class TaskMarked(EventData, frozen=True):
+    """A person made the task a favourite, or took that back."""
+
+    type = "task.marked"
+    favourite: bool
 
 
 class ModelLoading(EventData, frozen=True):
@@ -171,6 +186,8 @@ EVENT_TYPES: tuple[type[EventData], ...] = (
     TaskSkipped,
     QueueChanged,
     HistoryDeleted,
+    HistoryRestored,
+    TaskMarked,
     ModelLoading,
     ModelLoaded,
     ModelUnloaded,

@@ -14,10 +14,12 @@ KEY_HEADER: Final = "X-API-KEY"
 # Routes, not paths: what a path resolves to cannot be disguised by its spelling.
 OPEN_ROUTES: Final = frozenset({"/", "/docs", "/health", "/login", "/static/{path}"})
 PAGE_ROUTES: Final = frozenset({"/", "/docs", "/static/{path}"})
-LINKED_ROUTES: Final = PAGE_ROUTES | {"/outputs/{date}/{file}", "/inputs/{file}"}
-TOKEN_ROUTES: Final = frozenset(
-    {"/v1/events", "/ws", "/outputs/{date}/{file}", "/inputs/{file}"}
-)  # only what a browser loads without being able to set a header
+_PICTURE_ROUTES: Final = frozenset(
+    {"/outputs/{date}/{file}", "/inputs/{file}", "/thumbnails/{date}/{file}"}
+)
+LINKED_ROUTES: Final = PAGE_ROUTES | _PICTURE_ROUTES
+# Only what a browser loads without being able to set a header.
+TOKEN_ROUTES: Final = _PICTURE_ROUTES | {"/v1/events", "/ws"}
 
 _SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _ALLOWED_HEADERS: Final = (

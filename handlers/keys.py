@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from bus.bus import EventBus
     from handlers.intake import Admissions
     from handlers.metrics import Metrics
+    from handlers.models import LoadedModels
     from pipeline.catalog import ModelCatalog
     from pipeline.executor import Executor
     from pipeline.presets import PresetStore
     from pipeline.styles import StyleLibrary
     from storage.fetch import GuardedClient
+    from storage.gallery import GalleryRepository
     from storage.history import HistoryRepository
     from storage.inputs import InputStore
     from storage.outputs import OutputStore
+    from storage.queue_state import QueueState
+    from storage.trash import Trash
 
 Status = Literal["starting", "ready", "degraded", "stopping"]
 
@@ -64,3 +68,7 @@ CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
 METRICS: Final[web.AppKey["Metrics"]] = web.AppKey("metrics")
+LOADED: Final[web.AppKey["LoadedModels"]] = web.AppKey("loaded")
+GALLERY: Final[web.AppKey["GalleryRepository"]] = web.AppKey("gallery")
+TRASH: Final[web.AppKey["Trash"]] = web.AppKey("trash")
+QUEUE_STATE: Final[web.AppKey["QueueState"]] = web.AppKey("queue_state")

@@ -10,9 +10,12 @@ from aiohttp import hdrs, web
 from handlers.errors import RequestRefused
 from handlers.keys import INPUTS, OUTPUTS
 from handlers.negotiation import FORMATS
+from handlers.query import switch
 from handlers.respond import derived_response
 from pipeline.choices import OutputFormat
 from pipeline.images.encode import MIME_TYPES, READABLE_MIME_TYPES, convert
+from pipeline.images.metadata_strip import without_metadata
+from storage.thumbnails import find_thumbnail
 
 # Names are never given out twice, so what stands under one never changes. A picture is private.
 _CACHE: Final = "private, max-age=31536000, immutable"
@@ -23,7 +26,24 @@ async def output_file(request: web.Request) -> web.StreamResponse:
     """A picture that a task made."""
     date, file = request.match_info["date"], request.match_info["file"]
     path = await asyncio.to_thread(request.app[OUTPUTS].resolve, date, file)
+    if path is not None and not switch(request.query, "metadata", default=True):
+        headers: dict[str, str] = {
+            hdrs.CACHE_CONTROL: _CACHE,
+            hdrs.VARY: _VARY,
+            hdrs.CONTENT_TYPE: READABLE_MIME_TYPES[path.suffix.removeprefix(".").lower()],
+        }
+        return await derived_response(request, path, "bare", without_metadata, headers)
     return await _serve(request, path)
+
+
+async def thumbnail_file(request: web.Request) -> web.StreamResponse:
+    """A small WebP of a picture that a task made; made at the first request and kept."""
+    date, file = request.match_info["date"], request.match_info["file"]
+    path = await asyncio.to_thread(find_thumbnail, request.app[OUTPUTS], date, file)
+    if path is None:
+        raise RequestRefused(404, "not_found", "there is no such picture")
+    headers = {hdrs.CACHE_CONTROL: _CACHE, hdrs.CONTENT_TYPE: MIME_TYPES["webp"]}
+    return web.FileResponse(path, headers=headers)
 
 
 async def input_file(request: web.Request) -> web.StreamResponse:

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from handlers.errors import ErrorBody
 from handlers.keys import SETTINGS
-from handlers.operations import OPERATIONS, Operation, Payload
+from handlers.operation import Operation, Payload
+from handlers.operations import OPERATIONS
 from handlers.respond import base_url, json_response
 
 _REF: Final = "#/components/schemas/{name}"
@@ -19,6 +20,7 @@ _PHRASES: Final[Mapping[int, str]] = {
     401: "A key is wanted and none was sent",
     403: "A wrong key, or another site asks",
     404: "There is no such thing",
+    409: "Not in this state; the detail says why",
     413: "The body is too large",
     415: "The bytes are no picture that is read here",
     422: "A field is wrong; the detail lists where and why",

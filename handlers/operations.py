@@ -1,11 +1,13 @@
 """What each URL takes and gives, for the OpenAPI document. One entry a method and path."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from handlers.control import ControlReply
+from handlers.operation import IMAGE_TYPES, Operation, Payload
+from handlers.page_operations import PAGE_OPERATIONS
 from handlers.schemas import (
     AllModels,
     DescribeImage,
@@ -20,35 +22,6 @@ from handlers.tasks import TasksReply
 from handlers.unload import Unloaded
 from pipeline.request import GenerateParams
 from storage.records import TaskRecord
-
-IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
-
-
-class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """A body or a reply: JSON of ``type``, and the media types beside it."""
-
-    type: Any = None
-    media_types: tuple[str, ...] = ()
-    examples: dict[str, object] = {}
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method of one path. ``query`` is a struct whose fields are the query parameters."""
-
-    method: str
-    path: str
-    name: str
-    tag: str
-    summary: str
-    description: str = ""
-    body: Payload | None = None
-    query: type[msgspec.Struct] | None = None
-    headers: dict[str, str] = {}
-    reply: Payload | None = None
-    status: int = 200
-    errors: tuple[int, ...] = (401, 403)
-    is_open: bool = False
-    takes_token: bool = False
 
 
 class ControlQuery(msgspec.Struct, kw_only=True):
@@ -68,6 +41,12 @@ class TasksQuery(msgspec.Struct, kw_only=True):
     action: Annotated[
         Literal["", "delete"], Meta(description="Delete what start_at and end_at select.")
     ] = ""
+
+
+class OutputQuery(msgspec.Struct, kw_only=True):
+    metadata: Annotated[
+        Literal["0", "1"], Meta(description="0: the file without its parameters, as stored else.")
+    ] = "1"
 
 
 class EventsQuery(msgspec.Struct, kw_only=True):
@@ -172,9 +151,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="output_file",
         tag="pictures",
         summary="A finished picture; Accept converts it",
+        query=OutputQuery,
         headers={"Accept": "Another image type converts the picture on its way out."},
         reply=Payload(media_types=IMAGE_TYPES),
-        errors=(401, 403, 404),
+        errors=(401, 403, 404, 422),
         takes_token=True,
     ),
     Operation(
@@ -345,4 +325,5 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         errors=(),
         is_open=True,
     ),
+    *PAGE_OPERATIONS,
 )

@@ -6,18 +6,23 @@ from handlers.catalog import all_models, styles
 from handlers.control import control
 from handlers.errors import error_middleware, note_prepared
 from handlers.events import events
+from handlers.gallery import history_summary, list_history, mark
 from handlers.generate import generate
 from handlers.guard import add_headers, guard_middleware
 from handlers.health import health
-from handlers.keys import METRICS
+from handlers.keys import LOADED, METRICS
 from handlers.login import login, logout, token
-from handlers.media import input_file, output_file
+from handlers.media import input_file, output_file, thumbnail_file
 from handlers.metadata import picture_metadata
 from handlers.metrics import Metrics, measure, metrics, metrics_middleware
+from handlers.models import LoadedModels, models, presets, watch_models
 from handlers.openapi import openapi
 from handlers.pages import docs, index, static_file
+from handlers.queue import move, pause, prioritise, resume, show_queue
+from handlers.retry import retry
 from handlers.tasks import get_task, list_tasks
 from handlers.tools import describe_image, generate_mask
+from handlers.trash import delete_task, restore_task, watch_trash
 from handlers.unload import unload, watch_idle
 from handlers.websocket import websocket
 
@@ -31,10 +36,24 @@ def create_routes() -> list[web.RouteDef]:
         web.post("/v1/engine/unload", unload),
         web.get("/tasks", list_tasks, allow_head=False),
         web.get("/tasks/{task_id}", get_task),
+        web.post("/tasks/{task_id}/retry", retry),
+        web.post("/tasks/{task_id}/favourite", mark),
+        web.post("/tasks/{task_id}/delete", delete_task),
+        web.post("/tasks/{task_id}/restore", restore_task),
+        web.get("/v1/queue", show_queue),
+        web.post("/v1/queue/pause", pause),
+        web.post("/v1/queue/resume", resume),
+        web.post("/v1/queue/move", move),
+        web.post("/v1/queue/priority", prioritise),
+        web.get("/v1/history", list_history),
+        web.get("/v1/history/summary", history_summary),
         web.get("/outputs/{date}/{file}", output_file),
         web.get("/inputs/{file}", input_file),
+        web.get("/thumbnails/{date}/{file}", thumbnail_file),
         web.get("/v1/engines/all-models", all_models),
         web.get("/v1/engines/styles", styles),
+        web.get("/v1/models", models),
+        web.get("/v1/presets", presets),
         web.post("/v1/tools/describe-image", describe_image),
         web.post("/v1/tools/generate_mask", generate_mask),
         web.post("/v1/tools/read-metadata", picture_metadata),
@@ -55,7 +74,8 @@ def create_routes() -> list[web.RouteDef]:
 def install(app: web.Application) -> None:
     """Give ``app`` routes, middlewares and signals. Call it after adding the parts' cleanup_ctx."""
     app[METRICS] = Metrics()
+    app[LOADED] = LoadedModels()
     app.middlewares.extend((metrics_middleware, error_middleware, guard_middleware))
     app.on_response_prepare.extend((note_prepared, add_headers))
-    app.cleanup_ctx.extend((measure, watch_idle))
+    app.cleanup_ctx.extend((measure, watch_models, watch_idle, watch_trash))
     app.add_routes(create_routes())

@@ -12,6 +12,7 @@ from aiohttp import web
 from bus.events import HistoryDeleted, now_ms
 from handlers.errors import RequestRefused, field_error
 from handlers.keys import BUS, EXECUTOR, HISTORY, OUTPUTS
+from handlers.query import wrong_query
 from handlers.respond import base_url, json_response
 from handlers.task_reply import live_record, record_of, with_results
 from storage.records import TaskRecord, absolute, pending_record
@@ -77,6 +78,14 @@ async def get_task(request: web.Request) -> web.Response:
         raise RequestRefused(404, "not_found", "there is no such task")
     as_base64 = record.req_params.get("require_base64") is True
     return json_response(await with_results(request, record, as_base64=as_base64))
+
+
+def read_range(query: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """``start_at`` and ``end_at`` in Unix milliseconds. Refused with 422 if one is no time."""
+    try:
+        return _moment(query, "start_at"), _moment(query, "end_at")
+    except WrongQuery as wrong:
+        raise wrong_query(wrong.name, str(wrong)) from None
 
 
 def read_selection(query: Mapping[str, str]) -> Selection:

@@ -5,11 +5,12 @@ The only module of the picture side that knows asyncio.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
@@ -27,6 +28,7 @@ from bus.events import (
 )
 from pipeline.device_thread import DeviceThread
 from pipeline.errors import DeviceOutOfMemory, PipelineError, QueueFull, ServerStopping
+from pipeline.line import Line, Waiting
 from pipeline.running import Failure, Running
 from pipeline.tasks import Generate, HoldsModels, MadeImage, Outcome, Task
 
@@ -51,39 +53,47 @@ class PictureStore(Protocol):
         """Remove a picture that ``save`` wrote; nothing happens if it is gone."""
 
 
-class TaskQueue(asyncio.Queue[Task]):
-    """An ``asyncio.Queue``, first in first out, whose items can be counted and withdrawn by id.
+class TaskQueue(asyncio.Queue[Waiting]):
+    """An ``asyncio.Queue`` whose order people may change, and which they may pause.
 
     Owned by the event loop. Its storage is replaced through the hooks that asyncio's own
-    PriorityQueue and LifoQueue use.
+    PriorityQueue and LifoQueue use. Paused, it says that it is empty to those who want to take.
     """
 
-    _waiting: dict[str, Task]
+    line: Line
+    paused = False
 
     def _init(self, maxsize: int) -> None:  # noqa: ARG002 - asyncio passes it
-        self._waiting = {}
+        self.line = Line()
 
-    def _put(self, item: Task) -> None:
-        self._waiting[item.task_id] = item
+    def _put(self, item: Waiting) -> None:
+        self.line.add(item.task, item.priority)
 
-    def _get(self) -> Task:
-        return self._waiting.pop(next(iter(self._waiting)))
+    def _get(self) -> Waiting:
+        return Waiting(task=self.line.take())
 
     def qsize(self) -> int:
         """How many tasks wait."""
-        return len(self._waiting)
+        return len(self.line)
 
     def empty(self) -> bool:
-        """Does nothing wait?"""
-        return not self._waiting
+        """Is there nothing to take?"""
+        return self.paused or not len(self.line)
 
-    def withdraw(self, task_id: str) -> Task | None:
-        """Take a waiting task out of the line; None if it does not wait (any more)."""
-        return self._waiting.pop(task_id, None)
+    def resume(self) -> None:
+        """Wake those who want to take, one for each task that waits."""
+        self.paused = False
+        for _ in range(len(self.line)):
+            self._wakeup_next(self._getters)
 
     def waiting(self) -> tuple[Task, ...]:
         """What waits, in the order it will run."""
-        return tuple(self._waiting.values())
+        return tuple(entry.task for entry in self.line.entries())
+
+    if TYPE_CHECKING:  # asyncio.Queue's own, which the type stubs leave out
+        _getters: deque[asyncio.Future[None]]
+
+        def _wakeup_next(self, waiters: deque[asyncio.Future[None]]) -> None: ...
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,11 +158,14 @@ class Executor:
         finally:
             self._reserved -= 1
 
-    def submit(self, task: Task) -> None:
-        """Put a task, whose row exists, at the end of the line. Never refuses: see ``reserve``."""
+    def submit(self, task: Task, priority: int = 0) -> None:
+        """Put a task, whose row exists, at the end of the line, or of those of its priority.
+
+        Never refuses: see ``reserve``.
+        """
         self._ends[task.task_id] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(task)
-        position = self._queue.qsize() - 1 + len(self._running)
+        self._queue.put_nowait(Waiting(task=task, priority=priority))
+        position = self.position(task.task_id) or 0
         self._bus.publish(TaskQueued(position=position), task.task_id)
         self._publish_counts()
 
@@ -166,7 +179,7 @@ class Executor:
         A waiting task has ended when this returns, a running one ends at its next step. False if
         there was nothing to end, which asking twice makes normal.
         """
-        if task_id is not None and (task := self._queue.withdraw(task_id)) is not None:
+        if task_id is not None and (task := self._queue.line.withdraw(task_id)) is not None:
             await self._end(task, Outcome(status="stop", finished_mills=now_ms()))
             self._publish_positions()
             return True
@@ -175,6 +188,38 @@ class Executor:
     def skip(self, task_id: str | None = None) -> bool:
         """End the picture being made of the running task(s). False if nothing runs."""
         return self._ask(task_id, Running.ask_to_skip)
+
+    def move(self, task_id: str, place: int) -> bool:
+        """Put a waiting task behind ``place`` others. False if it does not wait."""
+        return self._rearranged(self._queue.line.move(task_id, place))
+
+    def prioritise(self, task_id: str, priority: int) -> bool:
+        """Give a waiting task a priority: higher ones run first. False if it does not wait."""
+        return self._rearranged(self._queue.line.prioritise(task_id, priority))
+
+    def pause(self) -> None:
+        """Begin no more tasks; those that run go on."""
+        self._queue.paused = True
+        self._publish_counts()
+
+    def resume(self) -> None:
+        """Go on with the queue."""
+        self._queue.resume()
+        self._publish_counts()
+
+    @property
+    def paused(self) -> bool:
+        """Does the queue begin no tasks?"""
+        return self._queue.paused
+
+    @property
+    def queue_limit(self) -> int:
+        """How many tasks may wait."""
+        return self._queue_limit
+
+    def line(self) -> tuple[Waiting, ...]:
+        """The tasks that wait with their priorities, in the order they will run."""
+        return self._queue.line.entries()
 
     def pending(self) -> tuple[Task, ...]:
         """The tasks that wait, in the order they will run."""
@@ -254,7 +299,7 @@ class Executor:
         thread = self._threads[device]
         await asyncio.wrap_future(thread.submit(partial(self._attempt, device, None)))
         while not self._closing.is_set():
-            task = await self._queue.get()
+            task = (await self._queue.get()).task
             running = Running(task, device, self._bus.publish, self._pictures.save)
             self._running[task.task_id] = running
             self._bus.publish(TaskStarted(device=device), task.task_id)
@@ -330,7 +375,15 @@ class Executor:
         self._publish_counts()
 
     def _publish_counts(self) -> None:
-        self._bus.publish(QueueChanged(pending=self._queue.qsize(), running=len(self._running)))
+        counts = QueueChanged(
+            pending=self._queue.qsize(), running=len(self._running), paused=self._queue.paused
+        )
+        self._bus.publish(counts)
+
+    def _rearranged(self, done: bool) -> bool:
+        if done:
+            self._publish_positions()
+        return done
 
 
 def _terminal_event(outcome: Outcome) -> EventData:

@@ -59,6 +59,9 @@ _DELETE_TASKS: Final = """
 _DELETE_KEYS: Final = """
     DELETE FROM idempotency WHERE task_id IN (SELECT value FROM json_each(:task_ids))
 """
+_DELETE_MARKS: Final = """
+    DELETE FROM focal_favourite WHERE task_id IN (SELECT value FROM json_each(:task_ids))
+"""
 
 _FIRST_MS: Final = -(2**62)  # bounds of an open range; inside SQLite's integers with room to add
 _LAST_MS: Final = 2**62
@@ -250,6 +253,7 @@ async def _delete(connection: aiosqlite.Connection, records: list[TaskRecord]) -
     await connection.execute(_DELETE_ROWS, {"ids": ids})
     await connection.execute(_DELETE_TASKS, {"task_ids": task_ids})
     await connection.execute(_DELETE_KEYS, {"task_ids": task_ids})
+    await connection.execute(_DELETE_MARKS, {"task_ids": task_ids})
 
 
 def _task(row: sqlite3.Row) -> Task:

@@ -20,6 +20,7 @@ from storage.files import (
 )
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+THUMBNAILS: Final = ".thumbnails"
 _NUMBERS: Final = 10_000  # the NNNN of a name
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -69,7 +70,15 @@ class OutputStore:
         """Delete the picture of a stored path; nothing happens if it is none of ours or gone."""
         found = self._stored(path)
         if found is not None:
+            self.thumbnail_path(found).unlink(missing_ok=True)
             found.unlink(missing_ok=True)
+
+    def thumbnail_path(self, picture: Path) -> Path:
+        """Where the small form of a resolved picture lies, if it was made already.
+
+        The folder's name begins with a dot, so no path in a request leads into it.
+        """
+        return self._root / THUMBNAILS / picture.parent.name / f"{picture.name}.webp"
 
     def _stored(self, path: str) -> Path | None:
         match path.split("/"):

@@ -7,6 +7,8 @@ so in either way that the reference knows: a finish time or a final status.
 
 from typing import Final
 
+from storage.schema_gallery import GALLERY_MIGRATION
+
 _RECORDS: Final = """
 CREATE TABLE IF NOT EXISTS generate_record (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -147,4 +149,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         _COUNT_BEFORE,
         _COUNT_AFTER,
     ),
+    GALLERY_MIGRATION,
 )

@@ -1,0 +1,152 @@
+"""The history as people look at it: small cards, searched, filtered and counted; favourites."""
+
+import sqlite3
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from bus.events import now_ms
+from storage.database import Database
+from storage.records import stored_record
+
+_CHOSEN: Final = """
+    FROM focal_gallery g WHERE mills BETWEEN :start AND :end
+      AND (:status = '' OR status = :status) AND (:model = '' OR model = :model)
+      AND (NOT :favourite OR task_id IN (SELECT task_id FROM focal_favourite))
+      AND NOT EXISTS (SELECT 1 FROM json_each(:words) w
+                      WHERE g.prompt NOT LIKE w.value ESCAPE '\\')
+"""
+_PAGE: Final = f"""
+    SELECT r.*, g.prompt, g.model, g.status, f.task_id IS NOT NULL AS favourite
+    FROM (SELECT id, prompt, model, status {_CHOSEN}
+          ORDER BY mills DESC, id DESC LIMIT :limit OFFSET :offset) g
+    JOIN focal_record r ON r.id = g.id LEFT JOIN focal_favourite f ON f.task_id = r.task_id
+    ORDER BY r.mills DESC, r.id DESC
+"""  # noqa: S608 - both halves are constants
+_COUNT: Final = f"SELECT count(*) {_CHOSEN}"
+_MARK: Final = """
+    INSERT INTO focal_favourite SELECT task_id, :mills FROM focal_gallery WHERE task_id = :task_id
+    ON CONFLICT DO NOTHING
+"""
+_FIRST_MS: Final = -(2**62)
+_LAST_MS: Final = 2**62
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """One ended task, as small as a gallery needs it. ``images`` are paths on this server."""
+
+    task_id: str
+    status: str
+    prompt: str
+    model: str
+    images: list[str]
+    in_queue_mills: int | None
+    finish_mills: int | None
+    favourite: bool
+    error: str | UnsetType = UNSET
+
+
+class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which ended tasks: every word of ``search`` stands in the prompt; "" and None let all in.
+
+    ``start_ms`` and ``end_ms`` bound the time of queueing, both included.
+    """
+
+    search: str = ""
+    status: str = ""
+    model: str = ""
+    favourite: bool = False
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+    def values(self) -> dict[str, object]:
+        """The parameters of the queries."""
+        words = [f"%{_escaped(word)}%" for word in self.search.split()]
+        return {
+            "start": _FIRST_MS if self.start_ms is None else self.start_ms,
+            "end": _LAST_MS if self.end_ms is None else self.end_ms,
+            "status": self.status,
+            "model": self.model,
+            "favourite": self.favourite,
+            "words": msgspec.json.encode(words).decode(),
+        }
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What the history holds: ended tasks by status and by model, and the favourites."""
+
+    total: int
+    favourites: int
+    statuses: dict[str, int]
+    models: dict[str, int]
+
+
+class GalleryRepository:
+    """Reads cards and keeps favourites. Event loop only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(self, chosen: CardFilter, offset: int, limit: int) -> list[Card]:
+        """The chosen tasks, newest first."""
+        values = {**chosen.values(), "offset": offset, "limit": limit}
+        return [_card(row) for row in await self._database.fetch_all(_PAGE, values)]
+
+    async def count(self, chosen: CardFilter) -> int:
+        """How many tasks are chosen."""
+        row = await self._database.fetch_one(_COUNT, chosen.values())
+        return int(row[0]) if row else 0
+
+    async def summary(self) -> Summary:
+        """Counts over the whole history."""
+        statuses = await self._counts("status")
+        favourites = await self._database.fetch_one(
+            "SELECT count(*) FROM focal_favourite WHERE task_id IN"
+            " (SELECT task_id FROM focal_gallery)",
+            {},
+        )
+        return Summary(
+            total=sum(statuses.values()),
+            favourites=int(favourites[0]) if favourites else 0,
+            statuses=statuses,
+            models=await self._counts("model"),
+        )
+
+    async def mark(self, task_id: str, *, favourite: bool) -> bool:
+        """Make an ended task a favourite, or no longer one. False if that changes nothing."""
+        async with self._database.transaction() as connection:
+            sql = _MARK if favourite else "DELETE FROM focal_favourite WHERE task_id = :task_id"
+            cursor = await connection.execute(sql, {"task_id": task_id, "mills": now_ms()})
+            return cursor.rowcount > 0
+
+    async def is_favourite(self, task_id: str) -> bool:
+        """Has a person marked the task?"""
+        row = await self._database.fetch_one(
+            "SELECT 1 FROM focal_favourite WHERE task_id = :task_id", {"task_id": task_id}
+        )
+        return row is not None
+
+    async def _counts(self, column: str) -> dict[str, int]:
+        """``column`` is a name from this file, never a client's."""
+        sql = f"SELECT {column}, count(*) FROM focal_gallery GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608
+        return {str(row[0]): int(row[1]) for row in await self._database.fetch_all(sql, {})}
+
+
+def _escaped(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _card(row: sqlite3.Row) -> Card:
+    record = stored_record(row)
+    return Card(
+        task_id=record.task_id,
+        status=row["status"],
+        prompt=str(row["prompt"]),
+        model=str(row["model"]),
+        images=record.result or [],
+        in_queue_mills=record.in_queue_mills,
+        finish_mills=record.finish_mills,
+        favourite=bool(row["favourite"]),
+        error=record.error,
+    )
