@@ -24,6 +24,7 @@ _FOOOCUS: Final = "https://huggingface.co/lllyasviel/misc/resolve/main/"
 _FOOOCUS_LATER: Final = "https://huggingface.co/mashb1t/misc/resolve/main/"
 _FOOOCUS_INPAINT: Final = "https://huggingface.co/lllyasviel/fooocus_inpaint/resolve/main/"
 _OPENCV: Final = "https://huggingface.co/opencv/face_detection_yunet/resolve/main/"
+_HUB: Final = "https://huggingface.co"
 _REMBG: Final = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
 
 
@@ -38,6 +39,26 @@ class KnownFile(msgspec.Struct, frozen=True):
     name: str  # below that folder, with forward slashes
     url: str
     checksum: str = ""
+
+
+class KnownFolder(msgspec.Struct, frozen=True):
+    """A folder below the models folder and the Hugging Face repository that it is a copy of."""
+
+    title: str  # what people call the model
+    folder: str  # below the models folder, such as "blip/blip-image-captioning-base"
+    repository: str
+    names: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        """Where a person finds the files."""
+        return f"{_HUB}/{self.repository}"
+
+    @property
+    def files(self) -> tuple[KnownFile, ...]:
+        """Each file of it."""
+        base = f"{self.source}/resolve/main/"
+        return tuple(KnownFile(self.folder, name, f"{base}{name}") for name in self.names)
 
 
 INPAINT_HEAD: Final = KnownFile(
@@ -115,6 +136,31 @@ BACKGROUND_MODELS: Final = {
         "isnet-anime": "6f184e756bb3bd901c8849220a83e38e",
     }.items()
 }
+_TRANSFORMERS_FILES: Final = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+DETECTOR: Final = KnownFolder(
+    "Grounding DINO",
+    "grounding_dino/grounding-dino-tiny",
+    "IDEA-Research/grounding-dino-tiny",
+    _TRANSFORMERS_FILES,
+)
+CAPTIONER: Final = KnownFolder(
+    "BLIP",
+    "blip/blip-image-captioning-base",
+    "Salesforce/blip-image-captioning-base",
+    _TRANSFORMERS_FILES,
+)
+TAGGER: Final = KnownFolder(
+    "the WD14 tagger",
+    "wd14/wd-v1-4-moat-tagger-v2",
+    "SmilingWolf/wd-v1-4-moat-tagger-v2",
+    ("model.onnx", "selected_tags.csv"),
+)
 
 KNOWN_FILES: Final = (
     *(KnownFile(LORAS, mode.lora, mode.url) for mode in FAST_MODES.values()),
@@ -133,6 +179,9 @@ KNOWN_FILES: Final = (
     SAFETY_MODEL,
     *SAM_MODELS.values(),
     *BACKGROUND_MODELS.values(),
+    *DETECTOR.files,
+    *CAPTIONER.files,
+    *TAGGER.files,
 )
 
 
