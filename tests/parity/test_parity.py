@@ -15,18 +15,14 @@ FOLDER = Path(__file__).parents[3] / "shared" / "parity"
 NOT_BUILT = (
     "cap.inpaint.",
     "cap.uov.",
-    "control.",
     "erode_or_dilate",
     "guid.inpaint.",
-    "hwc3",
     "inpaint.",
     "json.image_size_info",
     "json.inpaint_big",
     "json.set_image_shape_ceil",
     "json.shape_ceil",
     "json.versions",  # for good: the libraries that the figures were recorded with
-    "pre.",
-    "resample",
 )
 GROUPS = (
     "aniso",

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from tools.parity_cases import lora, prepost, refiner, requests, sampling, text, units, vae
+from tools.parity_cases import control, lora, prepost, refiner, requests, sampling, text, units, vae
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 
 Runner = Callable[[Case, Fixtures], Results]
 
-MODULES = (units, sampling, text, vae, prepost, lora, refiner, requests)
+MODULES = (units, sampling, text, vae, prepost, lora, refiner, requests, control)
 
 
 def runner_for(case_id: str) -> Runner | None:

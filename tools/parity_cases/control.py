@@ -1,0 +1,91 @@
+"""Cases of control networks and of what they look at."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.images.preprocessors import canny_pyramid, cpds, hwc3
+from pipeline.images.resize import resize_cropped, resize_lanczos, resize_padded
+from pipeline.models.control_lora import load_control
+from pipeline.sampling.control import Control, ControlledUNet, hint_tensor
+from pipeline.sampling.diffusion import diffuse
+from tools.parity_cases.compare import Results
+from tools.parity_cases.fixtures import CPU, Case, Fixtures
+from tools.parity_cases.sampling import DEFAULTS, make_denoiser, make_run
+
+NETWORK: Final = "control_lora.safetensors"
+RESIZES: Final[Mapping[str, Callable[[Image.Image, int, int], Image.Image]]] = {
+    "resample": resize_lanczos,
+    "resize.0": resize_lanczos,
+    "resize.1": resize_cropped,
+    "resize.2": resize_padded,
+}
+
+
+def controlled(case: Case, fixtures: Fixtures) -> Results:
+    """A whole run with controls. Raises NotImplementedError."""
+    unknown = case.params.keys() - DEFAULTS.keys() - {"nets"}
+    if unknown:
+        raise NotImplementedError(f"nothing here honours {', '.join(sorted(unknown))} yet")
+    params = {**DEFAULTS, **case.params}
+    unet = fixtures.unet()
+    network = load_control(fixtures.folder / NETWORK, unet, CPU)
+    controls = [
+        Control(network, _hint(case, fixtures, net), net["weight"], net["stop"], net["start"])
+        for net in params["nets"]
+    ]
+    denoiser = make_denoiser(case, fixtures, unet)
+    softness = params["settings"]["controlnet_softness"]
+    steered = ControlledUNet(unet, controls, softness, denoiser.model_sampling)
+    shape = (1, 4, params["height"] // 8, params["width"] // 8)
+    denoiser = replace(denoiser, unet=steered)
+    return {case.outputs[0]: diffuse(denoiser, make_run(params), shape, lambda _i, _d: None)}
+
+
+def _hint(case: Case, fixtures: Fixtures, net: Mapping[str, Any]) -> Tensor:
+    """The recorded hint has one channel, which stands for all three."""
+    (grey,) = fixtures.tensors(case.file)[f"{net['hint']}_u8"].numpy()
+    return hint_tensor(Image.fromarray(hwc3(grey)))
+
+
+def preprocessed(case: Case, fixtures: Fixtures) -> Results:
+    """Edges at each pair of thresholds that the outputs name, and structure."""
+    pixels = fixtures.tensors(case.file)[case.inputs[0]].numpy()
+    results: dict[str, Tensor] = {}
+    for output in case.outputs:
+        kind, *thresholds = output.removeprefix(f"{case.id}.").split(".")
+        made = canny_pyramid(pixels, *map(int, thresholds)) if kind == "canny" else cpds(pixels)
+        results[output] = torch.from_numpy(made)
+    return results
+
+
+def three_channels(case: Case, fixtures: Fixtures) -> Results:
+    """RGBA as RGB."""
+    pixels = fixtures.tensors(case.file)[case.inputs[0]].numpy()
+    return {case.outputs[0]: torch.from_numpy(hwc3(pixels))}
+
+
+def resampled(case: Case, fixtures: Fixtures) -> Results:
+    """A picture at every size that the file holds, in each way of getting there."""
+    figures = fixtures.tensors(case.file)
+    picture = Image.fromarray(figures[case.inputs[0]].numpy())
+    results: dict[str, Tensor] = {}
+    for name in figures:
+        way, _, size = name.rpartition(".")
+        if way in RESIZES:
+            made = RESIZES[way](picture, *map(int, size.split("x")))
+            results[name] = torch.from_numpy(np.array(made))
+    return results
+
+
+RUNNERS = {
+    "control.": controlled,
+    "pre.": preprocessed,
+    "hwc3": three_channels,
+    "resample": resampled,
+}
