@@ -18,6 +18,7 @@ from pipeline.sampling.diffusion import (
     start_latent,
     step_noise,
 )
+from pipeline.sampling.inpainting import Inpainting, MaskedDenoise
 from pipeline.sampling.interface import Denoise, Noise, OnStep
 from pipeline.sampling.model_sampling import ModelSampling
 from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
@@ -34,12 +35,21 @@ class Relay:
     ``separate`` ends the run there and begins another one at its level, without new noise and
     without the first one's multistep history. ``vae`` has the first run end in a clean picture
     within ``switch`` steps, and the second begin from it, with noise of its own.
+
+    With ``inpainting`` both paint under its mask only; the mask's noise begins anew with each run.
     """
 
     base: NetworkDenoise
     refiner: NetworkDenoise
     switch: int
     method: SwapMethod
+    inpainting: Inpainting | None = None
+
+    def masked(self, network: NetworkDenoise, seed: int) -> NetworkDenoise:
+        """The network as a run of that seed asks it."""
+        if self.inpainting is None:
+            return network
+        return MaskedDenoise(network, network.model_sampling, self.inpainting, seed)
 
 
 @torch.inference_mode()
@@ -54,7 +64,8 @@ def diffuse_relay(
     """As ``diffuse``, by two networks that share a VAE. ``on_step`` counts on over both."""
     if relay.method == "joint":
         joint = _Joint(relay, on_step)
-        return diffuse(joint, run, shape, joint.on_step, latent, device)
+        asked = relay.masked(joint, run.seed)
+        return diffuse(asked, run, shape, joint.on_step, latent, device)
     legs = _Legs(relay, run, shape, on_step, device)
     return legs.separate(latent) if relay.method == "separate" else legs.through_picture(latent)
 
@@ -84,8 +95,9 @@ class _Joint:
 class _LastNoise:
     """Asks a network, and keeps of the noise that it saw last the mean over channels."""
 
-    def __init__(self, denoise: Denoise) -> None:
-        self._denoise = denoise
+    def __init__(self, network: NetworkDenoise) -> None:
+        self.model_sampling = network.model_sampling
+        self._denoise = network
         self.mean: Tensor | float = 0.0  # before the first asking
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -115,11 +127,12 @@ class _Legs:
 
     def separate(self, latent: Tensor | None) -> Tensor:
         """The second run goes on at the level where the first one stopped."""
-        base, refiner, switch = self._relay.base, self._relay.refiner, self._relay.switch
-        sigmas = self._sigmas()
+        relay, base, refiner = self._relay, self._relay.base, self._relay.refiner
+        sigmas, switch = self._sigmas(), self._relay.switch
         x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
-        x = self._walk(base, x, sigmas[: switch + 1], self._between)
-        x = self._walk(refiner, x, sigmas[switch:], self._between, done=switch)
+        seed = self._run.seed
+        x = self._walk(relay.masked(base, seed), x, sigmas[: switch + 1], self._between)
+        x = self._walk(relay.masked(refiner, seed), x, sigmas[switch:], self._between, done=switch)
         return base.model_sampling.from_model(x)
 
     def through_picture(self, latent: Tensor | None) -> Tensor:
@@ -130,7 +143,7 @@ class _Legs:
         last = _LastNoise(base)
         if len(sigmas) > 1:
             x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
-            x = self._walk(last, x, sigmas, self._between)
+            x = self._walk(self._relay.masked(last, self._run.seed), x, sigmas, self._between)
             latent = base.model_sampling.from_model(x)
         return self._renoised(refiner, latent, last.mean)
 
@@ -147,7 +160,8 @@ class _Legs:
         drawn = noise.initial - noise.initial.mean(dim=1, keepdim=True) + mean
         between = self._between if run.sampler in BROWNIAN_SAMPLERS else noise.fresh
         x = start_latent(drawn, float(sigmas[0]), sampling, latent)
-        x = self._walk(refiner, x, sigmas, between, done=switch)
+        masked = self._relay.masked(refiner, run.seed + 1)
+        x = self._walk(masked, x, sigmas, between, done=switch)
         return sampling.from_model(x)
 
     def _sigmas(self) -> Tensor:
