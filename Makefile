@@ -41,6 +41,6 @@ $(VENV)/.run-stamp: requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps clip-anytorch==2.6.0
 	touch $@
 
-$(VENV)/.dev-stamp: requirements-dev.txt $(VENV)/.run-stamp
+$(VENV)/.dev-stamp: requirements-dev.txt requirements-vision.txt $(VENV)/.run-stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@

@@ -1,0 +1,122 @@
+"""Which pictures are not fit for work, by the checker published with Stable Diffusion.
+
+CLIP's image encoder, and how near the picture is to a list of ideas (arXiv:2210.04610 takes the
+published checker apart; the figures are in its file).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from pipeline.errors import InvalidModelFile
+from pipeline.models.files import fill, read_config, read_tensors
+from pipeline.models.image_encoder import clip_pixels
+from pipeline.models.pickled import is_pickled, read_pickled
+
+_IDEAS: Final = ("concept_embeds", "concept_embeds_weights")
+_DELICATE: Final = ("special_care_embeds", "special_care_embeds_weights")
+_STRICTER: Final = 0.01  # how much sooner an idea counts where something delicate is seen
+_HEAD_WIDTH: Final = 64  # of every published CLIP
+_WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")  # of a folder; the first one there
+
+
+class SafetyChecker:
+    """Tells pictures that are not fit for work. Device thread only."""
+
+    def __init__(self, encoder: Any, ideas: Mapping[str, Tensor]) -> None:
+        self._encoder = encoder
+        self._ideas = ideas
+
+    def objects_to(self, image: Image.Image) -> bool:
+        """Is an RGB picture nearer to one of the ideas than its threshold allows?"""
+        pixels = clip_pixels(image, self._encoder.config.image_size)
+        embedding = self._encoder(pixels.to(self._encoder.device)).image_embeds.float().cpu()
+        margin = _STRICTER if _any_above(self._excess(embedding, _DELICATE)) else 0.0
+        return _any_above(self._excess(embedding, _IDEAS) + margin)
+
+    def _excess(self, embedding: Tensor, names: tuple[str, str]) -> Tensor:
+        """Cosine to each idea less its threshold."""
+        ideas, thresholds = (self._ideas[name] for name in names)
+        return (normalize(embedding) @ normalize(ideas).T)[0] - thresholds
+
+
+def blacked_out(image: Image.Image) -> Image.Image:
+    """A black picture in the place of one that the checker objects to."""
+    return Image.new("RGB", image.size)
+
+
+def load_safety_checker(path: Path, device: torch.device) -> SafetyChecker:
+    """From the single file, safetensors or torch's own format, or its folder.
+
+    Raises InvalidModelFile.
+    """
+    weights = _weights_of(path) if path.is_dir() else path
+    tensors = dict(read_pickled(weights) if is_pickled(weights) else read_tensors(weights))
+    missing = [name for name in (*_IDEAS, *_DELICATE) if name not in tensors]
+    if missing:
+        raise InvalidModelFile(f"{weights.name} is no safety checker; {missing[0]} is missing")
+    ideas = {name: tensors.pop(name).float() for name in (*_IDEAS, *_DELICATE)}
+    # The class it was published in holds a whole vision model inside its own.
+    encoder = {
+        name.replace("vision_model.vision_model.", "vision_model."): tensor
+        for name, tensor in tensors.items()
+        if not name.endswith("position_ids")
+    }
+    config = _sizes(encoder, weights.name, path / "config.json" if path.is_dir() else None)
+    with torch.device("meta"):
+        module = CLIPVisionModelWithProjection(config)
+    fill(module, encoder, weights.name, torch.float32)
+    embeddings = module.vision_model.embeddings  # its positions are the one buffer no file holds
+    embeddings.position_ids = torch.arange(embeddings.num_positions)[None]
+    return SafetyChecker(module.to(device), ideas)
+
+
+def _weights_of(folder: Path) -> Path:
+    for name in _WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise InvalidModelFile(f"{folder.name} holds none of {', '.join(_WEIGHTS)}")
+
+
+def _sizes(tensors: Mapping[str, Tensor], name: str, config: Path | None) -> CLIPVisionConfig:
+    """Sizes of the encoder: from its shapes, and from the folder's config where there is one."""
+    start = "vision_model.embeddings"
+    try:
+        width = tensors[f"{start}.class_embedding"].shape[0]
+        patch = tensors[f"{start}.patch_embedding.weight"].shape[-1]
+        patches = tensors[f"{start}.position_embedding.weight"].shape[0] - 1
+        inner = tensors["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
+        projected = tensors["visual_projection.weight"].shape[0]
+    except KeyError as error:
+        raise InvalidModelFile(f"{name} is no safety checker; {error} is missing") from error
+    heads = max(1, width // _HEAD_WIDTH)
+    if config is not None and config.is_file():
+        vision = read_config(config).get("vision_config")
+        heads = (vision or {}).get("num_attention_heads", heads)
+    return CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=_depth(tensors),
+        num_attention_heads=heads,
+        image_size=int(patches**0.5) * patch,
+        patch_size=patch,
+        projection_dim=projected,
+    )
+
+
+def _depth(tensors: Mapping[str, Tensor]) -> int:
+    depth = 0
+    while f"vision_model.encoder.layers.{depth}.layer_norm1.weight" in tensors:
+        depth += 1
+    return depth
+
+
+def _any_above(values: Tensor) -> bool:
+    """Is any above 0, rounded to three places as the published checker does?"""
+    return bool((values.round(decimals=3) > 0).any())
