@@ -13,7 +13,7 @@ import uvloop
 from aiohttp import web
 
 from bus.bus import EventBus
-from bus.events import ModelUnloaded, ServerStatus, now_ms
+from bus.events import DownloadProgress, ModelUnloaded, ServerStatus, now_ms
 from handlers.access import AccessPolicy, is_loopback
 from handlers.intake import Admissions
 from handlers.keys import (
@@ -26,6 +26,7 @@ from handlers.keys import (
     GALLERY,
     HISTORY,
     INPUTS,
+    MODEL_FILES,
     OUTPUTS,
     PRESETS,
     QUEUE_STATE,
@@ -40,6 +41,8 @@ from handlers.routes import install
 from pipeline.catalog import ModelCatalog
 from pipeline.errors import PipelineError
 from pipeline.executor import Executor, StartDevice
+from pipeline.model_files import ModelFiles
+from pipeline.named_models import installed_default
 from pipeline.options import EngineOptions
 from pipeline.presets import PresetStore
 from pipeline.styles import StyleLibrary
@@ -74,9 +77,10 @@ def start_engine(
         app[BUS].publish(ModelUnloaded(name=name, kind=kind))
 
     presets = app[PRESETS]
-    library = Library(app[CATALOG], presets, app[STYLES], Wildcards(HERE / "wildcards"))
+    wildcards = Wildcards(HERE / "wildcards")
+    library = Library(app[CATALOG], presets, app[STYLES], wildcards, app[MODEL_FILES])
     engine = load_engine(device, library, tell_unloaded, options)
-    if model := presets.load(app[SETTINGS].start_preset).default_model:
+    if model := installed_default(presets.load(app[SETTINGS].start_preset), app[CATALOG]):
         engine.preload(model)
     return engine
 
@@ -93,6 +97,7 @@ def create_app(
     app[STYLES] = StyleLibrary(HERE / "sdxl_styles")
     start_preset = settings.preset or _start_preset(app[CATALOG])
     app[PRESETS] = PresetStore(HERE / "presets", start_preset)
+    app[MODEL_FILES] = _model_files(app, allowed=settings.downloads == "allow")
     app[PRESETS].load(start_preset)  # one that does not exist stops the start
     app[SETTINGS] = HandlerSettings(
         version=VERSION,
@@ -115,7 +120,12 @@ def create_app(
     app[INPUTS] = InputStore(settings.inputs_dir)
     if devices is None:
         names = [name.strip() for name in settings.device.split(",") if name.strip()]
-        options = EngineOptions(cpu_noise=settings.cpu_noise, compile_unet=settings.compile)
+        options = EngineOptions(
+            cpu_noise=settings.cpu_noise,
+            compile_unet=settings.compile,
+            device_memory_gb=settings.device_memory_gb,
+            ram_gb=settings.ram_gb,
+        )
         devices = {name: partial(start_engine, name, app, options) for name in names}
     app.cleanup_ctx.append(partial(_run_parts, settings, devices))
     app.on_shutdown.append(_stop)
@@ -124,9 +134,16 @@ def create_app(
 
 
 def _start_preset(catalog: ModelCatalog) -> str:
-    """``default`` once its checkpoint is installed, until then the model that ships with us."""
-    wanted = PresetStore(HERE / "presets").load("default").default_model
-    return "default" if wanted in catalog.checkpoints() else "embedded"
+    """``default`` once a checkpoint of it is installed, until then the model that ships with us."""
+    wanted = PresetStore(HERE / "presets").load("default")
+    return "default" if installed_default(wanted, catalog) else "embedded"
+
+
+def _model_files(app: web.Application, *, allowed: bool) -> ModelFiles:
+    def tell(name: str, received: int, total: int) -> None:
+        app[BUS].publish(DownloadProgress(name=name, received=received, total=total))
+
+    return ModelFiles(app[CATALOG], app[PRESETS], allowed=allowed, on_progress=tell)
 
 
 async def _run_parts(

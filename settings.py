@@ -31,6 +31,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models_dir: Annotated[
         Path, Meta(description="Where model files are looked for, in Fooocus's sub-folders.")
     ] = Path("models")
+    downloads: Annotated[
+        Literal["allow", "forbid"],
+        Meta(
+            description="May a model file that is missing, and known by name, be fetched? See"
+            " docs/models.md."
+        ),
+    ] = "allow"
+    device_memory_gb: Annotated[
+        float,
+        Meta(
+            description="GiB of the device that loaded models may take; 0 leaves 3 GiB for"
+            " pictures (on CPU and MPS: takes 60 % of main memory).",
+            ge=0,
+        ),
+    ] = 0
+    ram_gb: Annotated[
+        float,
+        Meta(
+            description="GiB of main memory that models may take while they are off the device; 0"
+            " takes half (on CPU and MPS: as --device-memory-gb).",
+            ge=0,
+        ),
+    ] = 0
     preset: Annotated[
         str,
         Meta(
@@ -46,6 +69,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             min_length=1,
         ),
     ] = "auto"
+    cpu_noise: Annotated[
+        bool,
+        Meta(
+            description="Draw all noise on the CPU, so that a seed gives the same picture on every"
+            " device, but for rounding."
+        ),
+    ] = False
+    compile: Annotated[
+        bool,
+        Meta(
+            description="Compile the network (torch.compile, a C++ compiler on the CPU): the first"
+            " picture of each size takes minutes longer, all others less."
+        ),
+    ] = False
     api_key: Annotated[
         str, Meta(description="When set, requests must carry it (see docs/api.md).")
     ] = ""

@@ -14,18 +14,15 @@ from aiohttp import web
 from bus.events import now_ms
 from handlers.errors import RequestRefused
 from handlers.input_images import NewInput, bring_images
-from handlers.keys import CATALOG, PRESETS, SETTINGS, STYLES
+from handlers.keys import MODEL_FILES, PRESETS, SETTINGS, STYLES
 from handlers.limits import read_body
 from handlers.respond import base_url
-from pipeline.catalog import ModelCatalog
 from pipeline.choices import NO_MODEL
-from pipeline.errors import ModelNotFound, ModelNotInstalled
 from pipeline.executor import Executor
 from pipeline.features import check_supported
 from pipeline.input_images import check_images
-from pipeline.lora_paths import check_mode_lora
+from pipeline.named_models import settle_models
 from pipeline.params import decode_params
-from pipeline.presets import Preset
 from pipeline.request import GenerateParams
 from pipeline.tasks import RANDOM_SEED_LIMIT, Task
 from storage.history import HistoryRepository
@@ -133,33 +130,8 @@ def _complete(
     if params.base_model_name in ("", NO_MODEL):
         present -= {"base_model_name"}
     params = presets.apply(params, present, preset)
-    try:
-        _check_models(params, app[CATALOG])
-    except ModelNotFound as error:
-        if error.field[0] in present:
-            raise
-        raise _not_installed(error, preset) from None
+    params = settle_models(params, present, presets, app[MODEL_FILES])
     app[STYLES].check(params.style_selections)
     check_images(params)
     check_supported(params)
-    check_mode_lora(params, presets.describing(params), app[CATALOG])
     return params
-
-
-def _check_models(params: GenerateParams, catalog: ModelCatalog) -> None:
-    """Raise ModelNotFound for the first file that is not there."""
-    catalog.checkpoint(params.base_model_name)
-    if params.refiner_model_name != NO_MODEL:
-        catalog.checkpoint(params.refiner_model_name, ("refiner_model_name",))
-    catalog.vae(params.vae_name)
-    for i, lora in enumerate(params.loras):
-        if lora.enabled and lora.model_name != NO_MODEL:
-            catalog.lora(lora.model_name, ("loras", i, "model_name"))
-
-
-def _not_installed(error: ModelNotFound, preset: Preset) -> ModelNotInstalled:
-    """The preset, not the request, names the file that is not there."""
-    sources = {**preset.checkpoint_downloads, **preset.lora_downloads, **preset.vae_downloads}
-    known = [f"{name} from {url}" for name, url in sources.items() if name in str(error)]
-    how = f"; fetch {', '.join(known)}" if known else ""
-    return ModelNotInstalled(f"the preset needs a file that is not installed: {error}{how}")

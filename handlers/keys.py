@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from handlers.models import LoadedModels
     from pipeline.catalog import ModelCatalog
     from pipeline.executor import Executor
+    from pipeline.model_files import ModelFiles
     from pipeline.presets import PresetStore
     from pipeline.styles import StyleLibrary
     from storage.fetch import GuardedClient
@@ -65,6 +66,7 @@ OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
 INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
 CLIENT: Final[web.AppKey["GuardedClient"]] = web.AppKey("client")
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
+MODEL_FILES: Final[web.AppKey["ModelFiles"]] = web.AppKey("model_files")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
 METRICS: Final[web.AppKey["Metrics"]] = web.AppKey("metrics")

@@ -17,9 +17,12 @@ CHECKPOINTS: Final = "checkpoints"
 LORAS: Final = "loras"
 VAES: Final = "vae"
 EMBEDDINGS: Final = "embeddings"
-_SUFFIXES: Final = (".safetensors",)
-# LoRAs in torch's own format are about; nothing but tensors is read from one.
-_LORA_SUFFIXES: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+PROMPT_EXPANSION: Final = "prompt_expansion"
+_SUFFIXES: Final = (".safetensors",)  # of checkpoints
+# Small files in torch's own format are about; nothing but tensors is read from one.
+_TORCH_TOO: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_SUFFIXES_OF: Final = {LORAS: _TORCH_TOO, VAES: _TORCH_TOO, EMBEDDINGS: _TORCH_TOO}
+_BESIDE_FILES: Final = {CHECKPOINTS: (EMBEDDED,), VAES: (DEFAULT_VAE,)}  # names without a file
 _MARKER: Final = "model_index.json"  # makes a folder a diffusers model
 _MAX_NAMED: Final = 20
 
@@ -41,7 +44,7 @@ class ModelCatalog:
 
     def checkpoints(self) -> list[str]:
         """The embedded model, then safetensors files and diffusers folders."""
-        return [EMBEDDED, *self._names(CHECKPOINTS, folders=True)]
+        return [EMBEDDED, *self._names(CHECKPOINTS)]
 
     def loras(self) -> list[str]:
         """LoRA files, torch's own format too."""
@@ -62,31 +65,33 @@ class ModelCatalog:
         """
         if name == EMBEDDED:
             return None
-        return self._path(CHECKPOINTS, name, self.checkpoints(), field)
+        return self.file(CHECKPOINTS, name, field)
 
     def lora(self, name: str, field: Field = ("loras",)) -> Path:
         """File of a LoRA. Raises ModelNotFound."""
-        return self._path(LORAS, name, self.loras(), field)
+        return self.file(LORAS, name, field)
 
     def vae(self, name: str, field: Field = ("vae_name",)) -> Path | None:
         """File of a VAE; None is the checkpoint's own. Raises ModelNotFound."""
         if name in (DEFAULT_VAE, NO_MODEL):
             return None
-        return self._path(VAES, name, self.vaes(), field)
+        return self.file(VAES, name, field)
 
-    def _names(self, kind: str, *, folders: bool = False) -> list[str]:
-        suffixes = _LORA_SUFFIXES if kind == LORAS else _SUFFIXES
-        kinds = _Wanted(suffixes, folders)
-        return sorted(_walk(self.models_dir / kind, "", kinds, above=()), key=_sort_key)
-
-    def _path(self, kind: str, name: str, known: list[str], field: Field) -> Path:
+    def file(self, kind: str, name: str, field: Field) -> Path:
+        """File or diffusers folder of a name in the folder ``kind``. Raises ModelNotFound."""
+        known = self._names(kind)
         # Only a name that a listing shows becomes a path, so none can lead out of the folder.
         if name in known:
             return self.models_dir / kind / name
+        known = [*_BESIDE_FILES.get(kind, ()), *known]
         listed = ", ".join(known[:_MAX_NAMED]) or "none"
         more = f" and {len(known) - _MAX_NAMED} more" if len(known) > _MAX_NAMED else ""
         message = f"no {name[:120]!r} in models/{kind}; installed: {listed}{more}"
         raise ModelNotFound(field, message)
+
+    def _names(self, kind: str) -> list[str]:
+        wanted = _Wanted(_SUFFIXES_OF.get(kind, _SUFFIXES), folders=kind == CHECKPOINTS)
+        return sorted(_walk(self.models_dir / kind, "", wanted, above=()), key=_sort_key)
 
 
 def _walk(folder: Path, prefix: str, wanted: _Wanted, above: tuple[str, ...]) -> Iterator[str]:

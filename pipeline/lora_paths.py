@@ -2,36 +2,40 @@
 
 from pathlib import Path
 
-from pipeline.catalog import LORAS, ModelCatalog
-from pipeline.errors import ModelNotFound, ModelNotInstalled
+from pipeline.catalog import LORAS
+from pipeline.errors import ModelNotInstalled
+from pipeline.model_files import ModelFiles
 from pipeline.params import GenerateParams
-from pipeline.plan import FAST_MODES, FastMode, fast_mode
+from pipeline.plan import FAST_MODES, fast_mode
 from pipeline.presets import Preset
+from pipeline.tasks import Reporter
 
 
-def lora_path(name: str, catalog: ModelCatalog) -> Path:
-    """File of a LoRA. Raises ModelNotFound; ModelNotInstalled for one that belongs to a mode."""
-    for title, mode in FAST_MODES.items():
-        if mode.lora == name:
-            return _mode_path(title, mode, catalog)
-    return catalog.lora(name)
+def lora_path(name: str, files: ModelFiles, reporter: Reporter | None = None) -> Path:
+    """File of a LoRA, fetched if need be.
+
+    Raises ModelNotFound, DownloadFailed; ModelNotInstalled where it may not be fetched.
+    """
+    try:
+        return files.named(LORAS, name, ("loras",), reporter)
+    except ModelNotInstalled as error:
+        raise _explained(name, error) from None
 
 
-def check_mode_lora(params: GenerateParams, preset: Preset, catalog: ModelCatalog) -> None:
-    """Raise ModelNotInstalled if the performance mode needs a file that is not there.
+def check_mode_lora(params: GenerateParams, preset: Preset, files: ModelFiles) -> None:
+    """Raise ModelNotInstalled if the performance mode needs a file that is not to be had.
 
     ``preset`` describes the model (``PresetStore.describing``).
     """
     mode = fast_mode(params, preset)
     if mode is not None:
-        _mode_path(params.performance_selection, mode, catalog)
+        try:
+            files.check(LORAS, mode.lora, ("performance_selection",))
+        except ModelNotInstalled as error:
+            raise _explained(mode.lora, error) from None
 
 
-def _mode_path(title: str, mode: FastMode, catalog: ModelCatalog) -> Path:
-    try:
-        return catalog.lora(mode.lora, ("performance_selection",))
-    except ModelNotFound:
-        folder = catalog.models_dir / LORAS
-        raise ModelNotInstalled(
-            f"performance {title!r} needs {mode.lora} in {folder}; fetch it from {mode.url}"
-        ) from None
+def _explained(name: str, error: ModelNotInstalled) -> ModelNotInstalled:
+    """Say which performance mode wants the file, where one does."""
+    titles = [title for title, mode in FAST_MODES.items() if mode.lora == name]
+    return ModelNotInstalled(f"performance {titles[0]!r}: {error}") if titles else error

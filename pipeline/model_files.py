@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pipeline.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES
-from pipeline.errors import ImageSkipped, ModelNotInstalled, PipelineError
+from pipeline.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field, ModelCatalog
+from pipeline.errors import ImageSkipped, ModelNotFound, ModelNotInstalled, PipelineError
 from pipeline.known_files import KnownFile, find_known
 from pipeline.models.download import Download, DownloadLimits, megabytes
 from pipeline.presets import INITIAL, Preset, PresetStore
@@ -32,7 +32,7 @@ class ModelFiles:
 
     def __init__(
         self,
-        models_dir: Path,
+        catalog: ModelCatalog,
         presets: PresetStore | None = None,
         *,
         allowed: bool = True,
@@ -40,7 +40,8 @@ class ModelFiles:
         limits: DownloadLimits | None = None,
     ) -> None:
         """``allowed``: may anything be fetched? ``presets`` name files beside the known ones."""
-        self.models_dir = models_dir
+        self.catalog = catalog
+        self.models_dir = catalog.models_dir
         self.allowed = allowed
         self._presets = presets
         self._on_progress = on_progress
@@ -78,6 +79,30 @@ class ModelFiles:
             if not path.is_file():
                 self._fetch(known, path, watch)
         return path
+
+    def named(self, folder: str, name: str, field: Field, reporter: Reporter | None = None) -> Path:
+        """The file or diffusers folder that a request or preset names; fetched if need be.
+
+        Raises ModelNotFound for a name that nobody knows, and what ``require`` raises.
+        """
+        if self._is_to_be_fetched(folder, name, field):
+            return self.require((folder, name), reporter)
+        return self.catalog.file(folder, name, field)
+
+    def check(self, folder: str, name: str, field: Field) -> None:
+        """As ``named`` without fetching: raises if the task could not get its file."""
+        if self._is_to_be_fetched(folder, name, field) and not self.allowed:
+            raise self.not_installed(folder, name, self.find(folder, name))
+
+    def _is_to_be_fetched(self, folder: str, name: str, field: Field) -> bool:
+        """False where it is there. Raises ModelNotFound where it is to be had nowhere."""
+        try:
+            self.catalog.file(folder, name, field)
+        except ModelNotFound:
+            if self.find(folder, name) is None:
+                raise
+            return True
+        return False
 
     def not_installed(self, folder: str, name: str, known: KnownFile | None) -> ModelNotInstalled:
         """The error that says what is missing, where it belongs, and where it is to be had."""

@@ -56,6 +56,14 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     note: str = ""  # ours: a line about the preset
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The model it is made for, then those that it was made for earlier."""
+        return (
+            *([self.default_model] if self.default_model else []),
+            *self.previous_default_models,
+        )
+
+    @property
     def native_sizes(self) -> tuple[tuple[int, int], ...]:
         """Sizes the model was trained on; empty where it makes any."""
         if self.native_pixels is None:
@@ -161,7 +169,7 @@ class PresetStore:
         for name in (params.preset, INITIAL, EMBEDDED):
             if name in self.names():
                 preset = self.load(name)
-                if preset.default_model == params.base_model_name:
+                if params.base_model_name in preset.models:
                     return preset
         return Preset()
 

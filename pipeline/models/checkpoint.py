@@ -45,6 +45,8 @@ class Checkpoint(NamedTuple):
     placement: Placement
     folder: Path | None
     loras: LoraStack
+    vae_config: Mapping[str, Any]
+    parts: tuple[nn.Module, ...]
 
 
 class _Parts(NamedTuple):
@@ -71,14 +73,17 @@ def load_checkpoint(
     unet = build_unet(parts.unet, configs.unet, placement)
     clip_l = build_clip_l(parts.clip_l, configs.clip_l, placement)
     clip_g = build_clip_g(parts.clip_g, configs.clip_g, placement)
+    vae = build_vae(parts.vae, configs.vae, placement)
     inversions = inversions or InversionLibrary(None)
     return Checkpoint(
         unet=UNet(unet),
-        vae=Vae(build_vae(parts.vae, configs.vae, placement)),
+        vae=Vae(vae),
         text=TextEncoder(clip_l, clip_g, find_tokenizer(folder), inversions),
         placement=placement,
         folder=folder,
         loras=LoraStack(LoraModules(unet, clip_l, clip_g), in_place=device.type != "cpu"),
+        vae_config=configs.vae,
+        parts=(unet, clip_l, clip_g, vae),
     )
 
 

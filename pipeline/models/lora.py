@@ -79,6 +79,11 @@ class LoraStack:
         """Are exactly these in, with these weights, from these files as they are now?"""
         return self._key == _key_of(chosen)
 
+    @property
+    def original_bytes(self) -> int:
+        """What the weights take that are kept to take the LoRAs out again."""
+        return sum(kept.value.numel() * kept.value.element_size() for kept in self._originals)
+
     @torch.inference_mode()
     def use(self, chosen: Sequence[ChosenLora]) -> tuple[LoraFit, ...]:
         """Have exactly these in, in their order; those of weight 0 change nothing.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.device import place
 from pipeline.errors import InvalidModelFile
@@ -39,6 +39,11 @@ class Refiner(NamedTuple):
 
     unet: UNet
     loras: LoraStack
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Its modules."""
+        return (self.unet.module,)
 
 
 def load_refiner(

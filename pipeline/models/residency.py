@@ -1,89 +1,143 @@
-"""Which models are loaded: few, the least recently used leaves first. Device thread only."""
+"""Which models are loaded: within budgets, the least recently used leaves first.
+
+Device thread only. A model whose file changed on disk is loaded again.
+"""
 
 import ctypes
 import gc
 import logging
 import sys
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
+import msgspec
 import torch
+from torch import nn
 
-from pipeline.catalog import EMBEDDED, EMBEDDINGS, ModelCatalog
-from pipeline.choices import NO_MODEL
+from pipeline.catalog import CHECKPOINTS, EMBEDDED, EMBEDDINGS, VAES, Field
+from pipeline.choices import DEFAULT_VAE, NO_MODEL
 from pipeline.errors import ModelNotInstalled
 from pipeline.lora_paths import lora_path
+from pipeline.model_files import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.lora import ChosenLora, LoraStack
 from pipeline.models.refiner import Refiner, load_refiner
+from pipeline.models.shelf import Budgets, Held, Shelf, choose_budgets
+from pipeline.models.vae import Vae
+from pipeline.models.vae_files import load_vae
 from pipeline.tasks import Reporter
 from pipeline.text.inversions import InversionLibrary
 
 log = logging.getLogger(__name__)
 
 EMBEDDED_FOLDER: Final = Path(__file__).parent.parent / "embedded" / "model"
-_KIND: Final = "checkpoint"
+_CHECKPOINT: Final = "checkpoint"
 _LORA: Final = "lora"
 _REFINER: Final = "refiner"
+_VAE: Final = "vae"
 
 OnUnloaded = Callable[[str, str], None]
-"""Hears, on the device thread, kind and name of each model that has left."""
+"""Hears, on the device thread, kind and name of each model that has left the device."""
 
-_Key = tuple[str, int]  # a model's name, and when its file was last changed
-_Model = TypeVar("_Model", Checkpoint, Refiner)
+T = TypeVar("T")
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A model that is no module itself but made of some."""
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Everything in it that lies on the device."""
+
+
+class _Wanted(NamedTuple):
+    """What to load, and by what it is told from others of its kind."""
+
+    kind: str
+    name: str
+    path: Path
+    size_bytes: int | None = None
+    variant: str = ""
 
 
 class Residency:
-    """Owns every loaded model. A model whose file changed on disk is loaded again."""
+    """Owns every loaded model."""
 
     def __init__(
         self,
-        catalog: ModelCatalog,
+        files: ModelFiles,
         device: torch.device,
-        limit: int = 1,
+        budgets: Budgets | None = None,
         on_unloaded: OnUnloaded | None = None,
     ) -> None:
-        self._catalog = catalog
+        self._files = files
         self._device = device
-        self._limit = limit
         self._on_unloaded = on_unloaded
-        self._loaded: OrderedDict[_Key, Checkpoint] = OrderedDict()
-        self._refiner: dict[_Key, Refiner] = {}  # one at most, beside the limit
+        self._shelf = Shelf(device, budgets or choose_budgets(device), self._tell_unloaded)
+        self._has_left = False
+
+    def begin_task(self) -> None:
+        """What earlier tasks used may leave from now on. Call it before each task."""
+        self._shelf.end_use()
+
+    def done_with(self, kind: str, name: str) -> None:
+        """This task needs it no more: it may leave when something else wants its room."""
+        self._shelf.end_use(lambda held: (held.kind, held.name) == (kind, name))
 
     def checkpoint(
         self, name: str, reporter: Reporter | None = None, refiner: str = NO_MODEL
     ) -> Checkpoint:
         """The model of that name, loaded if need be; ``refiner`` is the one that it is wanted with.
 
-        Raises ModelNotFound, InvalidModelFile.
+        Raises ModelNotFound, ModelNotInstalled, DownloadFailed, InvalidModelFile.
         """
-        path = self._catalog.checkpoint(name) or EMBEDDED_FOLDER
-        key = _key(name, path)
-        if key in self._loaded:
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
-        self._make_room(refiner)
-        self._loaded[key] = self._timed(_KIND, name, reporter, lambda: self._load(name, path))
-        return self._loaded[key]
+        wanted = _Wanted(_CHECKPOINT, name, self._path(name, ("base_model_name",), reporter))
+        self._shelf.keep_in_use(_REFINER, refiner)
+        return self._get(wanted, lambda path: self._load(name, path), reporter)
 
     def refiner(self, name: str, reporter: Reporter | None = None) -> Refiner | None:
         """The refiner of that name, loaded if need be; None for "None".
 
-        Raises ModelNotFound, InvalidModelFile.
+        Raises what ``checkpoint`` does.
         """
         if name == NO_MODEL:
             return None
-        path = self._catalog.checkpoint(name, ("refiner_model_name",)) or EMBEDDED_FOLDER
-        key = _key(name, path)
-        if key not in self._refiner:
-            self._drop_refiner()
-            self._refiner[key] = self._timed(
-                _REFINER, name, reporter, lambda: load_refiner(path, self._device)
-            )
-        return self._refiner[key]
+        wanted = _Wanted(_REFINER, name, self._path(name, ("refiner_model_name",), reporter))
+        return self._get(wanted, lambda path: load_refiner(path, self._device), reporter)
+
+    def vae(self, name: str, checkpoint: Checkpoint, reporter: Reporter | None = None) -> Vae:
+        """The VAE of that file in the checkpoint's place of one, loaded if need be.
+
+        Raises what ``checkpoint`` does.
+        """
+        if name in (DEFAULT_VAE, NO_MODEL):
+            return checkpoint.vae
+        path = self._files.named(VAES, name, ("vae_name",), reporter)
+        config, placement = checkpoint.vae_config, checkpoint.placement
+        wanted = _Wanted(_VAE, name, path, variant=_variant(config))
+        return self._get(wanted, lambda each: load_vae(each, config, placement), reporter)
+
+    def auxiliary(
+        self,
+        kind: str,
+        name: str,
+        path: Path,
+        load: Callable[[Path], T],
+        *,
+        size_bytes: int | None = None,
+        reporter: Reporter | None = None,
+    ) -> T:
+        """Any other model, loaded by ``load`` if need be: an upscaler, a control network.
+
+        ``load`` puts it on the device. A module, or what has ``parts``, may be moved off the device
+        and back later; anything else is dropped when room is wanted. ``size_bytes``: what it takes,
+        where that is not about the size of its file. It stays for this task, or until
+        ``done_with``. Raises what ``load`` does.
+        """
+        return self._get(_Wanted(kind, name, path, size_bytes), load, reporter)
 
     def put_loras(
         self,
@@ -94,15 +148,15 @@ class Residency:
     ) -> None:
         """Have exactly these (name, weight) in the models; kept as long as the same are asked for.
 
-        A refiner takes what fits it, as in Fooocus. Raises ModelNotFound, ModelNotInstalled,
-        InvalidModelFile.
+        A refiner takes what fits it, as in Fooocus. Raises what ``checkpoint`` does.
         """
-        chosen = [ChosenLora(name, lora_path(name, self._catalog), w) for name, w in loras]
+        chosen = [ChosenLora(name, lora_path(name, self._files, reporter), w) for name, w in loras]
         stacks = {"loras": checkpoint.loras}
         if refiner:
             stacks["refiner_loras"] = refiner.loras
         for note, stack in stacks.items():
             fits = self._put(stack, chosen, reporter)
+            self._shelf.weigh(stack)
             if fits:
                 reporter.note(note, fits)
 
@@ -124,14 +178,15 @@ class Residency:
 
     def release(self) -> tuple[str, ...]:
         """Drop every model and give their memory back; names of what was dropped."""
-        models = [(_KIND, name) for name, _ in self._loaded]
-        models += [(_REFINER, name) for name, _ in self._refiner]
-        self._loaded.clear()
-        self._refiner.clear()
+        names = tuple(held.name for held in self._shelf.drop(lambda _held: True))
+        self._has_left = False
         self._free()
-        for kind, name in models:
-            self._tell_unloaded(kind, name)
-        return tuple(name for _, name in models)
+        return names
+
+    def _path(self, name: str, field: Field, reporter: Reporter | None) -> Path:
+        if name == EMBEDDED:
+            return EMBEDDED_FOLDER
+        return self._files.named(CHECKPOINTS, name, field, reporter)
 
     def _load(self, name: str, path: Path) -> Checkpoint:
         if name == EMBEDDED:
@@ -139,14 +194,41 @@ class Residency:
                 "%s is a small demonstration model. For SDXL, put a .safetensors checkpoint into %s"
                 " and name it in base_model_name, or start with a preset that names it.",
                 EMBEDDED,
-                self._catalog.models_dir / "checkpoints",
+                self._files.models_dir / CHECKPOINTS,
             )
-        inversions = InversionLibrary(self._catalog.models_dir / EMBEDDINGS)
+        inversions = InversionLibrary(self._files.models_dir / EMBEDDINGS)
         return load_checkpoint(path, self._device, inversions)
 
-    def _timed(
-        self, kind: str, name: str, reporter: Reporter | None, load: Callable[[], _Model]
-    ) -> _Model:
+    def _get(self, wanted: _Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> T:
+        """From the shelf, from main memory, or from its file."""
+        key = _key(wanted)
+        held = self._shelf.find(key)
+        if held is None:
+            self._shelf.drop(lambda other: (other.kind, other.name) == (wanted.kind, wanted.name))
+            held = self._read(wanted, load, reporter)
+            self._shelf.put(key, held)
+            self._free_if_left()
+        elif not held.on_device:
+            back = held
+            self._room_for(back.size_bytes)
+            self._timed(wanted, reporter, lambda: self._shelf.bring_back(back))
+        return cast(T, held.value)
+
+    def _read(self, wanted: _Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> Held:
+        size = wanted.size_bytes or _file_bytes(wanted.path)
+        self._room_for(size)
+        value = self._timed(wanted, reporter, lambda: load(wanted.path))
+        held = Held(wanted.kind, wanted.name, value, _parts(value))
+        held.size_bytes = wanted.size_bytes or held.size_bytes or size
+        return held
+
+    def _room_for(self, size_bytes: int) -> None:
+        """Before loading, so that what leaves and what comes are never there at once."""
+        self._shelf.make_room(size_bytes)
+        self._free_if_left()
+
+    def _timed(self, wanted: _Wanted, reporter: Reporter | None, load: Callable[[], T]) -> T:
+        kind, name = wanted.kind, wanted.name
         if reporter:
             reporter.model(kind, name, None)
         started = time.perf_counter()
@@ -157,28 +239,16 @@ class Residency:
             reporter.model(kind, name, round(seconds, 3))
         return model
 
-    def _make_room(self, refiner: str) -> None:
-        """Before loading, so that of large models no more than needed are there at once."""
-        if refiner not in (name for name, _ in self._refiner):
-            self._drop_refiner()
-        if len(self._loaded) < self._limit:
-            return
-        while len(self._loaded) >= self._limit:
-            (name, _), _ = self._loaded.popitem(last=False)
-            self._tell_unloaded(_KIND, name)
-        self._free()
-
-    def _drop_refiner(self) -> None:
-        for name, _ in self._refiner:
-            self._tell_unloaded(_REFINER, name)
-        if self._refiner:
-            self._refiner.clear()
-            self._free()
-
-    def _tell_unloaded(self, kind: str, name: str) -> None:
-        log.info("unloaded %s %s from %s", kind, name, self._device)
+    def _tell_unloaded(self, held: Held) -> None:
+        self._has_left = True
+        log.info("unloaded %s %s from %s", held.kind, held.name, self._device)
         if self._on_unloaded is not None:
-            self._on_unloaded(kind, name)
+            self._on_unloaded(held.kind, held.name)
+
+    def _free_if_left(self) -> None:
+        if self._has_left:
+            self._has_left = False
+            self._free()
 
     def _free(self) -> None:
         gc.collect()
@@ -197,8 +267,25 @@ def _trim_heap() -> None:
             trim(0)
 
 
-def _key(name: str, path: Path) -> _Key:
-    """Raises ModelNotInstalled; a catalog's path is there, so it can only be the embedded one."""
-    if not path.exists():
-        raise ModelNotInstalled(f"the files of {name} are missing; fetch the project again")
-    return name, path.stat().st_mtime_ns
+def _parts(value: object) -> tuple[nn.Module, ...]:
+    if isinstance(value, nn.Module):
+        return (value,)
+    return value.parts if isinstance(value, HasParts) else ()
+
+
+def _key(wanted: _Wanted) -> tuple[str, str, int, str]:
+    """Raises ModelNotInstalled: mostly a path is there, so it can only be the embedded one."""
+    if not wanted.path.exists():
+        raise ModelNotInstalled(f"the files of {wanted.name} are missing; fetch the project again")
+    return wanted.kind, wanted.name, wanted.path.stat().st_mtime_ns, wanted.variant
+
+
+def _file_bytes(path: Path) -> int:
+    """About what a model takes: the size of its file, or of a folder's files in float16 or not."""
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
+
+
+def _variant(config: Mapping[str, Any]) -> str:
+    """Tells VAEs of one file apart that were made for checkpoints of different structure."""
+    return msgspec.json.encode(dict(config), order="sorted").decode()

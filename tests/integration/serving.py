@@ -93,6 +93,7 @@ async def serve(
 ) -> AsyncIterator[Focal]:
     """Serve from an empty folder. The gate is open again when the server ends."""
     device = device or FakeDevice()
+    options.setdefault("downloads", "forbid")  # a test reaches no other machine
     settings = Settings(
         outputs_dir=folder / "outputs",
         inputs_dir=folder / "inputs",

@@ -19,11 +19,13 @@ from pipeline.engine import Engine, Library
 from pipeline.errors import InvalidModelFile, ModelNotFound
 from pipeline.generate import TextCache, make_image
 from pipeline.images.encode import open_image, read_text
+from pipeline.model_files import ModelFiles
 from pipeline.models import layout
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint
 from pipeline.models.layout import unet_prefixes
 from pipeline.models.refiner import SDXL_REFINER, Refiner, load_refiner
 from pipeline.models.residency import Residency
+from pipeline.models.shelf import Budgets
 from pipeline.params import params_from
 from pipeline.presets import PresetStore
 from pipeline.styles import StyleLibrary
@@ -248,6 +250,9 @@ def test_the_configuration_of_sdxl_refiner_has_the_published_size() -> None:
     assert not [name for name in names if "resnets" in name]
 
 
+NO_ROOM = Budgets(1, 1)  # bytes: nothing stays that is not in use
+
+
 class Told:
     """Takes what loading tells; the rest of a reporter is not used here."""
 
@@ -272,11 +277,13 @@ def catalog(tmp_path: Path, base_folder: Path, refiner_folder: Path) -> ModelCat
 
 
 def test_a_model_and_its_refiner_are_held_together_and_read_once(catalog: ModelCatalog) -> None:
-    told, residency = Told(), Residency(catalog, CPU)
+    told, residency = Told(), Residency(ModelFiles(catalog, allowed=False), CPU, NO_ROOM)
     for _ in range(2):
+        residency.begin_task()
         residency.checkpoint("a", told, "r")
         assert residency.refiner("r", told) is not None
     assert told.ready == [("checkpoint", "a"), ("refiner", "r")]
+    residency.begin_task()
     residency.checkpoint("b", told, "r")
     residency.refiner("r", told)
     assert told.ready[2:] == [("checkpoint", "b")]
@@ -285,18 +292,20 @@ def test_a_model_and_its_refiner_are_held_together_and_read_once(catalog: ModelC
 
 
 def test_a_refiner_leaves_before_another_model_without_one_is_read(catalog: ModelCatalog) -> None:
-    residency = Residency(catalog, CPU)
+    residency = Residency(ModelFiles(catalog, allowed=False), CPU, NO_ROOM)
     residency.checkpoint("a", None, "r")
     residency.refiner("r")
+    residency.begin_task()
     residency.checkpoint("a")
     assert residency.refiner("None") is None
+    residency.begin_task()
     residency.checkpoint("b")
     assert residency.release() == ("b",)
 
 
 def test_a_refiner_that_is_not_there_is_named(catalog: ModelCatalog) -> None:
     with pytest.raises(ModelNotFound) as refused:
-        Residency(catalog, CPU).refiner("missing.safetensors")
+        Residency(ModelFiles(catalog, allowed=False), CPU).refiner("missing.safetensors")
     assert refused.value.field == ("refiner_model_name",)
 
 

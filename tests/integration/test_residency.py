@@ -7,15 +7,22 @@ import pytest
 import torch
 
 from pipeline.catalog import EMBEDDED, ModelCatalog
+from pipeline.model_files import ModelFiles
 from pipeline.models.residency import EMBEDDED_FOLDER, Residency
+from pipeline.models.shelf import Budgets
 
 STATUS = Path("/proc/self/status")
+NO_ROOM = Budgets(1, 1)  # bytes: nothing stays that is not in use
 HAS_WEIGHTS = (EMBEDDED_FOLDER / "unet" / "diffusion_pytorch_model.safetensors").is_file()
 
 pytestmark = [
     pytest.mark.skipif(not HAS_WEIGHTS, reason="the embedded model has not been trained yet"),
     pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
 ]
+
+
+def files_in(folder: Path) -> ModelFiles:
+    return ModelFiles(ModelCatalog(folder), allowed=False)
 
 
 def own_memory() -> int:
@@ -30,7 +37,7 @@ def weights(residency: Residency) -> int:
 
 
 def test_a_released_model_gives_its_memory_back_each_time(tmp_path: Path) -> None:
-    residency = Residency(ModelCatalog(tmp_path), torch.device("cpu"))
+    residency = Residency(files_in(tmp_path), torch.device("cpu"))
     assert residency.release() == ()
     empty = []
     for _ in range(4):
@@ -49,11 +56,12 @@ def test_each_model_that_leaves_is_told(tmp_path: Path) -> None:
     gone: list[tuple[str, str]] = []
     device = torch.device("cpu")
     residency = Residency(
-        ModelCatalog(tmp_path), device, on_unloaded=lambda *model: gone.append(model)
+        files_in(tmp_path), device, NO_ROOM, on_unloaded=lambda *model: gone.append(model)
     )
     residency.checkpoint(EMBEDDED)
     residency.checkpoint(EMBEDDED)
     assert gone == []
+    residency.begin_task()
     residency.checkpoint("twin")
     assert gone == [("checkpoint", EMBEDDED)]
     residency.release()

@@ -15,6 +15,7 @@ from torch.nn import functional
 from pipeline.catalog import ModelCatalog
 from pipeline.errors import InvalidModelFile, ModelNotFound, ModelNotInstalled
 from pipeline.lora_paths import check_mode_lora, lora_path
+from pipeline.model_files import ModelFiles
 from pipeline.models.lora_files import read_lora
 from pipeline.params import params_from
 from pipeline.plan import plan_images
@@ -293,28 +294,31 @@ def test_loras_may_be_in_torchs_own_format_and_checkpoints_may_not(tmp_path: Pat
 def test_a_few_step_mode_says_which_file_it_needs_and_where_from(
     tmp_path: Path, mode: str, file: str
 ) -> None:
-    catalog, params = ModelCatalog(tmp_path), params_from({"performance_selection": mode})
+    files = ModelFiles(ModelCatalog(tmp_path), allowed=False)
+    params = params_from({"performance_selection": mode})
     for check in (
-        lambda: check_mode_lora(params, Preset(), catalog),
-        lambda: lora_path(file, catalog),
+        lambda: check_mode_lora(params, Preset(), files),
+        lambda: lora_path(file, files),
     ):
         with pytest.raises(ModelNotInstalled) as told:
             check()
-        assert f"{mode!r} needs {file} in {tmp_path / 'loras'}" in str(told.value)
+        assert repr(mode) in str(told.value)
+        assert f"{file} is not installed in {tmp_path / 'loras'}" in str(told.value)
         assert f"/resolve/main/{file}" in str(told.value)
         assert "https://huggingface.co/" in str(told.value)
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / file).touch()
-    check_mode_lora(params, Preset(), catalog)
-    assert lora_path(file, catalog) == tmp_path / "loras" / file
+    check_mode_lora(params, Preset(), files)
+    assert lora_path(file, files) == tmp_path / "loras" / file
 
 
 def test_a_model_without_few_step_loras_needs_no_file(tmp_path: Path) -> None:
     params = params_from({"performance_selection": "Lightning"})
-    check_mode_lora(params, Preset(few_step_loras=False), ModelCatalog(tmp_path))
-    check_mode_lora(params_from({}), Preset(), ModelCatalog(tmp_path))
+    files = ModelFiles(ModelCatalog(tmp_path), allowed=False)
+    check_mode_lora(params, Preset(few_step_loras=False), files)
+    check_mode_lora(params_from({}), Preset(), files)
     with pytest.raises(ModelNotFound):
-        lora_path("other.safetensors", ModelCatalog(tmp_path))
+        lora_path("other.safetensors", files)
 
 
 def test_a_lora_in_the_prompt_that_is_not_there_is_noted(tmp_path: Path) -> None:

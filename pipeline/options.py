@@ -1,0 +1,12 @@
+"""How an engine works, whatever it is asked to make. Torch-free: the web half passes it on."""
+
+import msgspec
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Start options that concern the picture side."""
+
+    cpu_noise: bool = False  # draw all noise on the CPU, not only the first
+    device_memory_gb: float = 0.0  # that models may take on the device; 0: a share of it
+    ram_gb: float = 0.0  # that models may take in main memory; 0: a share of it
+    compile_unet: bool = False  # compile the network when it is first used
