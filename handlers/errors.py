@@ -11,6 +11,7 @@ from aiohttp import web
 
 from handlers.respond import json_response
 from pipeline.errors import (
+    DeviceBusy,
     InvalidParameter,
     ModelNotFound,
     ModelNotInstalled,
@@ -73,6 +74,7 @@ STATUS_OF: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (ModelNotFound, 404, ModelNotFound.code),
     (ModelNotInstalled, 503, ModelNotInstalled.code),
     (QueueFull, 429, QueueFull.code),
+    (DeviceBusy, 503, DeviceBusy.code),
     (ServerStopping, 503, ServerStopping.code),
     (ImageTooLarge, 413, ImageTooLarge.code),
     (UnreadableImage, 415, UnreadableImage.code),
@@ -114,7 +116,7 @@ def _answer(request: web.Request, error: Exception) -> web.Response:
         return json_response(error.body, status=error.status, headers=error.headers)
     for kind, status, code in STATUS_OF:
         if isinstance(error, kind):
-            waits = isinstance(error, QueueFull | ServerStopping)
+            waits = isinstance(error, QueueFull | DeviceBusy | ServerStopping)
             headers = {"Retry-After": str(RETRY_SECONDS)} if waits else None
             body = ErrorBody(detail=_detail(request, error), code=code)
             return json_response(body, status=status, headers=headers)

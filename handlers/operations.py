@@ -190,9 +190,14 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="describe_image",
         tag="tools",
         summary="Put a picture into words",
+        description=(
+            "A sentence by BLIP for a photo, tags by the WD14 tagger for a drawing. The device does"
+            " it before its next task. 503 if a model is not installed: the detail says what to put"
+            " where."
+        ),
         body=Payload(type=DescribeImage),
         reply=Payload(type=Description),
-        errors=(400, 401, 403, 413, 422, 501),
+        errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
     ),
     Operation(
         method="POST",
@@ -200,9 +205,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="generate_mask",
         tag="tools",
         summary="Draw a mask of something in a picture, as base64 PNG",
+        description=(
+            "White is what was found. `sam` looks for what dino_prompt_text names (several things"
+            " with full stops between them); the other models find the foreground. The device does"
+            " it before its next task. 503 if a model is not installed: the detail says what to put"
+            " where."
+        ),
         body=Payload(type=GenerateMask),
         reply=Payload(type=str),
-        errors=(400, 401, 403, 413, 422, 501),
+        errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
     ),
     Operation(
         method="POST",

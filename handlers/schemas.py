@@ -1,6 +1,6 @@
 """Bodies and replies that belong to no other module; the OpenAPI document shows them too."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -9,6 +9,7 @@ from handlers.keys import Status
 from pipeline.choices import ClothCategory, MaskModel, MetadataScheme, SamModel
 from pipeline.executor import DeviceState
 from pipeline.request import Grow, Image, Text, Unit
+from pipeline.vision.options import ImageType
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +31,7 @@ class DescribeImage(msgspec.Struct, frozen=True, kw_only=True):
 
     image: Image = ""
     image_type: Annotated[
-        Literal["Photo", "Anime"], Meta(description="How the picture is put into words.")
+        ImageType, Meta(description="Photo: a sentence. Anime: tags, joined by commas.")
     ] = "Photo"
 
 
@@ -52,13 +53,19 @@ class GenerateMask(msgspec.Struct, frozen=True, kw_only=True):
     ] = "full"
     dino_prompt_text: Annotated[Text, Meta(description="What to look for, for sam.")] = ""
     sam_model: Annotated[SamModel, Meta(description="Size of the SAM model.")] = "vit_b"
-    box_threshold: Annotated[Unit, Meta(description="Least match of a box.")] = 0.3
-    text_threshold: Annotated[Unit, Meta(description="Least match of the words.")] = 0.25
+    box_threshold: Annotated[Unit, Meta(description="Least match of a box, for sam.")] = 0.3
+    text_threshold: Annotated[
+        Unit, Meta(description="Least match of one of the words, for sam.")
+    ] = 0.25
     sam_max_detections: Annotated[
         int, Meta(ge=0, le=100, description="How many finds are used; 0 is all.")
     ] = 0
-    dino_erode_or_dilate: Annotated[Grow, Meta(description="Pixels to grow the boxes.")] = 0
-    dino_debug: Annotated[bool, Meta(description="Return the boxes found.")] = False
+    dino_erode_or_dilate: Annotated[
+        Grow, Meta(description="Pixels to grow (or, below 0, shrink) the boxes.")
+    ] = 0
+    dino_debug: Annotated[bool, Meta(description="Return the boxes found, not what they hold.")] = (
+        False
+    )
 
 
 class ReadMetadata(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from pipeline.errors import PipelineError
 # On a CPU a model is held in float32 where that takes at most this share of the machine's memory.
 _FLOAT32_SHARE: Final = 0.4
 
+_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory")
+
 
 class UnknownDevice(PipelineError):
     """The device asked for is not there."""
@@ -38,6 +40,13 @@ def choose_device(name: str) -> torch.device:
     if not _is_there(device):
         raise UnknownDevice(f"this machine has no {name!r}; auto would choose {_best_device()!r}")
     return device
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Did something not fit? Devices tell of it in several ways."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def place(device: torch.device, parameters: int) -> Placement:

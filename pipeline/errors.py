@@ -73,6 +73,12 @@ class QueueFull(PipelineError):
     code = "queue_full"
 
 
+class DeviceBusy(PipelineError):
+    """No device came round to a tool in time; trying again later may work."""
+
+    code = "device_busy"
+
+
 class ServerStopping(PipelineError):
     """The server takes no more requests because it is about to end."""
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -27,10 +27,17 @@ from bus.events import (
     now_ms,
 )
 from pipeline.device_thread import DeviceThread
-from pipeline.errors import DeviceOutOfMemory, PipelineError, QueueFull, ServerStopping
+from pipeline.errors import (
+    DeviceBusy,
+    DeviceOutOfMemory,
+    PipelineError,
+    QueueFull,
+    ServerStopping,
+    UnsupportedFeature,
+)
 from pipeline.line import Line, Waiting
 from pipeline.running import Failure, Running
-from pipeline.tasks import Generate, HoldsModels, MadeImage, Outcome, Task
+from pipeline.tasks import Generate, HasTools, HoldsModels, MadeImage, Outcome, Task
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,9 @@ StartDevice = Callable[[], Generate]
 OnEnded = Callable[[Task, Outcome], Awaitable[None]]
 """Closes the task's row. Awaited before anybody is told, so that who hears it finds it there."""
 
+T = TypeVar("T")
+
+TOOL_WAIT_S: Final = 300.0  # for a device to come round to a tool
 ABORT_GRACE_S: Final = 2.0  # of the time to shut down, what an aborted step may still take
 OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture"
 
@@ -254,6 +264,25 @@ class Executor:
         names = await asyncio.shield(asyncio.gather(*calls))
         return tuple(chain.from_iterable(names))
 
+    async def run_tool(self, call: Callable[[HasTools], T], wait_s: float = TOOL_WAIT_S) -> T:
+        """Let a device do ``call`` before its next task; the result, or what it raises.
+
+        It waits ``wait_s`` at most for its turn: a device that starts or is at work ends that
+        first. Cancelled before its turn, it is called off. Raises ServerStopping, DeviceBusy, and
+        UnsupportedFeature if the device has no tools.
+        """
+        self._check_open()
+        device = self._device_for_tool()
+        turn = self._threads[device].submit(partial(self._use_tool, device, call))
+        result = asyncio.wrap_future(turn)
+        try:
+            done, _ = await asyncio.wait({result}, timeout=wait_s)
+            if not done and turn.cancel():
+                raise DeviceBusy(f"the device was at work for {wait_s:g} s; try again later")
+            return await result
+        finally:
+            result.cancel()
+
     async def close(self, grace_s: float) -> None:
         """Take no more from the queue; let running tasks end within ``grace_s``, else abort them.
 
@@ -315,17 +344,37 @@ class Executor:
             del self._running[task.task_id]
             self._publish_counts()
 
+    def _device_for_tool(self) -> str:
+        """One that is not at work, if there is any, and of those one that has not failed."""
+        at_work = {running.device for running in self._running.values()}
+        return min(self._threads, key=lambda d: (d in at_work, self._states[d].state == "failed"))
+
+    def _use_tool(self, device: str, call: Callable[[HasTools], T]) -> T:
+        """On the device's thread, so between two tasks."""
+        engine: object = self._started(device)
+        if not isinstance(engine, HasTools):
+            raise UnsupportedFeature(device, f"{device}: this device has no image tools")
+        try:
+            return call(engine)
+        except MemoryError as error:
+            raise DeviceOutOfMemory(OUT_OF_MEMORY) from error
+
+    def _started(self, device: str) -> Generate:
+        """On the device's thread: its engine, loaded if that has not worked yet."""
+        if device not in self._engines:
+            self._engines[device] = self._starts[device]()
+            self._states[device] = DeviceState(name=device, state="ready")
+        return self._engines[device]
+
     def _attempt(self, device: str, running: Running | None) -> Failure | None:
         """On the device's thread: start the device if need be, then make the pictures.
 
         Never raises: the thread, the dispatcher and the tasks behind this one must outlive it.
         """
         try:
-            if device not in self._engines:
-                self._engines[device] = self._starts[device]()
-                self._states[device] = DeviceState(name=device, state="ready")
+            engine = self._started(device)
             if running is not None:
-                self._engines[device](running.task, running)
+                engine(running.task, running)
         except PipelineError as error:
             failure = Failure(code=error.code, text=str(error))
         except MemoryError:

@@ -6,6 +6,7 @@ from typing import Final, Literal, Protocol, runtime_checkable
 import msgspec
 
 from pipeline.params import GenerateParams
+from pipeline.vision.options import ImageType, MaskOptions
 
 TaskStatus = Literal["finished", "stop", "skip", "failed"]
 
@@ -97,6 +98,20 @@ class HoldsModels(Protocol):
 
     def release(self) -> tuple[str, ...]:
         """Drop every model, say so, and give its memory back; the names of what was loaded."""
+
+
+@runtime_checkable
+class HasTools(Protocol):
+    """A ``Generate`` that looks into pictures, too. Called on its device's thread.
+
+    ``picture`` is a whole picture file; both raise PipelineError.
+    """
+
+    def describe(self, picture: bytes, image_type: ImageType) -> str:
+        """Words for it: a sentence, or tags of a drawing."""
+
+    def generate_mask(self, picture: bytes, options: MaskOptions) -> bytes:
+        """A mask of something in it, as a grey PNG file of its size."""
 
 
 RANDOM_SEED_LIMIT: Final = 2**53  # a random seed stays exact in JavaScript

@@ -21,6 +21,7 @@ class Captioner:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
+        self.parts = (model,)
 
     def describe(self, image: Image.Image) -> str:
         """A sentence about an RGB picture, without a full stop."""

@@ -41,6 +41,7 @@ class Detector:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
+        self.parts = (model,)
 
     def find(
         self, image: Image.Image, prompt: str, box_threshold: float, text_threshold: float

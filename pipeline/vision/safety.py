@@ -18,6 +18,10 @@ from pipeline.errors import InvalidModelFile
 from pipeline.models.files import fill, read_config, read_tensors
 from pipeline.models.image_encoder import clip_pixels
 from pipeline.models.pickled import is_pickled, read_pickled
+from pipeline.tasks import Reporter
+
+BLACKED_OUT: Final = "blacked_out"
+"""The note in a task's record that lists which of its pictures, from 1, were blacked out."""
 
 _IDEAS: Final = ("concept_embeds", "concept_embeds_weights")
 _DELICATE: Final = ("special_care_embeds", "special_care_embeds_weights")
@@ -31,6 +35,7 @@ class SafetyChecker:
 
     def __init__(self, encoder: Any, ideas: Mapping[str, Tensor]) -> None:
         self._encoder = encoder
+        self.parts = (encoder,)
         self._ideas = ideas
 
     def objects_to(self, image: Image.Image) -> bool:
@@ -46,9 +51,22 @@ class SafetyChecker:
         return (normalize(embedding) @ normalize(ideas).T)[0] - thresholds
 
 
-def blacked_out(image: Image.Image) -> Image.Image:
-    """A black picture in the place of one that the checker objects to."""
-    return Image.new("RGB", image.size)
+class Censor:
+    """Blacks out what a checker objects to in the pictures of one task. Device thread only."""
+
+    def __init__(self, checker: SafetyChecker, reporter: Reporter) -> None:
+        self._checker = checker
+        self._reporter = reporter
+        self._black: list[int] = []
+
+    @torch.inference_mode()
+    def __call__(self, image: Image.Image, number: int) -> Image.Image:
+        """The picture, or a black one in its place; the record then holds its number (from 1)."""
+        if not self._checker.objects_to(image.convert("RGB")):
+            return image
+        self._black.append(number)
+        self._reporter.note(BLACKED_OUT, list(self._black))
+        return Image.new("RGB", image.size)
 
 
 def load_safety_checker(path: Path, device: torch.device) -> SafetyChecker:

@@ -32,6 +32,7 @@ class Segmenter:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self.parts = (model,)
         self._side: int = model.config.vision_config.image_size
 
     def mask(self, image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
