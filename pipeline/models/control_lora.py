@@ -73,8 +73,8 @@ class ControlNetwork:
 class LowRank(nn.Module):
     """A layer whose weight is another's, which is left as it is, plus a product of low rank.
 
-    The sum is made anew at each call: it costs a few per cent of the layer's own work, and keeping
-    it would take as much memory as half a UNet.
+    The sum is made anew at each call. Of rank 128, for SDXL at 1024x1024, that is 5 % more
+    arithmetic in the control network; keeping the sums would take half a UNet's memory.
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, up: Tensor, down: Tensor) -> None:
