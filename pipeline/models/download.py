@@ -14,6 +14,8 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as TimedOut
 
 from pipeline.errors import DownloadFailed
 from pipeline.models.part_file import CHUNK_BYTES, Origin, PartFile
@@ -143,7 +145,7 @@ class Download:
                 if offset == 0:
                     self._part.begin(origin)
                 self._receive(response, offset, origin.total, watch)
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise _BrokenOff(_reason(error)) from error
 
     def _open(
@@ -219,11 +221,12 @@ class Download:
             )
 
     def _receive(self, response: requests.Response, offset: int, total: int, watch: Watch) -> None:
-        """Append what comes. Raises RequestException, OSError."""
+        """Append what comes. Raises RequestException, urllib3's HTTPError, OSError."""
         received = offset
         with self._part.path.open("r+b") as file:
             file.seek(offset)
-            for chunk in response.iter_content(CHUNK_BYTES):
+            # As it comes: requests' own reading waits for whole chunks and loses a broken one.
+            while chunk := response.raw.read1(CHUNK_BYTES):
                 watch.check()
                 file.write(chunk)
                 received += len(chunk)
@@ -255,8 +258,8 @@ class Download:
         )
 
 
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
+def _reason(error: requests.RequestException | HTTPError) -> str:
+    if isinstance(error, requests.Timeout | TimedOut) or "timed out" in str(error).lower():
         return "the server stopped answering"
     return f"the connection failed ({type(error).__name__})"
 
