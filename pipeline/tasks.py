@@ -88,6 +88,13 @@ class Reporter(Protocol):
         """A model is being read (``seconds`` None) or is ready after ``seconds``."""
 
 
+class InputPictures(Protocol):
+    """The pictures that requests brought along, as ``storage.inputs`` keeps them. Any thread."""
+
+    def read(self, path: str) -> bytes:
+        """A picture file by its path, ``/inputs/<name>``. Raises PipelineError if it is gone."""
+
+
 Generate = Callable[[Task, Reporter], None]
 """Makes all pictures of a task, through ``Reporter.image``; raises PipelineError."""
 

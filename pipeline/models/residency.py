@@ -28,7 +28,7 @@ from pipeline.models.shelf import Budgets, Held, Shelf, choose_budgets
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
 from pipeline.tasks import Reporter
-from pipeline.text.inversions import InversionLibrary
+from pipeline.text.inversions import SUFFIXES, InversionLibrary, named_inversions
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ class _Wanted(NamedTuple):
     kind: str
     name: str
     path: Path
-    size_bytes: int | None = None
     variant: str = ""
+    beside: object = None  # a model that this one holds on to: it goes when that goes
 
 
 class Residency:
@@ -127,17 +127,40 @@ class Residency:
         path: Path,
         load: Callable[[Path], T],
         *,
-        size_bytes: int | None = None,
+        beside: Checkpoint | None = None,
         reporter: Reporter | None = None,
     ) -> T:
         """Any other model, loaded by ``load`` if need be: an upscaler, a control network.
 
         ``load`` puts it on the device. A module, or what has ``parts``, may be moved off the device
-        and back later; anything else is dropped when room is wanted. ``size_bytes``: what it takes,
-        where that is not about the size of its file. It stays for this task, or until
-        ``done_with``. Raises what ``load`` does.
+        and back later; anything else is dropped when room is wanted. ``beside``: the checkpoint
+        whose modules it holds on to; it is loaded for that one, and goes when that one goes. It
+        stays for this task, or until ``done_with``. Raises what ``load`` does.
         """
-        return self._get(_Wanted(kind, name, path, size_bytes), load, reporter)
+        variant = "" if beside is None else str(id(beside))
+        wanted = _Wanted(kind, name, path, variant, beside)
+        return self._get(wanted, load, reporter)
+
+    def fetch_inversions(self, texts: Sequence[str], reporter: Reporter) -> None:
+        """Have the textual inversions that texts name; the record says which are not there.
+
+        Raises DownloadFailed.
+        """
+        library = InversionLibrary(self._files.models_dir / EMBEDDINGS)
+        missing = [name for name in named_inversions(texts) if library.path(name) is None]
+        lost = [name for name in missing if not self._fetch_inversion(name, reporter)]
+        if lost:
+            told = f"the prompt names embeddings that are not there: {', '.join(lost)}"
+            reporter.note("unknown_embeddings", told)
+
+    def _fetch_inversion(self, name: str, reporter: Reporter) -> bool:
+        """Was it to be had? A preset names its file with its ending, a prompt mostly without."""
+        found = (self._files.find(EMBEDDINGS, name + ending) for ending in ("", *SUFFIXES))
+        known = next((file for file in found if file is not None), None)
+        if known is None or not self._files.allowed:
+            return False
+        self._files.require(known, reporter)
+        return True
 
     def put_loras(
         self,
@@ -215,11 +238,11 @@ class Residency:
         return cast(T, held.value)
 
     def _read(self, wanted: _Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> Held:
-        size = wanted.size_bytes or _file_bytes(wanted.path)
+        size = _file_bytes(wanted.path)
         self._room_for(size)
         value = self._timed(wanted, reporter, lambda: load(wanted.path))
-        held = Held(wanted.kind, wanted.name, value, _parts(value))
-        held.size_bytes = wanted.size_bytes or held.size_bytes or size
+        held = Held(wanted.kind, wanted.name, value, _parts(value), wanted.beside)
+        held.size_bytes = held.size_bytes or size
         return held
 
     def _room_for(self, size_bytes: int) -> None:

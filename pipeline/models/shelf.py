@@ -32,13 +32,24 @@ class Budgets(NamedTuple):
 
 
 class Held:
-    """One loaded model. ``parts`` are its modules; without any it can be dropped, not moved."""
+    """One loaded model. ``parts`` are its modules; without any it can be dropped, not moved.
 
-    def __init__(self, kind: str, name: str, value: Any, parts: Sequence[nn.Module]) -> None:
+    ``beside`` is the value of another one that it holds on to.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        value: Any,
+        parts: Sequence[nn.Module],
+        beside: object = None,
+    ) -> None:
         self.kind = kind
         self.name = name
         self.value = value
         self.parts = tuple(parts)
+        self.beside = beside
         self.size_bytes = sum(map(module_bytes, self.parts))
         self.beside_bytes = 0  # in main memory, as the originals of weights that LoRAs changed
         self.on_device = True
@@ -110,12 +121,14 @@ class Shelf:
                 held.in_use = False
 
     def drop(self, chosen: Callable[[Held], bool]) -> tuple[Held, ...]:
-        """Let these go; what went."""
+        """Let these go, and what holds on to them; what went."""
         keys = [key for key, held in self._held.items() if chosen(held)]
         gone = tuple(self._held.pop(key) for key in keys)
         for held in gone:
             self._tell(held)
-        return gone
+        if not gone:
+            return ()
+        return gone + self.drop(lambda each: any(each.beside is held.value for held in gone))
 
     def make_room(self, wanted_bytes: int) -> None:
         """Until so many bytes more fit on the device, move or drop what was used longest ago."""
