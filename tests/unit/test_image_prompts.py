@@ -14,6 +14,7 @@ from pipeline.errors import InvalidModelFile
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.image_prompt import ImageAdapter, load_adapter
 from pipeline.models.unet import UNet
+from pipeline.sampling.control import Control, ControlledUNet, Residuals
 from pipeline.sampling.denoiser import NetworkInput, UNetCall
 from pipeline.sampling.freeu import FreeU, freeu_applied
 from pipeline.sampling.image_prompts import ImagePrompt, image_prompts_applied
@@ -90,7 +91,10 @@ def guess(
     module: UNet2DConditionModel, prompts: Sequence[ImagePrompt], given: NetworkInput
 ) -> Tensor:
     network = UNet(module)
-    with image_prompts_applied(network, module, prompts, SAMPLING) as call:
+    with (
+        torch.inference_mode(),
+        image_prompts_applied(network, module, prompts, SAMPLING) as call,
+    ):
         return call(given)
 
 
@@ -220,22 +224,23 @@ SKIPS = (
 )  # channels and sides of the UNet's
 
 
-class Controlled:
-    """Steers as a control network does: with residuals in each call."""
+class Hints:
+    """A control network that adds the mean of its hint everywhere."""
 
-    def __init__(self, unet: UNet) -> None:
-        self._unet = unet
+    def follow_base(self) -> None:
+        """It shares nothing with the UNet."""
 
-    def __call__(self, given: NetworkInput) -> Tensor:
-        count = len(given.positive)
-        down = [torch.full((count, channels, side, side), 0.1) for channels, side in SKIPS]
-        return self._unet(given, down, torch.full((count, 128, 4, 4), 0.5))
+    def __call__(self, given: NetworkInput, hint: Tensor) -> Residuals:
+        count, level = len(given.positive), float(hint.mean())
+        down = [torch.full((count, channels, side, side), level) for channels, side in SKIPS]
+        return Residuals(tuple(down), torch.full((count, 128, 4, 4), level))
 
 
-def test_prompts_and_what_else_steers_the_network_act_together(
+def test_image_prompts_controls_and_freeu_act_together_in_any_order(
     module: UNet2DConditionModel, prompt_of: MakePrompt
 ) -> None:
-    controlled: UNetCall = Controlled(UNet(module))
+    control = Control(Hints(), torch.full((1, 3, 128, 128), 0.5), weight=1.0, stop=1.0)
+    controlled: UNetCall = ControlledUNet(UNet(module), [control], 0.25, SAMPLING)
     prompts, freeu = [prompt_of(0, 1.0)], FreeU(1.3, 1.4, 0.9, 0.2)
     with image_prompts_applied(controlled, module, prompts, SAMPLING) as call:
         both = call(asked())
@@ -256,6 +261,21 @@ def test_a_stopped_prompt_leaves_the_networks_answer_bit_for_bit(
     given = asked(sigma=0.05)
     stopped = guess(module, [prompt_of(0, 2.0, 0.5)], given)
     assert torch.equal(stopped, guess(module, [], given))
+
+
+def test_an_adapter_works_in_the_networks_own_dtype(
+    module: UNet2DConditionModel, encoder: ImageEncoder, prompt_of: MakePrompt, tmp_path: Path
+) -> None:
+    expected = guess(module, [prompt_of(0, 1.0)], asked())
+    half = tiny_adapter.make_unet().to(torch.bfloat16)
+    path = tiny_adapter.write_adapter(tmp_path / "a.bin", tiny_adapter.make_adapter(module, 1))
+    adapter = load_adapter(path, half, CPU)
+    tokens = adapter.tokens(picture(0), encoder)
+    assert tokens.positive.dtype == torch.bfloat16
+    prompt = ImagePrompt(adapter, tokens.positive, tokens.negative, 1.0, 1.0)
+    made, plain = guess(half, [prompt], asked()), guess(half, [], asked())
+    assert made.dtype == torch.float32
+    assert (made - expected).norm() < 0.3 * (plain - expected).norm()
 
 
 def test_both_kinds_of_file_are_read_alike(
