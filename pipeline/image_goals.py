@@ -3,20 +3,20 @@
 Knows no pictures: which of them are given, and the request's settings, decide.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from pipeline.choices import NO_MODEL, InpaintEngine, OutpaintSide, Performance
+from pipeline.choices import NO_MODEL, InpaintEngine, OutpaintSide
+from pipeline.images.sizes import shape_ceil
 from pipeline.params import GenerateParams
 from pipeline.presets import Preset
 
 NATIVE_SIDE: Final = 1024  # pixels; the square that SDXL was trained on
 
 # Steps of a run that begins from an upscaled picture.
-UPSCALE_STEPS: Final[dict[Performance, int]] = {
+UPSCALE_STEPS: Final = {
     "Quality": 36,
     "Speed": 18,
     "Extreme Speed": 8,
@@ -149,7 +149,7 @@ def uov_goal(method: str, params: GenerateParams) -> Vary | Upscale | None:
     )
 
 
-def steps_of(goal: StartGoal | None, performance: Performance, steps: int) -> int:
+def steps_of(goal: StartGoal | None, performance: str, steps: int) -> int:
     """The steps of a run, which has ``steps`` where nothing is upscaled."""
     return UPSCALE_STEPS[performance] if isinstance(goal, Upscale) else steps
 
@@ -179,8 +179,8 @@ def with_addition(prompt: str, addition: str, goal: StartGoal | None) -> str:
 
 
 def native_side(preset: Preset) -> int:
-    """Side of the square that the preset's model was trained on, in pixels."""
-    return math.isqrt(preset.native_pixels) if preset.native_pixels else NATIVE_SIDE
+    """Side of the square that the preset's model was trained on: a multiple of 64 pixels."""
+    return shape_ceil(preset.native_pixels, 1) if preset.native_pixels else NATIVE_SIDE
 
 
 def needed_files(goal: StartGoal | None) -> Iterator[ModelFile]:

@@ -13,15 +13,6 @@ FOLDER = Path(__file__).parents[3] / "shared" / "parity"
 # What is not built yet, by the beginning of its cases' ids. Each of them must fail: when one is
 # built, this test says so, and its line leaves the list.
 NOT_BUILT = (
-    "cap.inpaint.",
-    "cap.uov.",
-    "erode_or_dilate",
-    "guid.inpaint.",
-    "inpaint.",
-    "json.image_size_info",
-    "json.inpaint_big",
-    "json.set_image_shape_ceil",
-    "json.shape_ceil",
     "json.versions",  # for good: the libraries that the figures were recorded with
 )
 GROUPS = (

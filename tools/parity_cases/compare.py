@@ -74,14 +74,14 @@ def judge(case: Case, fixtures: Fixtures, results: Results) -> Verdict:
 
 
 def wanted_figures(case: Case, figures: Mapping[str, Any]) -> list[str]:
-    """The names of a case's figures; ``<…>`` stands for any text, remarks are cut off."""
+    """The names of a case's figures; ``<…>`` or ``*`` stand for any text, remarks are cut off."""
     names: list[str] = []
     for output in case.outputs:
         bare = output.split(" ")[0]
         if bare in figures or "<" not in bare:
             names.append(bare)
             continue
-        parts = [re.escape(part) for part in re.split(r"<[^>]*>", bare)]
+        parts = [re.escape(part) for part in re.split(r"<[^>]*>|\*", bare)]
         pattern = re.compile(".+".join(parts))
         known_inputs = {each.split(" ")[0] for each in case.inputs}
         names.extend(

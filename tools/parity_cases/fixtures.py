@@ -23,7 +23,7 @@ CPU: Final = torch.device("cpu")
 class Case(msgspec.Struct, frozen=True, rename={"tolerance": "tolerance_relative_l2"}):
     """One entry of the index: what was given, and where the figures that came out are.
 
-    ``calls`` and ``images`` are figures that stand in the index itself.
+    ``calls``, ``images``, ``n_results`` and the areas are figures that stand in the index itself.
     """
 
     id: str
@@ -33,13 +33,22 @@ class Case(msgspec.Struct, frozen=True, rename={"tolerance": "tolerance_relative
     inputs: tuple[str, ...] = ()
     calls: tuple[dict[str, Any], ...] = ()
     images: tuple[dict[str, Any], ...] = ()
+    n_results: int = 0
+    initial_area: list[int] = []
+    areas: dict[str, list[int]] = {}
     tolerance: float = DEFAULT_TOLERANCE
 
     @property
     def own_figures(self) -> dict[str, Any]:
-        """The index's own figures: ``call.0`` and on, ``image.0`` and on."""
+        """The index's own figures: ``call.0`` and on, ``image.0`` and on, areas of masks.
+
+        ``results`` is how many pictures come without a call.
+        """
         calls = {f"call.{i}": call for i, call in enumerate(self.calls)}
-        return calls | {f"image.{i}": image for i, image in enumerate(self.images)}
+        images = {f"image.{i}": image for i, image in enumerate(self.images)}
+        more: dict[str, Any] = {"results": 0 if calls else self.n_results}
+        more |= {"initial_area": self.initial_area, "areas": self.areas}
+        return calls | images | {name: figure for name, figure in more.items() if figure}
 
 
 class _Index(msgspec.Struct):

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.choices import PERFORMANCES, SCHEDULER_NAMES
+from pipeline.image_goals import UPSCALE_STEPS
 from pipeline.params import GenerateParams, Lora, parse_aspect_ratio
 from pipeline.plan import FAST_MODES, STEPS, plan_images, seed_of
 from pipeline.presets import Preset, PresetStore
@@ -108,7 +109,7 @@ def _performance(_recorded: Any) -> Any:
             "name": mode.upper().replace(" ", "_").replace("-", "_"),
             "restricted": mode in FAST_MODES,
             "steps": STEPS[mode],
-            "steps_uov": LeftOut("steps of upscaling are not built"),
+            "steps_uov": UPSCALE_STEPS[mode],
             "value": mode,
         }
         for mode in PERFORMANCES

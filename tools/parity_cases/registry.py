@@ -2,13 +2,37 @@
 
 from collections.abc import Callable
 
-from tools.parity_cases import control, lora, prepost, refiner, requests, sampling, text, units, vae
+from tools.parity_cases import (
+    control,
+    inpaint,
+    lora,
+    pictures_in,
+    prepost,
+    refiner,
+    requests,
+    sampling,
+    text,
+    units,
+    vae,
+)
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 
 Runner = Callable[[Case, Fixtures], Results]
 
-MODULES = (units, sampling, text, vae, prepost, lora, refiner, requests, control)
+MODULES = (
+    units,
+    sampling,
+    text,
+    vae,
+    prepost,
+    lora,
+    refiner,
+    requests,
+    control,
+    inpaint,
+    pictures_in,
+)
 
 
 def runner_for(case_id: str) -> Runner | None:

@@ -34,6 +34,7 @@ from pipeline.styles import StyleLibrary
 from pipeline.wildcards import Wildcards
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures, unet_config
+from tools.parity_cases.starts import call_facts, picture_fields, read_start
 from tools.parity_cases.text import clip_config
 from tools.parity_cases.vae import vae_config
 
@@ -79,15 +80,15 @@ FIELDS: Final[Mapping[str, str]] = {
     "meta": "save_metadata_to_images",
     "scheme": "metadata_scheme",
 }
-_NOT_TEXT: Final = LeftOut("what pictures put in decide is not built")
+_NO_PICTURES: Final = LeftOut("a run without pictures has none of what is compared")
 _NO_SHAPE: Final = LeftOut("lengths depend on the reference's style texts and expansion stand-in")
 
 
 def read_request(settings: Mapping[str, Any]) -> GenerateParams:
-    """The request that asks what the case asked. Raises NotImplementedError."""
-    if settings["input"]:
-        raise NotImplementedError("nothing here puts in pictures yet")
+    """The request that asks what the case asked. Its pictures are named, not there."""
     fields = {field: settings[name] for name, field in FIELDS.items()}
+    if settings["input"]:
+        fields |= picture_fields(settings)
     loras = preset_values(Preset(default_loras=settings["loras"]))  # as a preset has them
     return params_from({**fields, "image_seed": int(settings["seed"]), **loras})
 
@@ -95,7 +96,14 @@ def read_request(settings: Mapping[str, Any]) -> GenerateParams:
 def calls(case: Case, fixtures: Fixtures) -> Results:
     """What each picture's plan has the sampler do."""
     params = read_request(case.params)
-    return _calls(params, _plans(params, fixtures), fixtures)
+    plans = _plans(params, fixtures)
+    start = read_start(case.params, params, plans[0].seed)
+    if start is not None and start.finished is not None:
+        return {"results": len(plans)}
+    recorded = _calls(params, plans, fixtures)
+    if start is None:
+        return recorded
+    return {name: call | call_facts(params, plans[0], start) for name, call in recorded.items()}
 
 
 def _plans(params: GenerateParams, fixtures: Fixtures) -> list[ImagePlan]:
@@ -120,11 +128,11 @@ def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[s
         "sampler_name": run.sampler,
         "scheduler_name": _spacing(plan.scheduler),
         "denoise": run.denoise,
-        "tiled": _NOT_TEXT,
+        "tiled": _NO_PICTURES,
         "cfg_scale": plan.cfg,
         "refiner_swap_method": plan.swap_method,
         "disable_preview": LeftOut("previews are drawn where a listener wants them"),
-        "latent_shape": _NOT_TEXT,
+        "latent_shape": _NO_PICTURES,
         "patch_settings": {
             "sharpness": plan.sharpness,
             "adm_scaler_end": plan.adm_end,
@@ -135,10 +143,10 @@ def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[s
         },
         "refiner": None if plan.refiner == NO_MODEL else plan.refiner,
         "model_sampling": _model_sampling(sampling),
-        "unet_patches": [] if plan.freeu is None else _NOT_TEXT,
+        "unet_patches": [] if plan.freeu is None else _NO_PICTURES,
         "base_loras": str(list(plan.loras)),
         "clip_layer": -plan.clip_skip,
-        "inpaint_task": _NOT_TEXT,
+        "inpaint_task": _NO_PICTURES,
         **_shapes(plan, params, fixtures),
         "same_cond": plan.negative_copies_positive,
     }

@@ -7,11 +7,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pipeline.models.inpaint_head import InpaintHead
 from pipeline.models.unet import UNet
 from pipeline.sampling.denoiser import Denoiser
-from pipeline.sampling.diffusion import Run, diffuse
+from pipeline.sampling.diffusion import NetworkDenoise, Run, diffuse
 from pipeline.sampling.freeu import FreeU, freeu_applied
-from pipeline.sampling.model_sampling import model_sampling_for
+from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
+from pipeline.sampling.model_sampling import ModelSampling, model_sampling_for
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.units import read_conditioning, read_guidance
@@ -36,12 +38,13 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     },
 }
 KNOWN: Final = frozenset({"freeu", "latent"})  # beside those that have a default
+_OF_INPAINT: Final = frozenset({"keep_task", "unet_hook"})
 
 
 class Trace:
     """Keeps what a run's callbacks are told, and the latent it was told about."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: NetworkDenoise) -> None:
         self.model_sampling = denoiser.model_sampling
         self._denoiser = denoiser
         self._last: list[Tensor] = []
@@ -86,19 +89,38 @@ def make_run(params: Mapping[str, Any]) -> Run:
 
 def sample(case: Case, fixtures: Fixtures) -> Results:
     """A whole run, with the traces that the case asks for. Raises NotImplementedError."""
-    unknown = case.params.keys() - DEFAULTS.keys() - KNOWN
+    unknown = case.params.keys() - DEFAULTS.keys() - KNOWN - _OF_INPAINT
     if unknown:
         raise NotImplementedError(f"nothing here honours {', '.join(sorted(unknown))} yet")
     params = {**DEFAULTS, **case.params}
     unet = fixtures.unet()
-    trace = Trace(make_denoiser(case, fixtures, unet))
-    latent = fixtures.unit("in.init_latent") if "latent" in params else None
+    denoiser: NetworkDenoise = make_denoiser(case, fixtures, unet)
+    inpainting = read_inpainting(fixtures) if "keep_task" in params else None
+    if inpainting is not None:
+        denoiser = MaskedDenoise(denoiser, denoiser.model_sampling, inpainting, params["seed"])
+    trace = Trace(denoiser)
+    began = inpainting.latent if inpainting else fixtures.unit("in.init_latent")
+    latent = began if "latent" in params else None
     shape = (1, 4, params["height"] // 8, params["width"] // 8)
     with ExitStack() as patches:
         if "freeu" in params:
             patches.enter_context(freeu_applied(unet.module, FreeU(*params["freeu"])))
+        if "unet_hook" in params and inpainting is not None:
+            feature = _head_feature(fixtures, inpainting)
+            patches.enter_context(feature_added(unet.module, feature))
         made = diffuse(trace, make_run(params), shape, trace.on_step, latent)
     return _with_traces(case, fixtures, made, trace)
+
+
+def read_inpainting(fixtures: Fixtures) -> Inpainting:
+    """What is kept of the latent that the inpaint cases begin from."""
+    return Inpainting(fixtures.unit("in.inpaint_latent"), fixtures.unit("in.inpaint_mask"))
+
+
+def _head_feature(fixtures: Fixtures, inpainting: Inpainting) -> Tensor:
+    head = InpaintHead(fixtures.unit("in.inpaint_head"))
+    surroundings = Inpainting(fixtures.unit("in.init_latent"), inpainting.mask)
+    return head.feature(surroundings, ModelSampling())
 
 
 def _with_traces(case: Case, fixtures: Fixtures, made: Tensor, trace: Trace) -> Results:
