@@ -3,10 +3,7 @@
 Device thread only. A model whose file changed on disk is loaded again.
 """
 
-import ctypes
-import gc
 import logging
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +19,7 @@ from pipeline.errors import ModelNotInstalled
 from pipeline.lora_paths import lora_path
 from pipeline.model_files import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
+from pipeline.models.freeing import free_memory
 from pipeline.models.lora import ChosenLora, LoraStack
 from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.shelf import Budgets, Held, Shelf, choose_budgets
@@ -203,7 +201,7 @@ class Residency:
         """Drop every model and give their memory back; names of what was dropped."""
         names = tuple(held.name for held in self._shelf.drop(lambda _held: True))
         self._has_left = False
-        self._free()
+        free_memory(self._device)
         return names
 
     def _path(self, name: str, field: Field, reporter: Reporter | None) -> Path:
@@ -271,23 +269,7 @@ class Residency:
     def _free_if_left(self) -> None:
         if self._has_left:
             self._has_left = False
-            self._free()
-
-    def _free(self) -> None:
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self._device.type == "mps":
-            torch.mps.empty_cache()
-        _trim_heap()
-
-
-def _trim_heap() -> None:
-    """Hand freed memory back to the system: glibc keeps freed blocks of up to 32 MiB to itself."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-        if trim is not None:
-            trim(0)
+            free_memory(self._device)
 
 
 def _parts(value: object) -> tuple[nn.Module, ...]:

@@ -24,6 +24,11 @@ class ClipEncoder:
         self._projection = projection
         self.special = special
 
+    @property
+    def width(self) -> int:
+        """Numbers in a token's embedding."""
+        return int(self._model.config.hidden_size)
+
     def encode(self, sections: Sequence[Section], clip_skip: int) -> tuple[Tensor, Tensor | None]:
         """Hidden states (1, 77 n, C) with the weights applied, and the first section's pooled.
 
@@ -117,13 +122,13 @@ class TextEncoder:
 
     def sections(self, text: str, encoder: str) -> list[Section]:
         """Token sections of a text for ``clip_l`` or ``clip_g``."""
+        clip = self._clip_l if encoder == "clip_l" else self._clip_g
         words = split_words(
             parse_weights(text),
             self._tokenizer.tokens,
-            lambda name: self._inversions.vectors(name, encoder),
+            lambda name: self._inversions.vectors(name, encoder, clip.width),
         )
-        special = (self._clip_l if encoder == "clip_l" else self._clip_g).special
-        return make_sections(words, special)
+        return make_sections(words, clip.special)
 
 
 def _apply_weights(hidden: Tensor, weights: Tensor) -> Tensor:
