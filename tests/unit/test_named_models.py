@@ -1,0 +1,138 @@
+"""Which models a request's task will find or fetch, and which stand in for a preset's."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipeline.catalog import ModelCatalog
+from pipeline.errors import ModelNotFound, ModelNotInstalled
+from pipeline.model_files import ModelFiles
+from pipeline.named_models import installed_default, settle_models, stand_in_note
+from pipeline.params import GenerateParams, decode_params
+from pipeline.presets import PresetStore
+
+URL = "https://example.com/new.safetensors"
+PRESET = {
+    "default_model": "new.safetensors",
+    "previous_default_models": ["old.safetensors", "older.safetensors"],
+    "checkpoint_downloads": {"new.safetensors": URL},
+}
+
+
+@pytest.fixture
+def presets(tmp_path: Path) -> PresetStore:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "p.json").write_text(json.dumps(PRESET))
+    (tmp_path / "presets" / "start.json").write_text('{"default_model": "embedded"}')
+    return PresetStore(tmp_path / "presets", "start")
+
+
+def install(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def settle(
+    folder: Path,
+    presets: PresetStore,
+    asked: Mapping[str, object] | None = None,
+    *,
+    allowed: bool = True,
+) -> GenerateParams:
+    body = {"preset": "p", **(asked or {})}
+    decoded = decode_params(json.dumps(body).encode())
+    params = presets.apply(decoded.params, decoded.present, presets.load(decoded.params.preset))
+    files = ModelFiles(ModelCatalog(folder / "models"), presets, allowed=allowed)
+    return settle_models(params, decoded.present, presets, files)
+
+
+def note(folder: Path, presets: PresetStore, params: GenerateParams) -> str | None:
+    return stand_in_note(params, presets, ModelCatalog(folder / "models"))
+
+
+def test_a_presets_model_that_is_there_is_used(tmp_path: Path, presets: PresetStore) -> None:
+    install(tmp_path, "checkpoints/new.safetensors", "checkpoints/old.safetensors")
+    params = settle(tmp_path, presets, allowed=False)
+    assert params.base_model_name == "new.safetensors"
+    assert note(tmp_path, presets, params) is None
+
+
+def test_an_earlier_model_of_the_preset_stands_in_and_the_record_says_so(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    install(tmp_path, "checkpoints/older.safetensors")
+    params = settle(tmp_path, presets)
+    assert params.base_model_name == "older.safetensors"
+    told = note(tmp_path, presets, params)
+    assert told is not None
+    assert "new.safetensors" in told
+    assert "older.safetensors" in told
+    assert presets.describing(params).default_model == "new.safetensors"
+
+
+def test_without_any_of_them_the_preset_is_fetched_or_refused(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    assert settle(tmp_path, presets).base_model_name == "new.safetensors"
+    with pytest.raises(ModelNotInstalled, match="new.safetensors.*" + URL):
+        settle(tmp_path, presets, allowed=False)
+
+
+def test_a_model_that_the_request_names_has_no_stand_in(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    install(tmp_path, "checkpoints/old.safetensors")
+    asked = {"base_model_name": "new.safetensors"}
+    assert settle(tmp_path, presets, asked).base_model_name == "new.safetensors"
+    with pytest.raises(ModelNotInstalled):
+        settle(tmp_path, presets, asked, allowed=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"base_model_name": "x.safetensors"}, ("base_model_name",)),
+        ({"refiner_model_name": "x.safetensors"}, ("refiner_model_name",)),
+        ({"vae_name": "x.safetensors"}, ("vae_name",)),
+        (
+            {"loras": [{"enabled": True, "model_name": "x.safetensors", "weight": 1}]},
+            ("loras", 0, "model_name"),
+        ),
+    ],
+)
+def test_a_name_that_nobody_knows_is_not_found(
+    tmp_path: Path, presets: PresetStore, asked: dict[str, object], field: tuple[object, ...]
+) -> None:
+    install(tmp_path, "checkpoints/new.safetensors")
+    with pytest.raises(ModelNotFound, match=r"x\.safetensors") as refused:
+        settle(tmp_path, presets, asked)
+    assert refused.value.field == field
+
+
+def test_a_file_that_only_the_preset_names_is_the_servers_fault(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    (tmp_path / "presets" / "q.json").write_text('{"default_model": "gone.safetensors"}')
+    with pytest.raises(ModelNotInstalled, match=r"the preset needs.*gone\.safetensors"):
+        settle(tmp_path, presets, {"preset": "q"})
+
+
+def test_the_files_that_presets_name_are_known_to_every_request(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    asked = {"preset": "start", "base_model_name": "new.safetensors"}
+    assert settle(tmp_path, presets, asked).base_model_name == "new.safetensors"
+
+
+def test_the_start_takes_the_first_model_of_a_preset_that_is_there(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    catalog = ModelCatalog(tmp_path / "models")
+    assert installed_default(presets.load("p"), catalog) is None
+    assert installed_default(presets.load("start"), catalog) == "embedded"
+    install(tmp_path, "checkpoints/old.safetensors", "checkpoints/older.safetensors")
+    assert installed_default(presets.load("p"), catalog) == "old.safetensors"
