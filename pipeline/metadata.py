@@ -70,6 +70,7 @@ LABELS: Final[tuple[tuple[str, str], ...]] = (
     ("Version", "version"),
     ("Refiner switch", "refiner_switch"),  # ours, so that the picture can be made again
     ("Styles", "styles"),  # ours too
+    ("Prompt expansion", "prompt_expansion"),  # and this
 )
 _NUMBER: Final = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,2})?")
 
@@ -78,29 +79,26 @@ def metadata_text(
     plan: ImagePlan,
     params: GenerateParams,
     *,
-    expansion: str = "",
     hashes: Mapping[str, str] | None = None,
 ) -> str:
     """The text for one picture in ``params.metadata_scheme``.
 
-    ``expansion`` is the expanded prompt; ``hashes`` give a model file's first ten SHA-256 digits.
+    ``hashes`` give a model file's first ten SHA-256 digits.
     """
-    record = plan_record(plan, params, expansion, hashes or {})
+    record = plan_record(plan, params, hashes or {})
     if params.metadata_scheme == "a1111":
         return a1111_text(record)
     return json.dumps(record, sort_keys=True)
 
 
-def plan_record(
-    plan: ImagePlan, params: GenerateParams, expansion: str, hashes: Mapping[str, str]
-) -> Record:
+def plan_record(plan: ImagePlan, params: GenerateParams, hashes: Mapping[str, str]) -> Record:
     """What Fooocus records of a picture, under its keys."""
     styles = [EXPANSION, *plan.styles] if plan.expand else list(plan.styles)
     record: Record = {
         "prompt": "\n".join(_tidy((plan.prompt, *plan.extra_prompts))),
         "negative_prompt": "\n".join(_tidy((plan.negative_prompt, *plan.extra_negative_prompts))),
-        "prompt_expansion": expansion,
-        "full_prompt": [*_tidy(plan.positives), *([expansion] if expansion else ())],
+        "prompt_expansion": plan.expansion,
+        "full_prompt": [*_tidy(plan.positives), *([plan.expansion] if plan.expansion else ())],
         "full_negative_prompt": _tidy(plan.negatives),
         "styles": str(styles),
         "performance": params.performance_selection,
@@ -135,6 +133,8 @@ def a1111_text(record: Mapping[str, object]) -> str:
     values["sampler"] = _sampler_title(str(record["sampler"]), str(record["scheduler"]))
     width, height = _NUMBER.findall(str(record["resolution"]))[:2]
     values["resolution"] = f"{width}x{height}"
+    if not values.get("prompt_expansion"):
+        values.pop("prompt_expansion", None)
     if values.get("refiner_model") == NO_MODEL:
         del values["refiner_model"]
         if "refiner_swap_method" not in values:

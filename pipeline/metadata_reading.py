@@ -126,10 +126,15 @@ def _style_names(value: object) -> list[str]:
     return [single or double for single, double in _QUOTED.findall(str(value))]
 
 
+def _filled_text(value: object) -> str | None:
+    return str(value) or None
+
+
 _PLAIN: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
     "prompt": ("prompt", str),
     "negative_prompt": ("negative_prompt", str),
     "styles": ("style_selections", _style_names),
+    "prompt_expansion": ("prompt_expansion", _filled_text),
     "performance": ("performance_selection", str),
     "seed": ("image_seed", _whole),
     "guidance_scale": ("guidance_scale", first_number),

@@ -110,6 +110,10 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Name, ...],
         Meta(max_length=64, description="Styles by name; see /v1/engines/styles."),
     ] = ("Fooocus V2", "Fooocus Enhance", "Fooocus Sharp")
+    prompt_expansion: Annotated[
+        Text,
+        Meta(description='What "Fooocus V2" made of the prompt earlier; else it is made anew.'),
+    ] = ""
     performance_selection: Annotated[
         Performance, Meta(description="Steps: 60, 30, 8, 4 or 4; the last three need a LoRA.")
     ] = "Speed"

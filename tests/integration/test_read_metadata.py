@@ -16,13 +16,10 @@ from bus.events import ModelUnloaded
 from bus.subscription import EventFilter
 from handlers.keys import BUS, INPUTS, OUTPUTS
 from pipeline.images.encode import encode_image
-from pipeline.tasks import MadeImage, Reporter, Task
-from server import start_engine
-from tests.integration.fake_device import FakeDevice
+from pipeline.tasks import MadeImage
+from tests.integration.real_engine import WEIGHTS, serve_engine
 from tests.integration.serving import WAIT_S, Focal, serve
 
-ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "pipeline/embedded/model/unet/diffusion_pytorch_model.safetensors"
 NOTHING: dict[str, Any] = {"scheme": None, "parameters": {}, "text": ""}
 FOOCUS_TEXT = json.dumps(
     {
@@ -205,31 +202,9 @@ async def test_a_body_that_is_no_json_is_refused(focal: Focal) -> None:
         assert answer.status == 400
 
 
-class EngineDevice(FakeDevice):
-    """The real engine with the model that ships, where the fake device would be."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.engine: Any = None
-
-    def load(self, focal: Focal) -> None:
-        """Start the engine as the server does."""
-        self.engine = start_engine("cpu", focal.app)
-
-    def __call__(self, task: Task, reporter: Reporter) -> None:
-        self.engine(task, reporter)
-
-    def release(self) -> tuple[str, ...]:
-        """Drop the engine's models."""
-        names: tuple[str, ...] = self.engine.release()
-        return names
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def real(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Focal]:
-    device = EngineDevice()
-    async with serve(tmp_path_factory.mktemp("focal"), device) as focal:
-        device.load(focal)
+    async with serve_engine(tmp_path_factory.mktemp("focal")) as focal:
         yield focal
 
 

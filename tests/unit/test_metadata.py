@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.choices import SAMPLER_NAMES
@@ -83,7 +84,8 @@ def test_what_is_written_makes_the_same_picture_again(
 
 def test_the_json_scheme_has_fooocus_keys_in_order(tmp_path: Path) -> None:
     fields = {"prompt": "a cat", "negative_prompt": "dog", "style_selections": [], "image_seed": 5}
-    text = metadata_text(plan(tmp_path, fields)[0], params_from(fields), expansion="a cat, nice")
+    made = msgspec.structs.replace(plan(tmp_path, fields)[0], expansion="a cat, nice")
+    text = metadata_text(made, params_from(fields))
     record = json.loads(text)
     assert list(record) == sorted(record)
     assert record["adm_guidance"] == "(1.5, 0.8, 0.3)"

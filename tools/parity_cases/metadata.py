@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 from PIL import Image
 
 from pipeline.choices import NO_MODEL, SAMPLER_NAMES
@@ -20,7 +21,7 @@ from tools.parity_cases.compare import LeftOut
 from tools.parity_cases.requests import SOURCES, stand_in_hashes
 
 # Pairs that only this server writes, after all that Fooocus writes.
-_OWN_PAIRS: Final = ("refiner_switch", "styles")
+_OWN_PAIRS: Final = ("refiner_switch", "styles", "prompt_expansion")
 _NO_FIELD: Final = LeftOut("a request has no such field")
 _TYPED: Final = LeftOut("texts whose styles are unknown are read as they were encoded")
 
@@ -63,7 +64,8 @@ def _text(case: Mapping[str, Any], full: Mapping[str, Any]) -> str:
     (plan,) = plan_images(params, Preset(), SOURCES)
     files = {plan.model, plan.refiner, *(name for name, _ in plan.loras)} - {NO_MODEL}
     hashes = stand_in_hashes(files)
-    record = plan_record(plan, params, logged["prompt_expansion"], hashes)
+    plan = msgspec.structs.replace(plan, expansion=logged["prompt_expansion"])
+    record = plan_record(plan, params, hashes)
     record |= {key: full[key] for key in ("full_prompt", "full_negative_prompt")}
     record["version"] = logged["version"]
     if case["scheme"] == "a1111":
