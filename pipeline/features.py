@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Final
 
-from pipeline.choices import DEFAULT_VAE, NO_MODEL
 from pipeline.errors import UnsupportedFeature
 from pipeline.params import GenerateParams
 
@@ -16,7 +15,6 @@ NOT_YET: Final[tuple[_Row, ...]] = (
     ("enhance_uov_method", lambda p: p.enhance_uov_method != "Disabled", "enhancement"),
     ("enhance_ctrls", lambda p: any(c.enhance_enabled for c in p.enhance_ctrls), "enhancement"),
     ("black_out_nsfw", lambda p: p.black_out_nsfw, "the safety checker"),
-    ("vae_name", lambda p: p.vae_name not in (DEFAULT_VAE, NO_MODEL), "separate VAE files"),
 )
 
 
