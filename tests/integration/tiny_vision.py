@@ -192,7 +192,7 @@ TAGS: Final = (
 
 
 def save_tagger(folder: Path, tags: tuple[tuple[str, str, float], ...] = TAGS) -> Path:
-    """The tagger, sure of its ``tags`` whatever it is shown, and their table."""
+    """The tagger's folder: it is sure of its ``tags`` whatever it is shown, and their table."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "selected_tags.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
@@ -214,7 +214,8 @@ def save_tagger(folder: Path, tags: tuple[tuple[str, str, float], ...] = TAGS) -
         [helper.make_tensor_value_info("predictions_sigmoid", TensorProto.FLOAT, shape)],
         [sure, none, axes, helper.make_tensor("last", TensorProto.INT64, (1,), [1])],
     )
-    return _save(graph, folder / "model.onnx")
+    _save(graph, folder / "model.onnx")
+    return folder
 
 
 def _save(graph: Any, path: Path) -> Path:
@@ -223,3 +224,21 @@ def _save(graph: Any, path: Path) -> Path:
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+SAM_RECORDED: Final = Path(__file__).parent / "segment_anything"
+SAM_BOXES: Final = ((10.0, 10.0, 50.0, 50.0), (40.0, 5.0, 90.0, 60.0))
+
+
+def sam_original() -> dict[str, torch.Tensor]:
+    """Random tensors under the names of Segment Anything's own files, always the same ones."""
+    numbers = torch.Generator().manual_seed(7)
+    tensors = {}
+    for line in (SAM_RECORDED / "names.txt").read_text(encoding="utf-8").splitlines():
+        name, *sides = line.split()
+        values = torch.randn([int(side) for side in sides], generator=numbers)
+        if len(sides) > 1:
+            tensors[name] = values * 0.2
+        else:
+            tensors[name] = values * 0.1 + (1.0 if ".norm" in name and "weight" in name else 0.0)
+    return tensors
