@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from pipeline.images.masks import MIDDLE, Pixels, binary, soften_mask
 from pipeline.images.resize import resize_lanczos
-from pipeline.images.sizes import shape_ceil, size_of_ceil
+from pipeline.images.sizes import STEP, shape_ceil, size_of_ceil
 
 Enlarge = Callable[[Pixels], Pixels]
 """RGB pixels (H, W, 3) to the same picture, larger, with details made up by a network."""
@@ -78,21 +78,34 @@ class InpaintArea:
         return blended.clip(0.0, 255.0).astype(np.uint8)
 
 
-def make_area(
-    picture: Pixels, mask: Pixels, field: float, ceil: int, enlarge: Enlarge | None
-) -> InpaintArea:
+class Shown(NamedTuple):
+    """How an area is shown to a model: at the shape ceiling ``ceil`` counted in steps of ``step``.
+
+    A smaller one is made larger by ``enlarge`` first; None: it is only resampled.
+    """
+
+    ceil: int
+    step: int = STEP
+    enlarge: Enlarge | None = None
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        """The pixels as the model is to see them."""
+        height, width = pixels.shape[:2]
+        if self.enlarge is not None and shape_ceil(width, height, self.step) < self.ceil:
+            pixels = self.enlarge(pixels)
+            height, width = pixels.shape[:2]
+        return resized(pixels, *size_of_ceil(width, height, self.ceil, self.step))
+
+
+def make_area(picture: Pixels, mask: Pixels, field: float, shown_as: Shown) -> InpaintArea:
     """The area of a mask that has something in it.
 
     ``field`` is the part of the picture's sides that the area reaches at least; 1 is the whole
-    picture. It is shown at the shape ceiling ``ceil``; a smaller one is enlarged first. What is
-    under the mask is not painted over yet (``with_fill``).
+    picture. What is under the mask is not painted over yet (``with_fill``).
     """
     height, width = mask.shape
     box = grow_box(find_box(mask), field, width, height)
-    shown = box.cut(picture)
-    if enlarge is not None and shape_ceil(box.width, box.height) < ceil:
-        shown = enlarge(shown)
-    shown = resized(shown, *size_of_ceil(shown.shape[1], shown.shape[0], ceil))
+    shown = shown_as(box.cut(picture))
     small_mask = binary(resized(box.cut(mask), shown.shape[1], shown.shape[0]))
     return InpaintArea(picture, soften_mask(mask), box, shown, small_mask, shown)
 

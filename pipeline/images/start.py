@@ -14,10 +14,10 @@ from torch import Tensor
 from pipeline.errors import InvalidParameter
 from pipeline.image_goals import NATIVE_SIDE, Inpaint, Upscale, Vary
 from pipeline.images.encode import PIXEL_LIMIT
-from pipeline.images.inpaint_area import Enlarge, InpaintArea, make_area, resized, with_fill
+from pipeline.images.inpaint_area import Enlarge, InpaintArea, Shown, make_area, resized, with_fill
 from pipeline.images.masks import MIDDLE, Pixels, grow_mask, read_mask
 from pipeline.images.outpaint import extend, margins
-from pipeline.images.sizes import shape_ceil, size_of_ceil
+from pipeline.images.sizes import STEP, shape_ceil, size_of_ceil
 from pipeline.models.vae import FACTOR, grey_where_masked, latent_mask
 from pipeline.sampling.inpainting import Inpainting
 from pipeline.sampling.noise import seeded_generator
@@ -54,9 +54,14 @@ class Means:
     native_side: int = NATIVE_SIDE
     enlarge: Enlarge | None = None
 
-    def limit(self, pixels: int) -> float:
-        """A limit that stands at SDXL's native side, for this model."""
-        return pixels * self.native_side / NATIVE_SIDE
+    def scaled(self, pixels: int) -> int:
+        """A number of pixels that stands at SDXL's native side, for this model."""
+        return pixels * self.native_side // NATIVE_SIDE
+
+    @property
+    def step(self) -> int:
+        """Pixels in which sizes are counted: whole cells of a latent."""
+        return max(FACTOR, self.scaled(STEP) // FACTOR * FACTOR)
 
     def encoded(self, pixels: Tensor, *, tiled: bool = False) -> Tensor:
         """The latent of pixels (1, 3, H, W), each time from the seed's first noise."""
@@ -101,9 +106,9 @@ def start_vary(goal: Vary, image: Image.Image, means: Means) -> Start:
     """Begin from the whole picture, brought to a size that the model can make."""
     picture = _rgb(image)
     height, width = picture.shape[:2]
-    ceil = shape_ceil(width, height)
-    ceil = min(max(ceil, means.native_side), int(means.limit(VARY_LIMIT)))
-    picture = resized(picture, *size_of_ceil(width, height, ceil))
+    ceil = shape_ceil(width, height, means.step)
+    ceil = min(max(ceil, means.native_side), means.scaled(VARY_LIMIT))
+    picture = resized(picture, *size_of_ceil(width, height, ceil, means.step))
     return _from_picture(picture, goal.denoise, means, tiled=False)
 
 
@@ -112,17 +117,16 @@ def start_upscale(goal: Upscale, image: Image.Image, means: Means) -> Start:
 
     Raises InvalidParameter if the result would be larger than pictures may be.
     """
+    _check_room(image.width, image.height, goal.factor)
     picture = _rgb(image)
-    height, width = picture.shape[:2]
-    _check_room(width, height, goal.factor)
-    size = (int(width * goal.factor), int(height * goal.factor))
-    ceil = shape_ceil(width * goal.factor, height * goal.factor)
+    made = (image.width * goal.factor, image.height * goal.factor)
+    size, ceil = (int(made[0]), int(made[1])), shape_ceil(*made, means.step)
     enlarged = picture if means.enlarge is None else means.enlarge(picture)
     if ceil < means.native_side:
         ceil = means.native_side
-        size = size_of_ceil(enlarged.shape[1], enlarged.shape[0], ceil)
+        size = size_of_ceil(enlarged.shape[1], enlarged.shape[0], ceil, means.step)
     picture = resized(enlarged, *size)
-    if goal.fast or ceil > means.limit(UPSCALE_LIMIT):
+    if goal.fast or ceil > means.scaled(UPSCALE_LIMIT):
         return _finished(picture)
     return _from_picture(picture, goal.denoise, means, tiled=True)
 
@@ -143,7 +147,8 @@ def start_inpaint(
         )
     if goal.strength < LEAST_DENOISE:
         return _finished(picture)
-    area = make_area(picture, painted, goal.field, means.native_side, means.enlarge)
+    shown = Shown(means.native_side, means.step, means.enlarge)
+    area = make_area(picture, painted, goal.field, shown)
     if goal.strength > FILL_ABOVE:
         area = with_fill(area)
     task = _task(area, means, with_head=goal.patched)

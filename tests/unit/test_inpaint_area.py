@@ -11,6 +11,7 @@ from PIL import Image
 from pipeline.choices import OutpaintSide
 from pipeline.images.inpaint_area import (
     Box,
+    Shown,
     fill,
     find_box,
     grow_box,
@@ -85,7 +86,7 @@ def test_pixels_beyond_the_soft_mask_stay_exactly_as_they_were(
 ) -> None:
     height, width = mask.shape
     picture = make_picture(width, height)
-    area = make_area(picture, mask, 0.618, 64, None)
+    area = make_area(picture, mask, 0.618, Shown(64))
     whole = area.paste(make_picture(made_width, made_height, seed=1))
     assert whole.shape == picture.shape
     assert whole.dtype == np.uint8
@@ -97,7 +98,7 @@ def test_pixels_beyond_the_soft_mask_stay_exactly_as_they_were(
 
 def test_pixels_under_the_mask_are_those_that_were_made() -> None:
     picture = make_picture(64, 64)
-    area = make_area(picture, box_mask(64, 64, Box(10, 20, 30, 50)), 1.0, 64, None)
+    area = make_area(picture, box_mask(64, 64, Box(10, 20, 30, 50)), 1.0, Shown(64))
     made = make_picture(64, 64, seed=1)
     np.testing.assert_array_equal(area.paste(made)[10:20, 30:50], made[10:20, 30:50])
 
@@ -105,7 +106,7 @@ def test_pixels_under_the_mask_are_those_that_were_made() -> None:
 def test_pasting_leaves_the_picture_it_was_made_of_alone() -> None:
     picture = make_picture(64, 64)
     before = picture.copy()
-    area = make_area(picture, box_mask(64, 64, Box(10, 20, 30, 50)), 0.5, 64, None)
+    area = make_area(picture, box_mask(64, 64, Box(10, 20, 30, 50)), 0.5, Shown(64))
     with_fill(area).paste(make_picture(64, 64, seed=1))
     np.testing.assert_array_equal(picture, before)
 
@@ -116,7 +117,7 @@ def test_an_area_is_shown_at_the_size_that_the_model_wants(
     width: int, height: int, field: float
 ) -> None:
     mask = box_mask(width, height, Box(5, 30, 7, 33))
-    area = make_area(make_picture(width, height), mask, field, 256, None)
+    area = make_area(make_picture(width, height), mask, field, Shown(256))
     shown_height, shown_width, _ = area.shown.shape
     if max(area.box.width, area.box.height) <= 4 * min(area.box.width, area.box.height):
         assert abs(shape_ceil(shown_width, shown_height) - 256) <= STEP
@@ -132,9 +133,9 @@ def test_only_areas_below_the_models_size_are_enlarged() -> None:
         return pixels.repeat(4, axis=0).repeat(4, axis=1)
 
     picture, mask = make_picture(300, 200), box_mask(300, 200, Box(50, 150, 100, 200))
-    make_area(picture, mask, 0.3, 256, enlarge)
+    make_area(picture, mask, 0.3, Shown(256, enlarge=enlarge))
     assert len(enlarged) == 1
-    make_area(picture, mask, 0.3, 64, enlarge)
+    make_area(picture, mask, 0.3, Shown(64, enlarge=enlarge))
     assert len(enlarged) == 1
 
 

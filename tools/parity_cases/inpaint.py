@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline.images.inpaint_area import (
     Box,
     InpaintArea,
+    Shown,
     fill,
     find_box,
     grow_box,
@@ -117,7 +118,7 @@ def sha256(pixels: Pixels) -> str:
 def _area(recorded: Any) -> InpaintArea:
     mask = large_mask(recorded["kind"], recorded["h"], recorded["w"])
     picture = np.zeros((*mask.shape, 3), np.uint8)
-    return make_area(picture, mask, recorded["k"], NATIVE, enlarge)
+    return make_area(picture, mask, recorded["k"], Shown(NATIVE, enlarge=enlarge))
 
 
 def large_mask(kind: str, height: int, width: int) -> Pixels:
