@@ -78,7 +78,7 @@ def start_engine(
 
     presets = app[PRESETS]
     wildcards = Wildcards(HERE / "wildcards")
-    library = Library(app[CATALOG], presets, app[STYLES], wildcards, app[MODEL_FILES])
+    library = Library(app[CATALOG], presets, app[STYLES], wildcards, app[INPUTS], app[MODEL_FILES])
     engine = load_engine(device, library, tell_unloaded, options)
     if model := installed_default(presets.load(app[SETTINGS].start_preset), app[CATALOG]):
         engine.preload(model)

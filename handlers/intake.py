@@ -19,10 +19,10 @@ from handlers.limits import read_body
 from handlers.respond import base_url
 from pipeline.choices import NO_MODEL
 from pipeline.executor import Executor
-from pipeline.features import check_supported
 from pipeline.input_images import check_images
 from pipeline.named_models import settle_models
 from pipeline.params import decode_params
+from pipeline.parts import check_parts
 from pipeline.request import GenerateParams
 from pipeline.tasks import RANDOM_SEED_LIMIT, Task
 from storage.history import HistoryRepository
@@ -133,5 +133,5 @@ def _complete(
     params = settle_models(params, present, presets, app[MODEL_FILES])
     app[STYLES].check(params.style_selections)
     check_images(params)
-    check_supported(params)
+    check_parts(params, app[MODEL_FILES])
     return params

@@ -55,7 +55,7 @@ def _enlarger(goal: StartGoal, workshop: Workshop) -> Enlarge | None:
         try:
             workshop.parts.check(UPSCALER, workshop.model)
         except ModelNotInstalled as error:
-            log.info("small areas are resampled: %s", error)
+            log.debug("small areas are resampled: %s", error)
             return None
     return partial(_enlarge, workshop)
 

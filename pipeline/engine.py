@@ -4,36 +4,39 @@ Imports torch, which takes seconds: import it on the device thread.
 """
 
 import logging
-import time
+from functools import partial
 from typing import Final
 
 import msgspec
 import torch
-from PIL import Image
 
-from pipeline.catalog import ModelCatalog
-from pipeline.device import choose_device, prepare_threads
-from pipeline.errors import DeviceOutOfMemory, ImageSkipped
-from pipeline.features import check_supported
-from pipeline.generate import StepReport, TextCache, make_image, progress_percent
-from pipeline.images.encode import encode_image
-from pipeline.images.grid import make_grid
-from pipeline.images.preview import LatentColours, read_colours
-from pipeline.metadata import metadata_text
-from pipeline.models.checkpoint import LATENT_RGB, Checkpoint
+from pipeline.catalog import PROMPT_EXPANSION, ModelCatalog
+from pipeline.device import choose_device, is_out_of_memory, prepare_threads
+from pipeline.errors import DeviceOutOfMemory
+from pipeline.image_goals import StartGoal, native_side
+from pipeline.model_files import ModelFiles
 from pipeline.models.residency import OnUnloaded, Residency
+from pipeline.models.shelf import choose_budgets
+from pipeline.named_models import stand_in_note
+from pipeline.options import EngineOptions
 from pipeline.params import GenerateParams
-from pipeline.plan import ImagePlan, plan_images
+from pipeline.parts import PartFiles
+from pipeline.plan import ImagePlan, plan_images, plan_towards
 from pipeline.presets import PresetStore
 from pipeline.prompts import PromptSources
+from pipeline.studio import Studio
 from pipeline.styles import StyleLibrary
-from pipeline.tasks import MadeImage, Reporter, Task
+from pipeline.task_run import Staff, TaskRun
+from pipeline.tasks import InputPictures, NoInputs, Reporter, Task
+from pipeline.text.expansion import PromptExpansion
+from pipeline.vision.options import ImageType, MaskOptions
+from pipeline.vision.toolbox import Toolbox
 from pipeline.wildcards import Wildcards
+from pipeline.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
 _LOADING_PERCENT: Final = 2
-_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory")
 
 
 class Library(msgspec.Struct, frozen=True):
@@ -43,17 +46,28 @@ class Library(msgspec.Struct, frozen=True):
     presets: PresetStore
     styles: StyleLibrary
     wildcards: Wildcards
+    inputs: InputPictures = NoInputs()
+    files: ModelFiles | None = None  # None: the catalog's, and nothing is fetched
 
 
 class Engine:
     """Makes the pictures of one task at a time. Device thread only."""
 
     def __init__(
-        self, library: Library, device: torch.device, on_unloaded: OnUnloaded | None = None
+        self,
+        library: Library,
+        device: torch.device,
+        on_unloaded: OnUnloaded | None = None,
+        options: EngineOptions | None = None,
     ) -> None:
         self.device = device
         self._library = library
-        self._residency = Residency(library.catalog, device, on_unloaded=on_unloaded)
+        self._options = options or EngineOptions()
+        self._expansion = PromptExpansion(library.catalog.models_dir / PROMPT_EXPANSION)
+        self._files = library.files or ModelFiles(library.catalog, allowed=False)
+        budgets = choose_budgets(device, self._options.device_memory_gb, self._options.ram_gb)
+        self._residency = Residency(self._files, device, budgets, on_unloaded)
+        self._tools = Toolbox(self._residency, self._files, device)
 
     def __call__(self, task: Task, reporter: Reporter) -> None:
         """Make every picture of ``task``. Raises PipelineError; a skipped picture is left out."""
@@ -62,7 +76,7 @@ class Engine:
             return
         # Past the handler: its traceback held the tensors that did not fit.
         log.warning("task %s ran out of memory: %s", task.task_id, lack)
-        self._residency.release()
+        self.release()
         raise DeviceOutOfMemory(
             f"{self.device} has no memory for this picture; ask for a smaller one"
             " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model"
@@ -75,95 +89,105 @@ class Engine:
 
     def release(self) -> tuple[str, ...]:
         """Drop every model; their names."""
+        self._expansion.release()
         return self._residency.release()
+
+    def describe(self, picture: bytes, image_type: ImageType) -> str:
+        """As ``pipeline.tasks.HasTools``."""
+        return self._tools.describe(picture, image_type)
+
+    def generate_mask(self, picture: bytes, options: MaskOptions) -> bytes:
+        """As ``pipeline.tasks.HasTools``."""
+        return self._tools.generate_mask(picture, options)
 
     @torch.inference_mode()
     def _try(self, task: Task, reporter: Reporter) -> str | None:
         """Make every picture; what the device said if it had no memory for one."""
         try:
             reporter.progress(_LOADING_PERCENT, "Loading models ...")
+            self._residency.begin_task()
             plans = self._plan(task)
             for plan in plans:
-                for key, value in plan.notes.items():
-                    reporter.note(key, value)
+                _tell_notes(plan, reporter)
+            library = self._library
+            if told := stand_in_note(task.params, library.presets, library.catalog):
+                reporter.note("model", told)
             reporter.check()
             self._make_all(task, plans, reporter)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return str(error)[:200] or type(error).__name__
         return None
 
     def _plan(self, task: Task) -> list[ImagePlan]:
-        check_supported(task.params)  # a task from the queue of an earlier version too
+        preset = self._library.presets.describing(task.params)
+        plans = plan_images(task.params, preset, self._sources())
+        return [self._with_options(plan) for plan in plans]
+
+    def _sources(self) -> PromptSources:
         library = self._library
-        sources = PromptSources(library.styles, library.wildcards, library.catalog.loras())
-        return plan_images(task.params, library.presets.describing(task.params), sources)
+        return PromptSources(library.styles, library.wildcards, library.catalog.loras())
+
+    def _with_options(self, plan: ImagePlan) -> ImagePlan:
+        return msgspec.structs.replace(plan, cpu_noise=self._options.cpu_noise)
 
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
-        refined_by = plans[0].refiner
-        checkpoint = self._residency.checkpoint(plans[0].model, reporter, refined_by)
-        refiner = self._residency.refiner(refined_by, reporter)
-        self._residency.put_loras(checkpoint, refiner, plans[0].loras, reporter)
-        texts = TextCache(checkpoint)
-        colours = _colours(checkpoint)
-        made: list[Image.Image] = []  # kept for the grid only
-        for plan in plans:
-            number, images = plan.index + 1, len(plans)
-            reporter.begin_image(number, images)
-            report = StepReport(plan, images, reporter, colours)
-            percent = progress_percent(number, images, 0, plan.steps)
-            reporter.progress(percent, f"Preparing task {number}/{images} ...")
-            started = time.perf_counter()
-            try:
-                reporter.check()
-                image = make_image(plan, checkpoint, texts, report, refiner)
-            except ImageSkipped:
-                continue
-            _log_picture(task, plan, time.perf_counter() - started)
-            percent = progress_percent(number, images, plan.steps, plan.steps)
-            reporter.progress(percent, f"Saving image {number}/{images} to system ...")
-            text = _describe(plan, task.params)
-            reporter.image(_encode(image, plan.seed, task.params, text))
-            if task.params.generate_image_grid:
-                made.append(image)
-        if (grid := make_grid(made)) is not None:
-            reporter.image(_encode(grid, plans[0].seed, task.params, None))
+        studio = self._studio(plans[0], reporter)
+        expand = partial(self._expanded, task.params, reporter, [])
+        preset = self._library.presets.describing(task.params)
+
+        def plan_stage(goal: StartGoal, params: GenerateParams) -> ImagePlan:
+            (plan,) = plan_towards(goal, params, preset, self._sources())
+            return expand(self._with_options(plan))
+
+        staff = Staff(expand, plan_stage, self._tools, native_side(preset))
+        TaskRun(task, plans, studio, staff).run()
+
+    def _studio(self, plan: ImagePlan, reporter: Reporter) -> Studio:
+        """What a task's pictures are made with; they all use the same."""
+        checkpoint = self._residency.checkpoint(plan.model, reporter, plan.refiner)
+        vae = self._residency.vae(plan.vae, checkpoint, reporter)
+        refiner = self._residency.refiner(plan.refiner, reporter)
+        self._residency.fetch_inversions((*plan.positives, *plan.negatives), reporter)
+        workshop = Workshop(
+            self._residency,
+            PartFiles(self._files),
+            self._library.inputs,
+            self.device,
+            plan.model,
+            checkpoint,
+            vae,
+            reporter,
+        )
+        return Studio(workshop, refiner)
+
+    def _expanded(
+        self, params: GenerateParams, reporter: Reporter, earlier: list[str], plan: ImagePlan
+    ) -> ImagePlan:
+        """``plan`` with its prompt continued; the record holds all texts, picture by picture."""
+        filled = self._expansion.fill(plan, params.prompt_expansion)
+        if filled.expansion:
+            earlier.append(filled.expansion)
+            reporter.note("expansion", list(earlier))
+        elif filled is not plan:
+            _tell_notes(filled, reporter)
+        return filled
 
 
-def load_engine(device: str, library: Library, on_unloaded: OnUnloaded | None = None) -> Engine:
+def load_engine(
+    device: str,
+    library: Library,
+    on_unloaded: OnUnloaded | None = None,
+    options: EngineOptions | None = None,
+) -> Engine:
     """The engine on ``auto``, ``cpu``, ``cuda[:n]`` or ``mps``. Raises UnknownDevice."""
     chosen = choose_device(device)
     prepare_threads(chosen)
     log.info("pictures are made on %s", chosen)
-    return Engine(library, chosen, on_unloaded)
+    return Engine(library, chosen, on_unloaded, options)
 
 
-def _colours(checkpoint: Checkpoint) -> LatentColours:
-    return read_colours(checkpoint.folder / LATENT_RGB) if checkpoint.folder else LatentColours()
-
-
-def _describe(plan: ImagePlan, params: GenerateParams) -> str | None:
-    """The parameters text of a picture, where it is to carry one."""
-    return metadata_text(plan, params) if params.save_metadata_to_images else None
-
-
-def _encode(image: Image.Image, seed: int, params: GenerateParams, text: str | None) -> MadeImage:
-    return MadeImage(
-        data=encode_image(image, params.output_format, text, params.metadata_scheme),
-        extension=params.output_format,
-        seed=seed,
-        width=image.width,
-        height=image.height,
-    )
-
-
-def _log_picture(task: Task, plan: ImagePlan, seconds: float) -> None:
-    size = f"{plan.native_width}x{plan.native_height}"
-    log.info("task %s: %s, %d steps, %.2f s", task.task_id, size, plan.steps, seconds)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
+def _tell_notes(plan: ImagePlan, reporter: Reporter) -> None:
+    for key, value in plan.notes.items():
+        reporter.note(key, value)

@@ -61,6 +61,12 @@ class DeviceOutOfMemory(PipelineError):
     code = "out_of_memory"
 
 
+class InputMissing(PipelineError):
+    """A stored input picture is not there (any more)."""
+
+    code = "input_missing"
+
+
 class SavingFailed(PipelineError):
     """A finished picture could not be written."""
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from pipeline.enhance_stages import read_stages
 from pipeline.errors import InvalidParameter
 from pipeline.params import IMAGE_FIELDS, GenerateParams
+from pipeline.vision.options import MaskOptions
 
 Place = tuple[str | int, ...]
 """Path of a field in the request body, such as ``("controlnet_image", 0, "cn_img")``."""
@@ -50,6 +52,18 @@ def check_images(params: GenerateParams) -> None:
     elif not params.inpaint_mask_image_upload and not outpaints:
         message = "send a mask, white where to paint, or outpaint_selections"
         raise _missing("inpaint_mask_image_upload", message)
+    _check_enhancement(params)
+
+
+def _check_enhancement(params: GenerateParams) -> None:
+    stages = read_stages(params)
+    if params.enhance_input_image and not stages:
+        message = "nothing is to be enhanced: enable one of these, or choose enhance_uov_method"
+        raise _missing("enhance_ctrls", message)
+    for i, control in enumerate(params.enhance_ctrls):
+        if control.enhance_enabled and stages:
+            field = ("enhance_ctrls", i, "enhance_mask_dino_prompt")
+            MaskOptions.of_enhancement(control, params).check(field)
 
 
 def _missing(field: str, message: str) -> InvalidParameter:

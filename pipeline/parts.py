@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.catalog import EMBEDDED
+from pipeline.enhance_stages import read_stages
 from pipeline.errors import ModelNotInstalled
 from pipeline.image_goals import Inpaint, Upscale, read_goals
 from pipeline.known_files import (
@@ -26,6 +27,8 @@ from pipeline.known_files import (
 from pipeline.model_files import ModelFiles
 from pipeline.params import GenerateParams
 from pipeline.tasks import Reporter
+from pipeline.vision.installed import VisionFiles
+from pipeline.vision.options import SAM
 
 COMPANIONS: Final = Path(__file__).parent / "embedded" / "companions"
 
@@ -80,14 +83,41 @@ class PartFiles:
         return path
 
 
+def check_parts(params: GenerateParams, files: ModelFiles) -> None:
+    """Raise ModelNotInstalled for the first file that is needed and will not be there.
+
+    Reads no network: where downloads are allowed, a missing published file will be fetched.
+    """
+    parts = PartFiles(files)
+    for part in needed_parts(params):
+        parts.check(part, params.base_model_name)
+    if not files.allowed:
+        _check_vision(params, VisionFiles(files))
+
+
 def needed_parts(params: GenerateParams) -> Iterator[KnownFile]:
     """The files that the request's pictures need beside its model."""
     goals = read_goals(params)
-    if isinstance(goals.start, Upscale):
-        yield UPSCALER
-    if isinstance(goals.start, Inpaint) and goals.start.engine != "None":
-        yield INPAINT_HEAD
-        yield INPAINT_PATCHES[goals.start.engine]
+    for goal in (goals.start, *(stage.goal for stage in read_stages(params))):
+        if isinstance(goal, Upscale):
+            yield UPSCALER
+        if isinstance(goal, Inpaint) and goal.patched:
+            yield INPAINT_HEAD
+            yield INPAINT_PATCHES[goal.engine]
     for control in params.controlnet_image if goals.image_prompts else ():
         if control.cn_img:
             yield from _OF_CONTROL[control.cn_type]
+
+
+def _check_vision(params: GenerateParams, vision: VisionFiles) -> None:
+    """The models that look into pictures; asked where nothing is fetched, it only looks."""
+    if params.black_out_nsfw:
+        vision.safety_checker()
+    for stage in read_stages(params):
+        if stage.control is None:
+            continue
+        if stage.control.enhance_mask_model == SAM:
+            vision.detector()
+            vision.sam(stage.control.enhance_mask_sam_model)
+        else:
+            vision.background(stage.control.enhance_mask_model)

@@ -6,11 +6,19 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.choices import NO_MODEL, SwapMethod
+from pipeline.choices import NO_MODEL, InpaintEngine, SwapMethod
+from pipeline.image_goals import (
+    Inpaint,
+    StartGoal,
+    denoise_of,
+    read_goals,
+    steps_of,
+    switch_share,
+    with_addition,
+)
 from pipeline.params import MAX_SEED, GenerateParams, Lora, parse_aspect_ratio
 from pipeline.presets import Preset
 from pipeline.prompts import Prompts, PromptSources, picture_texts, read_prompts
-from pipeline.styles import EXPANSION
 
 MAX_LORAS: Final = 5
 LATENT_FACTOR: Final = 8
@@ -86,6 +94,7 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     positives: tuple[str, ...]  # texts to encode, in order; all count for the pooled sum
     negatives: tuple[str, ...]
     expand: bool  # "Fooocus V2" is chosen and there is a prompt to continue
+    expansion: str = ""  # the continued prompt, encoded last; it has no part in the pooled sum
     styles: tuple[str, ...]  # as applied, random ones drawn
     model: str
     refiner: str  # "None" for none
@@ -93,12 +102,20 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     swap_method: SwapMethod = "joint"  # how the refiner, or without one the model itself, goes on
     loras: tuple[tuple[str, float], ...] = ()
     freeu: tuple[float, float, float, float] | None = None  # b1, b2, s1, s2
+    denoise: float = 1.0  # the part of the schedule that is walked, from its end
+    inpaint_engine: InpaintEngine = "None"  # whose patch and head the model gets
+    cpu_noise: bool = False  # draw the noise between steps on the CPU too
     notes: dict[str, object] = {}  # facts for the task's record
 
     @property
     def resize(self) -> bool:
         """Is the picture brought to another size after it is made?"""
         return (self.width, self.height) != (self.native_width, self.native_height)
+
+    @property
+    def refines_itself(self) -> bool:
+        """Does the model go on without its inpaint patch from ``switch``?"""
+        return self.inpaint_engine != "None" and self.refiner == NO_MODEL
 
     @property
     def negative_copies_positive(self) -> bool:
@@ -125,6 +142,8 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     vae: str
     clip_skip: int
     freeu: tuple[float, float, float, float] | None
+    denoise: float
+    inpaint_engine: InpaintEngine
 
 
 def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) -> list[ImagePlan]:
@@ -133,10 +152,19 @@ def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) 
     ``preset`` describes the model (``PresetStore.describing``). Raises InvalidParameter for an
     unknown style.
     """
+    return plan_towards(read_goals(params).start, params, preset, sources)
+
+
+def plan_towards(
+    goal: StartGoal | None, params: GenerateParams, preset: Preset, sources: PromptSources
+) -> list[ImagePlan]:
+    """As ``plan_images``, for a goal that need not be the request's own."""
     sources.styles.check(params.style_selections)
+    words = with_addition(params.prompt, params.inpaint_additional_prompt, goal)
+    params = msgspec.structs.replace(params, prompt=words)
     prompts = read_prompts(params, sources.loras)
-    settings = _settings(params, preset)
-    sizes = _sizes(params, preset)
+    settings = _settings(params, preset, goal)
+    sizes = _sizes(params, preset, goal)
     if prompts.unknown_loras:
         told = ", ".join(prompts.unknown_loras)
         sizes["notes"]["unknown_loras"] = f"the prompt names LoRAs that are not there: {told}"
@@ -183,16 +211,19 @@ def made_size(asked: tuple[int, int], preset: Preset) -> tuple[int, int]:
     return width - width % LATENT_FACTOR, height - height % LATENT_FACTOR
 
 
-def _sizes(params: GenerateParams, preset: Preset) -> dict[str, Any]:
+def _sizes(params: GenerateParams, preset: Preset, goal: StartGoal | None) -> dict[str, Any]:
     asked = asked_size(params)
     made = made_size(asked, preset)
     width, height = asked if preset.native_sizes else made
+    notes = dict(_notes(params, preset))
+    if goal is None:
+        notes.update(_size_notes(asked, made, preset))
     return {
         "width": width,
         "height": height,
         "native_width": made[0],
         "native_height": made[1],
-        "notes": dict(_notes(params, preset, asked, made)),
+        "notes": notes,
     }
 
 
@@ -209,12 +240,15 @@ def _sampling(params: GenerateParams, fast: FastMode | None) -> tuple[str, str]:
     return params.sampler_name, params.scheduler_name
 
 
-def _settings(params: GenerateParams, preset: Preset) -> _Settings:
-    steps = STEPS[params.performance_selection]
+def _settings(params: GenerateParams, preset: Preset, goal: StartGoal | None) -> _Settings:
+    mode = params.performance_selection
+    steps = steps_of(goal, mode, STEPS[mode])
     fast = fast_mode(params, preset)
     sampler, scheduler = _sampling(params, fast)
     # The switch goes by the mode's own steps, also when overwrite_step replaces them.
-    switch = round(steps * (1.0 if fast else params.refiner_switch))
+    refiner = NO_MODEL if _refiner_left_out(params) else params.refiner_model_name
+    share = 1.0 if fast else params.refiner_switch
+    switch = round(steps * switch_share(goal, refiner, share))
     if params.overwrite_switch > 0:
         switch = params.overwrite_switch
     if params.overwrite_step > 0:
@@ -231,12 +265,14 @@ def _settings(params: GenerateParams, preset: Preset) -> _Settings:
         adm_end=0.0 if fast else params.adm_scaler_end,
         sampler=sampler,
         scheduler=scheduler,
-        refiner=NO_MODEL if _refiner_left_out(params) else params.refiner_model_name,
+        refiner=refiner,
         swap_method=params.refiner_swap_method,
         model=params.base_model_name,
         vae=params.vae_name,
         clip_skip=params.clip_skip,
         freeu=freeu if params.freeu_enabled else None,
+        denoise=denoise_of(goal),
+        inpaint_engine=goal.engine if isinstance(goal, Inpaint) else "None",
     )
 
 
@@ -264,18 +300,20 @@ def _is_used(lora: Lora) -> bool:
     return lora.enabled and lora.model_name != NO_MODEL
 
 
-def _notes(
-    params: GenerateParams, preset: Preset, asked: tuple[int, int], made: tuple[int, int]
+def _size_notes(
+    asked: tuple[int, int], made: tuple[int, int], preset: Preset
 ) -> Iterator[tuple[str, object]]:
-    """What a reader of the record would not expect from the parameters."""
+    """Where a picture is put in its size decides, and nothing here holds."""
     if asked != made:
         yield "native_size", f"{made[0]}x{made[1]}"
         how = "resized" if preset.native_sizes else "whole latents of 8 pixels"
         yield "size", f"asked {asked[0]}x{asked[1]}, made {made[0]}x{made[1]} ({how})"
+
+
+def _notes(params: GenerateParams, preset: Preset) -> Iterator[tuple[str, object]]:
+    """What a reader of the record would not expect from the parameters."""
     if reason := _refiner_left_out(params):
         yield "refiner", f"{params.refiner_model_name} was left out: {reason}"
-    if EXPANSION in params.style_selections and params.prompt.strip():
-        yield "expansion", f"{EXPANSION} was skipped: no prompt expansion model is installed"
     if params.performance_selection in FAST_MODES and not preset.few_step_loras:
         mode = params.performance_selection
         how = f"made in its steps with {FEW_STEPS[0]}, {FEW_STEPS[1]}"

@@ -5,6 +5,7 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from pipeline.errors import InputMissing
 from pipeline.params import GenerateParams
 from pipeline.vision.options import ImageType, MaskOptions
 
@@ -93,6 +94,14 @@ class InputPictures(Protocol):
 
     def read(self, path: str) -> bytes:
         """A picture file by its path, ``/inputs/<name>``. Raises PipelineError if it is gone."""
+
+
+class NoInputs:
+    """``InputPictures`` where no request brings any, as in tools that paint by prompts alone."""
+
+    def read(self, path: str) -> bytes:
+        """Raises InputMissing."""
+        raise InputMissing(f"there are no input pictures here, so no {path}")
 
 
 Generate = Callable[[Task, Reporter], None]

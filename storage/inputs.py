@@ -6,15 +6,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from pipeline.errors import PipelineError
+from pipeline.errors import InputMissing
 from storage.files import part_file, picture_in, remove_parts, saving_failed, sync_folder
-
-
-class InputMissing(PipelineError):
-    """A stored input picture was taken away."""
-
-    code = "input_missing"
-
 
 _FORMAT: Final = re.compile(r"[a-z0-9]{1,5}")
 

@@ -188,12 +188,6 @@ BAD: dict[str, list[Case]] = {
     "webhook_url": plain("ftp://x.example", "x.example", "http://", "javascript:1", 7, None),
 }
 
-NOT_YET: list[tuple[str, object]] = [
-    ("enhance_input_image", PIXEL),
-    ("enhance_checkbox", True),
-    ("enhance_ctrls", [{"enhance_enabled": True}]),
-]
-
 OUTSIDE = ["../../etc/passwd", "..\\..\\x", "/etc/passwd", "%2e%2e/x", "..", "a/../../x", "CON"]
 
 
@@ -273,15 +267,6 @@ async def test_an_unknown_lora_is_a_404(shared: Focal) -> None:
         body = json.dumps({"loras": [{"model_name": NO_MODEL}, {"model_name": name}]}).encode()
         reply = await refusal(shared, body, 404)
         assert reply["code"] == "model_not_found"
-
-
-@pytest.mark.parametrize(("field", "value"), NOT_YET, ids=[field for field, _ in NOT_YET])
-async def test_what_cannot_be_done_yet_is_a_501_that_names_the_field(
-    shared: Focal, field: str, value: object
-) -> None:
-    reply = await refusal(shared, json.dumps({field: value}).encode(), 501)
-    assert field in reply["detail"]
-    assert reply["code"] == "not_implemented"
 
 
 async def test_a_model_of_the_preset_that_is_not_installed_is_a_503_that_says_what_to_do(

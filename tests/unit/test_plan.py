@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InvalidParameter, UnsupportedFeature
-from pipeline.features import NOT_YET, check_supported
-from pipeline.params import GenerateParams, params_from
+from pipeline.errors import InvalidParameter
+from pipeline.params import params_from
 from pipeline.plan import ImagePlan, plan_images
 from pipeline.presets import Preset
 from pipeline.prompts import PromptSources, prompt_loras
@@ -217,36 +216,3 @@ def test_five_loras_take_effect_and_none_twice(sources: PromptSources) -> None:
     prompt = "<lora:foo:1><lora:bar:1>"
     made = plan(sources, prompt=prompt, loras=[*off, *slots])[0]
     assert [name for name, _ in made.loras] == ["0", "1", "2", "3", "foo.safetensors"]
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("uov_input_image", "aGk="),
-        ("uov_method", "Upscale (2x)"),
-        ("inpaint_input_image", "aGk="),
-        ("inpaint_mask_image_upload", "aGk="),
-        ("outpaint_selections", ["Left"]),
-        ("outpaint_distance", [0, 1, 0, 0]),
-        ("controlnet_image", [{"cn_img": "aGk="}]),
-        ("enhance_input_image", "aGk="),
-        ("enhance_checkbox", True),
-        ("enhance_uov_method", "Upscale (2x)"),
-        ("enhance_ctrls", [{"enhance_enabled": True}]),
-        ("black_out_nsfw", True),
-        ("vae_name", "v.safetensors"),
-    ],
-)
-def test_what_is_not_there_yet_is_refused_by_name(field: str, value: object) -> None:
-    with pytest.raises(UnsupportedFeature, match=field) as caught:
-        check_supported(params_from({field: value}))
-    assert caught.value.field == field
-    assert field in {row[0] for row in NOT_YET}
-
-
-def test_a_plain_request_is_supported_and_so_are_loras_and_fast_modes() -> None:
-    check_supported(GenerateParams(prompt="a cat"))
-    fields = {"performance_selection": "Lightning", "prompt": "a cat <lora:foo:1>"}
-    loras = [{}, {"model_name": "l.safetensors"}]
-    empty = {"controlnet_image": [{"cn_img": "None"}], "enhance_ctrls": [{}]}
-    check_supported(params_from({**fields, **empty, "loras": loras}))

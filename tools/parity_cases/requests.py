@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pipeline.choices import NO_MODEL
-from pipeline.generate import TextCache, decode, denoise, encode_prompts
+from pipeline.generate import Making, TextCache, decode, denoise, encode_prompts
 from pipeline.images.encode import encode_image
 from pipeline.metadata import metadata_text
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
@@ -211,7 +211,7 @@ def pictures(case: Case, fixtures: Fixtures) -> Results:
     results = dict(_calls(params, plans, fixtures))
     for plan in plans:
         name, recorded = f"{case.id}.{plan.index}", case.images[plan.index]
-        latent = denoise(plan, checkpoint, *encode_prompts(plan, encode), lambda *_: None)
+        latent = denoise(plan, Making(checkpoint), *encode_prompts(plan, encode), lambda *_: None)
         pixels = checkpoint.vae.decode(latent)[0].permute(1, 2, 0)
         results[f"{name}.latent"] = latent
         results[f"{name}.image_s4"] = pixels[::EVERY, ::EVERY] * 255.0

@@ -1,0 +1,98 @@
+"""Enhancement: things that are found in a finished picture are painted anew, one after another.
+
+Device thread only. Each stage is a run of its own, towards a goal of its own.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+from PIL import Image
+
+from pipeline.beginnings import begin_from, make_means
+from pipeline.enhance_stages import Stage, read_stages
+from pipeline.generate import Place, StepReport
+from pipeline.image_goals import StartGoal
+from pipeline.params import EnhanceControl, GenerateParams
+from pipeline.plan import ImagePlan
+from pipeline.steering import Steering
+from pipeline.studio import Studio, sized
+from pipeline.vision.options import MaskOptions
+from pipeline.vision.toolbox import Toolbox
+
+PlanStage = Callable[[StartGoal, GenerateParams], ImagePlan]
+"""The plan of one run towards a goal, for parameters that ask for one picture."""
+
+
+class Enhanced(msgspec.Struct, frozen=True):
+    """What a stage has made. A ``mask`` is there to look at; the others are pictures."""
+
+    image: Image.Image
+    plan: ImagePlan
+    is_mask: bool = False
+
+
+class Enhancer:
+    """Enhances the pictures of one task."""
+
+    def __init__(
+        self, params: GenerateParams, studio: Studio, toolbox: Toolbox, native_side: int
+    ) -> None:
+        self._params = params
+        self._studio = studio
+        self._toolbox = toolbox
+        self._native_side = native_side
+        self.stages = read_stages(params)
+
+    def enhance(
+        self, image: Image.Image, seed: int, place: Place, plan_stage: PlanStage
+    ) -> Iterator[Enhanced]:
+        """What each stage makes of the picture before it; the last one is the finished picture.
+
+        ``place`` is that of the first stage. A stage that finds nothing changes nothing, and the
+        record says so. Raises what loading models does, and what the reporter's ``check`` does.
+        """
+        params = msgspec.structs.replace(
+            self._params, image_seed=seed, image_number=1, disable_seed_increment=True
+        )
+        for number, stage in enumerate(self.stages):
+            asked = msgspec.structs.replace(
+                params, prompt=stage.prompt, negative_prompt=stage.negative_prompt
+            )
+            plan = plan_stage(stage.goal, asked)
+            mask = None
+            if stage.control is not None:
+                mask = self._find(image, stage.control, number)
+                if mask is None:
+                    continue
+                if params.debugging_enhance_masks_checkbox:
+                    yield Enhanced(mask, plan, is_mask=True)
+            image = self._run(image, mask, stage, plan, place.stage_after(number))
+            yield Enhanced(image, plan)
+
+    def _find(self, image: Image.Image, control: EnhanceControl, number: int) -> Image.Image | None:
+        """The mask of what the stage is about; None if there is nothing."""
+        reporter = self._studio.workshop.reporter
+        options = MaskOptions.of_enhancement(control, self._params)
+        mask = self._toolbox.mask(image, options, reporter)
+        if mask.getbbox() is None:
+            what = options.prompt or options.mask_model
+            reporter.note(f"enhancement {number + 1}", f"nothing was found for {what!r}")
+            return None
+        return mask
+
+    def _run(
+        self,
+        image: Image.Image,
+        mask: Image.Image | None,
+        stage: Stage,
+        plan: ImagePlan,
+        place: Place,
+    ) -> Image.Image:
+        workshop = self._studio.workshop
+        means = make_means(stage.goal, plan.seed, self._native_side, workshop)
+        start = begin_from(stage.goal, image, mask, means)
+        if start.finished is not None:
+            return start.finished
+        plan = sized(plan, start)
+        report = StepReport(plan, place, workshop.reporter, self._studio.colours)
+        return self._studio.make(plan, start, Steering(), report)

@@ -1,0 +1,159 @@
+"""One task on its device: from its plans to its pictures, which go out through the reporter."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from pipeline.beginnings import begin
+from pipeline.enhance import Enhancer, PlanStage
+from pipeline.errors import ImageSkipped
+from pipeline.generate import Place, StepReport
+from pipeline.image_goals import read_goals
+from pipeline.images.encode import encode_image
+from pipeline.images.grid import make_grid
+from pipeline.images.start import Start
+from pipeline.metadata import metadata_text
+from pipeline.plan import ImagePlan
+from pipeline.steering import Steering, make_steering, preprocessed
+from pipeline.studio import Studio, sized
+from pipeline.tasks import MadeImage, Task
+from pipeline.vision.toolbox import Toolbox
+
+log = logging.getLogger(__name__)
+
+ExpandPrompt = Callable[[ImagePlan], ImagePlan]
+"""Continues a plan's prompt, where it asks for that and a model for it is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """Who works on a task beside its studio."""
+
+    expand: ExpandPrompt
+    plan_stage: PlanStage
+    toolbox: Toolbox
+    native_side: int  # of the square that the model was trained on, in pixels
+
+
+class TaskRun:
+    """Makes the pictures of one task, once. Device thread only."""
+
+    def __init__(
+        self, task: Task, plans: Sequence[ImagePlan], studio: Studio, staff: Staff
+    ) -> None:
+        self._params = task.params
+        self._task = task
+        self._plans = plans
+        self._studio = studio
+        self._staff = staff
+        self._reporter = studio.workshop.reporter
+        self._enhancer = Enhancer(task.params, studio, staff.toolbox, staff.native_side)
+        black_out = task.params.black_out_nsfw
+        self._censor = staff.toolbox.censor(self._reporter) if black_out else None
+        self._saved = 0
+        self._for_grid: list[Image.Image] = []
+
+    def run(self) -> None:
+        """Make and save every picture; a skipped one is left out. Raises PipelineError."""
+        goals, params = read_goals(self._params), self._params
+        start = None
+        if goals.start is not None:
+            start = begin(goals.start, params, self._staff.native_side, self._studio.workshop)
+        plans = [sized(plan, start) for plan in self._plans]
+        if (shown := self._instead(plans[0], start)) is not None:
+            for image in shown:
+                self._save(image, plans[0], Place(1, 1), described=False)
+            return
+        steering = Steering()
+        if goals.image_prompts:
+            steering = make_steering(params, _size(plans[0]), self._studio.workshop)
+        given = params.enhance_input_image if goals.enhance else ""
+        for plan in plans:
+            try:
+                self._picture(plan, start, steering, given)
+            except ImageSkipped:
+                continue
+        if (grid := make_grid(self._for_grid)) is not None:
+            self._save(grid, plans[0], Place(len(plans), len(plans)), described=False)
+
+    def _instead(self, plan: ImagePlan, start: Start | None) -> list[Image.Image] | None:
+        """What the request wants to see in place of pictures, or is finished without a run."""
+        if self._params.debugging_cn_preprocessor:
+            return preprocessed(self._params, _size(plan), self._studio.workshop)
+        if start is None:
+            return None
+        if self._params.debugging_inpaint_preprocessor and start.inpaint is not None:
+            area = start.inpaint.area
+            return [Image.fromarray(each) for each in (area.filled, area.mask, area.shown)]
+        return None if start.finished is None else [start.finished]
+
+    def _picture(
+        self, plan: ImagePlan, start: Start | None, steering: Steering, given: str
+    ) -> None:
+        """One picture and what is made of it; ``given`` is the path of one that is there."""
+        place = Place(plan.index + 1, len(self._plans), stages=1 + len(self._enhancer.stages))
+        reporter = self._reporter
+        reporter.begin_image(place.image, place.images)
+        told = f"Preparing task {place.image}/{place.images} ..."
+        reporter.progress(place.percent(0.0), told)
+        reporter.check()
+        if given:
+            image = self._studio.workshop.picture(given)
+        else:
+            plan = self._staff.expand(plan)
+            started = time.perf_counter()
+            report = StepReport(plan, place, reporter, self._studio.colours)
+            image = self._studio.make(plan, start, steering, report)
+            self._log(plan, time.perf_counter() - started)
+        self._enhance(image, plan, place, keep=not given)
+
+    def _enhance(self, image: Image.Image, plan: ImagePlan, place: Place, *, keep: bool) -> None:
+        """Save the picture and what each stage makes of it, or the last one alone."""
+        keep = keep and not self._params.save_final_enhanced_image_only
+        latest, latest_plan = image, plan
+        stages = self._enhancer.enhance(
+            image, plan.seed, place.stage_after(1), self._staff.plan_stage
+        )
+        for made in stages:
+            if made.is_mask:
+                self._save(made.image, made.plan, place, described=False)
+                continue
+            if keep:
+                self._save(latest, latest_plan, place)
+            keep = not self._params.save_final_enhanced_image_only
+            latest, latest_plan = made.image, made.plan
+        self._save(latest, latest_plan, place)
+        if self._params.generate_image_grid:
+            self._for_grid.append(latest)
+
+    def _save(
+        self, image: Image.Image, plan: ImagePlan, place: Place, *, described: bool = True
+    ) -> None:
+        params, reporter = self._params, self._reporter
+        self._saved += 1
+        told = f"Saving image {place.image}/{place.images} to system ..."
+        reporter.progress(place.percent(1.0), told)
+        if self._censor is not None:
+            image = self._censor(image, self._saved)
+        text = None
+        if described and params.save_metadata_to_images:
+            text = metadata_text(plan, params)
+        made = MadeImage(
+            data=encode_image(image, params.output_format, text, params.metadata_scheme),
+            extension=params.output_format,
+            seed=plan.seed,
+            width=image.width,
+            height=image.height,
+        )
+        reporter.image(made)
+
+    def _log(self, plan: ImagePlan, seconds: float) -> None:
+        size = f"{plan.native_width}x{plan.native_height}"
+        log.info("task %s: %s, %d steps, %.2f s", self._task.task_id, size, plan.steps, seconds)
+
+
+def _size(plan: ImagePlan) -> tuple[int, int]:
+    return plan.native_width, plan.native_height
