@@ -1,20 +1,23 @@
 """One picture, in the order it happens: load, encode, denoise, decode, bring to size."""
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.handover import hand_over, last_vae
 from pipeline.images.preview import MIME, LatentColours, draw_preview
 from pipeline.images.resize import resize_lanczos
+from pipeline.images.start import Start
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.refiner import Refiner, refiner_denoiser
+from pipeline.models.refiner import Refiner
 from pipeline.models.vae import FACTOR, Vae
+from pipeline.networks import Patches, networks
 from pipeline.plan import ImagePlan
 from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.sampling.diffusion import Run
-from pipeline.sampling.freeu import FreeU, freeu_applied
 from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.interface import OnStep
 from pipeline.sampling.model_sampling import model_sampling_for
@@ -24,7 +27,14 @@ from pipeline.tasks import Reporter
 PREPARED = 13  # percent of a task's progress when sampling begins
 LATENT_CHANNELS = 4
 
-EncodeTexts = Callable[[tuple[str, ...], int], Conditioning]
+
+class EncodeTexts(Protocol):
+    """Texts to one conditioning, as ``TextCache`` does it."""
+
+    def __call__(
+        self, texts: tuple[str, ...], clip_skip: int, *, unpooled: int = 0
+    ) -> Conditioning:
+        """The last ``unpooled`` texts have no part in the pooled sum."""
 
 
 class TextCache:
@@ -32,36 +42,50 @@ class TextCache:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._text = checkpoint.text
-        self._known: dict[tuple[tuple[str, ...], int], Conditioning] = {}
+        self._known: dict[tuple[tuple[str, ...], int, int], Conditioning] = {}
 
-    def __call__(self, texts: tuple[str, ...], clip_skip: int) -> Conditioning:
-        """Conditioning of several texts, all counted in the pooled sum."""
-        key = (texts, clip_skip)
+    def __call__(
+        self, texts: tuple[str, ...], clip_skip: int, *, unpooled: int = 0
+    ) -> Conditioning:
+        """Conditioning of several texts; the last ``unpooled`` are not in the pooled sum."""
+        key = (texts, clip_skip, unpooled)
         if key not in self._known:
-            self._known[key] = self._text.encode(texts, clip_skip, pool_top_k=len(texts))
+            top = len(texts) - unpooled
+            self._known[key] = self._text.encode(texts, clip_skip, pool_top_k=top)
         return self._known[key]
 
 
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What a picture is made with, and what it begins from (None: noise alone)."""
+
+    checkpoint: Checkpoint
+    refiner: Refiner | None = None
+    start: Start | None = None
+    patches: Patches = field(default_factory=Patches)
+
+
 def make_image(
-    plan: ImagePlan,
-    checkpoint: Checkpoint,
-    encode: EncodeTexts,
-    on_step: OnStep,
-    refiner: Refiner | None = None,
+    plan: ImagePlan, making: Making, encode: EncodeTexts, on_step: OnStep
 ) -> Image.Image:
     """The finished picture of ``plan``. Whatever ``on_step`` raises ends it.
 
     Raises InvalidModelFile if the refiner cannot read the model's prompts.
     """
     positive, negative = encode_prompts(plan, encode)
-    latent = denoise(plan, checkpoint, positive, negative, on_step, refiner)
-    image = decode(checkpoint.vae, latent)
+    latent = denoise(plan, making, positive, negative, on_step)
+    start = making.start
+    vae = last_vae(plan, making.checkpoint, making.refiner)
+    image = decode(vae, latent, tiled=start is not None and start.tiled)
+    if start is not None and start.inpaint is not None:
+        return start.inpaint.paste(image)
     return resize_lanczos(image, plan.width, plan.height) if plan.resize else image
 
 
 def encode_prompts(plan: ImagePlan, encode: EncodeTexts) -> tuple[Conditioning, Conditioning]:
     """Conditioning of the positive and the negative texts."""
-    positive = encode(plan.positives, plan.clip_skip)
+    last = (plan.expansion,) if plan.expansion else ()
+    positive = encode((*plan.positives, *last), plan.clip_skip, unpooled=len(last))
     if plan.negative_copies_positive:
         return positive, positive
     return positive, encode(plan.negatives, plan.clip_skip)
@@ -69,17 +93,17 @@ def encode_prompts(plan: ImagePlan, encode: EncodeTexts) -> tuple[Conditioning, 
 
 def denoise(
     plan: ImagePlan,
-    checkpoint: Checkpoint,
+    making: Making,
     positive: Conditioning,
     negative: Conditioning,
     on_step: OnStep,
-    refiner: Refiner | None = None,
 ) -> Tensor:
     """The latent (1, 4, H/8, W/8) in the VAE's space.
 
     Without a refiner the model takes over from itself, which ``separate`` and ``vae`` show.
     """
-    denoiser = Denoiser(
+    checkpoint, start = making.checkpoint, making.start
+    bare = Denoiser(
         unet=checkpoint.unet,
         model_sampling=model_sampling_for(plan.scheduler),
         positive=positive,
@@ -88,19 +112,23 @@ def denoise(
         width=plan.native_width,
         height=plan.native_height,
     )
-    second = refiner_denoiser(refiner.unet, denoiser) if refiner else denoiser
-    relay = Relay(denoiser, second, plan.switch, plan.swap_method)
     run = Run(
         sampler=plan.sampler,
         scheduler=plan.scheduler,
         steps=plan.steps,
         seed=plan.seed,
-        cpu_noise=False,  # only the initial noise is drawn on the CPU, as Fooocus does
+        denoise=plan.denoise,
+        cpu_noise=plan.cpu_noise,
     )
     shape = (1, LATENT_CHANNELS, plan.native_height // FACTOR, plan.native_width // FACTOR)
-    freeu = FreeU(*plan.freeu) if plan.freeu else None
-    with freeu_applied(checkpoint.unet.module, freeu):  # the refiner has none, as in Fooocus
-        return diffuse_relay(relay, run, shape, on_step, device=checkpoint.placement.device)
+    inpainting = start.inpaint.inpainting if start and start.inpaint else None
+    latent = start.latent if start else None
+    device = checkpoint.placement.device
+    with networks(bare, checkpoint, making.patches, making.refiner) as (first, second):
+        relay = Relay(first, second, plan.switch, plan.swap_method, inpainting)
+        if making.refiner is not None:
+            relay, latent = hand_over(plan, relay, latent, checkpoint, making.refiner)
+        return diffuse_relay(relay, run, shape, on_step, latent, device)
 
 
 def guidance_of(plan: ImagePlan) -> Guidance:
@@ -115,10 +143,10 @@ def guidance_of(plan: ImagePlan) -> Guidance:
     )
 
 
-def decode(vae: Vae, latent: Tensor) -> Image.Image:
-    """The picture of a latent; in tiles where the device has no room for it whole."""
+def decode(vae: Vae, latent: Tensor, *, tiled: bool = False) -> Image.Image:
+    """The picture of a latent; in tiles too where the device has no room for it whole."""
     try:
-        pixels = vae.decode(latent)
+        pixels = None if tiled else vae.decode(latent)
     except torch.OutOfMemoryError:
         pixels = None  # the tiles are decoded after the failed attempt's memory is free
     if pixels is None:
@@ -128,14 +156,36 @@ def decode(vae: Vae, latent: Tensor) -> Image.Image:
     return Image.fromarray(levels.cpu().numpy())
 
 
+class Place(NamedTuple):
+    """Where a run stands in its task: picture and stage count from 1."""
+
+    image: int
+    images: int
+    stage: int = 1  # of the picture: the first is its making, others enhance it
+    stages: int = 1
+
+    def stage_after(self, number: int) -> "Place":
+        """The place ``number`` stages later."""
+        return self._replace(stage=self.stage + number)
+
+    def percent(self, share: float) -> int:
+        """Progress of the task when ``share`` (0...1) of this run is done."""
+        runs = (self.image - 1) * self.stages + self.stage - 1
+        return int(PREPARED + (100 - PREPARED) * (runs + share) / (self.stages * self.images))
+
+    def __str__(self) -> str:
+        enhancement = f", enhancement {self.stage - 1}/{self.stages - 1}" if self.stage > 1 else ""
+        return f"image {self.image}/{self.images}{enhancement}"
+
+
 class StepReport:
     """Tells of each step: stop and skip, preview, progress."""
 
     def __init__(
-        self, plan: ImagePlan, images: int, reporter: Reporter, colours: LatentColours
+        self, plan: ImagePlan, place: Place, reporter: Reporter, colours: LatentColours
     ) -> None:
         self._plan = plan
-        self._images = images
+        self._place = place
         self._reporter = reporter
         self._colours = colours
 
@@ -144,17 +194,11 @@ class StepReport:
         self._reporter.check()
         if self._reporter.wants_preview():
             self._reporter.preview(draw_preview(denoised, self._colours), MIME)
-        steps, image = self._plan.steps, self._plan.index + 1
+        steps = self._plan.steps
         step = min(index + 1, steps)  # an adaptive sampler may take more
         self._reporter.progress(
-            progress_percent(image, self._images, step - 1, steps),
-            f"Sampling step {step}/{steps}, image {image}/{self._images} ...",
+            self._place.percent((step - 1) / steps),
+            f"Sampling step {step}/{steps}, {self._place} ...",
             step=step,
             steps=steps,
         )
-
-
-def progress_percent(image: int, images: int, done: int, steps: int) -> int:
-    """Progress of a task after ``done`` steps of picture ``image`` (from 1)."""
-    made = (image - 1) * steps + done
-    return int(PREPARED + (100 - PREPARED) * made / (steps * images))

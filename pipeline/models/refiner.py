@@ -1,7 +1,7 @@
 """A checkpoint's UNet as a refiner: it finishes pictures from the prompts of another model.
 
-The base model's text encoders serve both, as in Fooocus, so of a refiner's file nothing but the
-UNet is loaded.
+The base model's text encoders serve both, as in Fooocus, so of an SDXL refiner's file nothing but
+the UNet is loaded. Stable Diffusion 1.5 has latents of its own, so its VAE comes along.
 """
 
 import dataclasses
@@ -15,15 +15,19 @@ from torch import Tensor, nn
 from pipeline.device import place
 from pipeline.errors import InvalidModelFile
 from pipeline.models import layout
-from pipeline.models.checkpoint import SDXL_BASE, build_unet
+from pipeline.models.checkpoint import SDXL_BASE, build_unet, build_vae
 from pipeline.models.files import read_component, read_config, read_tensors
 from pipeline.models.lora import LoraStack
 from pipeline.models.lora_names import LoraModules
+from pipeline.models.own_latents import OwnLatents
 from pipeline.models.unet import UNet
+from pipeline.models.vae import Vae
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes
 from pipeline.sampling.denoiser import Conditioning, Denoiser
+from pipeline.text.encoder import TextEncoder
 
 SDXL_REFINER: Final = Path(__file__).parent / "configs" / "sdxl_refiner"
+SD15: Final = SDXL_REFINER.with_name("sd15")
 CLASSES: Final = (SDXL_REFINER, SDXL_BASE)
 
 # The weight that takes the pooled prompt and the sizes; the classes differ in its width.
@@ -35,52 +39,85 @@ Config = Mapping[str, Any]
 
 
 class Refiner(NamedTuple):
-    """A network that goes on from another one's latents, prompts and pooled vectors."""
+    """A network that goes on from another one's latents, prompts and pooled vectors.
+
+    ``own`` is set where its latents are not the other one's.
+    """
 
     unet: UNet
     loras: LoraStack
+    own: OwnLatents | None = None
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
         """Its modules."""
-        return (self.unet.module,)
+        return (self.unet.module, *([self.own.vae.module] if self.own else []))
+
+
+class RefinerConfigs(NamedTuple):
+    """Folders of configurations for single files, by class."""
+
+    sdxl: tuple[Path, ...] = CLASSES
+    sd15: Path = SD15
 
 
 def load_refiner(
-    path: Path, device: torch.device, single_file_configs: tuple[Path, ...] = CLASSES
+    path: Path,
+    device: torch.device,
+    configs: RefinerConfigs | None = None,
+    interposer: Path | None = None,
 ) -> Refiner:
-    """The UNet of a file or diffusers folder, of SDXL's or SDXL refiner's class.
+    """What refines of a file or diffusers folder: SDXL, SDXL's refiner or Stable Diffusion 1.5.
 
-    Raises InvalidModelFile.
+    ``interposer`` is where the latent interposer's file would be. Raises InvalidModelFile.
     """
-    if path.is_dir():
-        config: Config = read_config(path / "unet" / "config.json")
-        if not _takes_sizes(config):
-            raise _other_class(path)
-        tensors: Mapping[str, Tensor] = read_component(path / "unet", half=device.type != "cpu")
-    else:
-        original = _original_unet(path)
-        config = _config_of(original, path, single_file_configs)
-        tensors = layout.unet_from_original(original, config)
-    placement = place(device, sum(tensor.numel() for tensor in tensors.values()))
-    unet = build_unet(tensors, config, placement)
+    parts = _folder_parts(path, device) if path.is_dir() else _file_parts(path, configs)
+    numbers = [*parts.unet.values(), *(parts.vae or {}).values()]
+    placement = place(device, sum(tensor.numel() for tensor in numbers))
+    unet = build_unet(parts.unet, parts.unet_config, placement)
+    own = None
+    if parts.vae is not None and parts.vae_config is not None:
+        vae = Vae(build_vae(parts.vae, parts.vae_config, placement))
+        own = OwnLatents(vae, device, interposer)
     in_place = device.type != "cpu"
-    return Refiner(UNet(unet), LoraStack(LoraModules(unet), in_place=in_place, lenient=True))
+    return Refiner(UNet(unet), LoraStack(LoraModules(unet), in_place=in_place, lenient=True), own)
 
 
-def refiner_denoiser(unet: UNet, base: Denoiser) -> Denoiser:
+def refiner_denoiser(
+    unet: UNet, base: Denoiser, own: OwnLatents | None = None, text: TextEncoder | None = None
+) -> Denoiser:
     """The refiner's network asked as ``base`` is, from the part of its prompts that it can read.
 
-    Raises InvalidModelFile if their prompts do not fit the refiner.
+    A refiner with latents of its ``own`` reads what ``text`` makes of the prompts. Raises
+    InvalidModelFile if they do not fit the refiner.
     """
     config = unet.module.config
+    if own is None or text is None:
+        return dataclasses.replace(
+            base,
+            unet=unet,
+            positive=_readable(base.positive, config),
+            negative=_readable(base.negative, config),
+            refiner=_wants_score(base.positive, config),
+        )
     return dataclasses.replace(
         base,
         unet=unet,
-        positive=_readable(base.positive, config),
-        negative=_readable(base.negative, config),
-        refiner=_wants_score(base.positive, config),
+        model_sampling=own.sampling(base.model_sampling),
+        positive=_first_half(base.positive, text, config),
+        negative=_first_half(base.negative, text, config),
     )
+
+
+def _first_half(prompt: Conditioning, text: TextEncoder, config: Any) -> Conditioning:
+    """What Stable Diffusion 1.5 attends to; it has no use for a pooled vector."""
+    context = text.first_half(prompt.context)
+    if config.cross_attention_dim != context.shape[-1]:
+        raise InvalidModelFile(
+            f"the refiner does not fit the base model: it reads {config.cross_attention_dim}"
+            f" features a token, but the base model's first text encoder gives {context.shape[-1]}"
+        )
+    return Conditioning(context, prompt.pooled)
 
 
 def _readable(prompt: Conditioning, config: Any) -> Conditioning:
@@ -108,24 +145,54 @@ def _wants_score(prompt: Conditioning, config: Any) -> bool:
     )
 
 
-def _original_unet(path: Path) -> dict[str, Tensor]:
-    """The UNet's tensors of a single file in the original layout."""
-    prefix = layout.UNET_PREFIX
+class _Parts(NamedTuple):
+    """Tensors under diffusers' names; a VAE where the class has one of its own."""
+
+    unet: Mapping[str, Tensor]
+    unet_config: Config
+    vae: Mapping[str, Tensor] | None = None
+    vae_config: Config | None = None
+
+
+def _folder_parts(path: Path, device: torch.device) -> _Parts:
+    half = device.type != "cpu"
+    config = read_config(path / "unet" / "config.json")
+    unet = read_component(path / "unet", half=half)
+    if _takes_sizes(config):
+        return _Parts(unet, config)
+    vae_config = read_config(path / "vae" / "config.json")
+    return _Parts(unet, config, read_component(path / "vae", half=half), vae_config)
+
+
+def _file_parts(path: Path, configs: RefinerConfigs | None) -> _Parts:
+    """The parts of a single file in the original layout."""
+    known = configs or RefinerConfigs()
     tensors = read_tensors(path)
-    unet = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-    if not unet:
+    original = _below(tensors, layout.UNET_PREFIX, path, "UNet")
+    if _POOLED in original:
+        config = _config_of(original, path, known.sdxl)
+        return _Parts(layout.unet_from_original(original, config), config)
+    unet_config, vae_config = (
+        read_config(known.sd15 / part / "config.json") for part in ("unet", "vae")
+    )
+    vae = _below(tensors, layout.VAE_PREFIX, path, "VAE")
+    unet = layout.unet_from_original(original, unet_config)
+    return _Parts(unet, unet_config, layout.vae_from_original(vae, vae_config), vae_config)
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str, path: Path, part: str) -> dict[str, Tensor]:
+    found = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+    if not found:
         first = ", ".join(sorted(tensors)[:3])
         raise InvalidModelFile(
-            f"{path.name} is no checkpoint: it has no UNet (no tensor is named {prefix}...;"
+            f"{path.name} is no checkpoint: it has no {part} (no tensor is named {prefix}...;"
             f" it begins with {first})"
         )
-    return unet
+    return found
 
 
 def _config_of(unet: Mapping[str, Tensor], path: Path, folders: tuple[Path, ...]) -> Config:
-    """The configuration of the class whose prompts and sizes are as wide as the file's."""
-    if _POOLED not in unet:
-        raise _other_class(path)
+    """The configuration of the SDXL class whose prompts and sizes are as wide as the file's."""
     configs = [read_config(folder / "unet" / "config.json") for folder in folders]
     width = unet[_POOLED].shape[-1]
     for config in configs:
@@ -138,10 +205,3 @@ def _config_of(unet: Mapping[str, Tensor], path: Path, folders: tuple[Path, ...]
 
 def _takes_sizes(config: Config) -> bool:
     return config.get("addition_embed_type") == "text_time" and _POOLED_WIDTH in config
-
-
-def _other_class(path: Path) -> InvalidModelFile:
-    return InvalidModelFile(
-        f"{path.name} cannot refine: its UNet takes no sizes, as Stable Diffusion 1.5's, and only"
-        " SDXL checkpoints and SDXL's refiner work as refiners in this version"
-    )

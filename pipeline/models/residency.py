@@ -16,6 +16,7 @@ from torch import nn
 from pipeline.catalog import CHECKPOINTS, EMBEDDED, EMBEDDINGS, VAES, Field
 from pipeline.choices import DEFAULT_VAE, NO_MODEL
 from pipeline.errors import ModelNotInstalled
+from pipeline.known_files import INTERPOSER
 from pipeline.lora_paths import lora_path
 from pipeline.model_files import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
@@ -104,7 +105,15 @@ class Residency:
         if name == NO_MODEL:
             return None
         wanted = _Wanted(_REFINER, name, self._path(name, ("refiner_model_name",), reporter))
-        return self._get(wanted, lambda path: load_refiner(path, self._device), reporter)
+        interposer = self._files.models_dir / INTERPOSER.folder / INTERPOSER.name
+
+        def load(path: Path) -> Refiner:
+            return load_refiner(path, self._device, interposer=interposer)
+
+        refiner = self._get(wanted, load, reporter)
+        if refiner.own is not None and reporter:
+            reporter.note("refiner", f"{name} has latents of its own: it takes over as by vae")
+        return refiner
 
     def vae(self, name: str, checkpoint: Checkpoint, reporter: Reporter | None = None) -> Vae:
         """The VAE of that file in the checkpoint's place of one, loaded if need be.
@@ -166,17 +175,20 @@ class Residency:
         refiner: Refiner | None,
         loras: Sequence[tuple[str, float]],
         reporter: Reporter,
+        patch: ChosenLora | None = None,
     ) -> None:
         """Have exactly these (name, weight) in the models; kept as long as the same are asked for.
 
-        A refiner takes what fits it, as in Fooocus. Raises what ``checkpoint`` does.
+        A refiner takes what fits it, as in Fooocus; the checkpoint alone gets ``patch`` as well.
+        Raises what ``checkpoint`` does.
         """
         chosen = [ChosenLora(name, lora_path(name, self._files, reporter), w) for name, w in loras]
-        stacks = {"loras": checkpoint.loras}
+        with_patch = [*chosen, patch] if patch else chosen
+        stacks = {"loras": (checkpoint.loras, with_patch)}
         if refiner:
-            stacks["refiner_loras"] = refiner.loras
-        for note, stack in stacks.items():
-            fits = self._put(stack, chosen, reporter)
+            stacks["refiner_loras"] = (refiner.loras, chosen)
+        for note, (stack, own) in stacks.items():
+            fits = self._put(stack, own, reporter)
             self._shelf.weigh(stack)
             if fits:
                 reporter.note(note, fits)

@@ -23,7 +23,7 @@ class Vae:
     """Encodes and decodes on the device and in the dtype of its module; results are float32."""
 
     def __init__(self, module: Any) -> None:
-        self._module = module
+        self.module = module
         self.scale = float(module.config.scaling_factor)
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class Vae:
     def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the posterior of pixels (B, 3, H, W), 0...1."""
         pixels = crop_to_cells(pixels) * 2.0 - 1.0
-        posterior = self._module.encode(self._move(pixels), return_dict=False)[0]
+        posterior = self.module.encode(self._move(pixels), return_dict=False)[0]
         return posterior.mean.float(), posterior.logvar.float()
 
     def encode(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -66,11 +66,11 @@ class Vae:
         return torch.stack(passes).mean(0)
 
     def _decode_raw(self, latent: Tensor) -> Tensor:
-        decoded: Tensor = self._module.decode(self._move(latent), return_dict=False)[0]
+        decoded: Tensor = self.module.decode(self._move(latent), return_dict=False)[0]
         return decoded.float()
 
     def _move(self, x: Tensor) -> Tensor:
-        return x.to(self._module.device, self._module.dtype)
+        return x.to(self.module.device, self.module.dtype)
 
 
 def crop_to_cells(pixels: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 Sigma tables live on the CPU in float32; timesteps are rounded to the table, as trained.
 """
 
+import copy
 import math
-from typing import Final
+from typing import Final, Self
 
 import torch
 from torch import Tensor
@@ -30,9 +31,13 @@ def training_alphas_bar() -> Tensor:
 
 
 class ModelSampling:
-    """Noise prediction over the 1000 training levels: SDXL and SD1.5 as published."""
+    """Noise prediction over the 1000 training levels: SDXL and SD1.5 as published.
 
-    def __init__(self) -> None:
+    ``latent_scale`` is the VAE's: what its latents are multiplied by for the network.
+    """
+
+    def __init__(self, latent_scale: float = SDXL_LATENT_SCALE) -> None:
+        self.latent_scale = latent_scale
         alphas_bar = training_alphas_bar()
         self.alphas_bar: Tensor = alphas_bar.float()
         self._set_table(((1.0 - alphas_bar) / alphas_bar).sqrt().float())
@@ -84,11 +89,17 @@ class ModelSampling:
 
     def to_model(self, latent: Tensor) -> Tensor:
         """From the VAE's space to the network's."""
-        return latent * SDXL_LATENT_SCALE
+        return latent * self.latent_scale
 
     def from_model(self, x: Tensor) -> Tensor:
         """From the network's space to the VAE's."""
-        return x / SDXL_LATENT_SCALE
+        return x / self.latent_scale
+
+    def rescaled(self, latent_scale: float) -> Self:
+        """The same for the latents of another VAE."""
+        other = copy.copy(self)
+        other.latent_scale = latent_scale
+        return other
 
     def _nearest(self, sigma: Tensor) -> Tensor:
         distance = sigma.log().reshape(-1, 1) - self.log_table

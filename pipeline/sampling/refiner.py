@@ -3,7 +3,8 @@
 Knows no files: both networks are functions from a noisy latent to the guess of the clean one.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -37,6 +38,8 @@ class Relay:
     within ``switch`` steps, and the second begin from it, with noise of its own.
 
     With ``inpainting`` both paint under its mask only; the mask's noise begins anew with each run.
+    ``bring`` is for a second network with another VAE, which ``vae`` alone can reach: it makes
+    latents of that VAE out of the first one's, and the result is one of them.
     """
 
     base: NetworkDenoise
@@ -44,6 +47,14 @@ class Relay:
     switch: int
     method: SwapMethod
     inpainting: Inpainting | None = None
+    bring: Callable[[Tensor], Tensor] | None = None
+
+    def beyond(self) -> "Relay":
+        """The same in the second network's latents."""
+        if self.bring is None or self.inpainting is None:
+            return self
+        kept = replace(self.inpainting, latent=self.bring(self.inpainting.latent))
+        return replace(self, inpainting=kept)
 
     def masked(self, network: NetworkDenoise, seed: int) -> NetworkDenoise:
         """The network as a run of that seed asks it."""
@@ -145,6 +156,8 @@ class _Legs:
             x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
             x = self._walk(self._relay.masked(last, self._run.seed), x, sigmas, self._between)
             latent = base.model_sampling.from_model(x)
+        if latent is not None and self._relay.bring is not None:
+            latent = self._relay.bring(latent)
         return self._renoised(refiner, latent, last.mean)
 
     def _renoised(
@@ -160,7 +173,7 @@ class _Legs:
         drawn = noise.initial - noise.initial.mean(dim=1, keepdim=True) + mean
         between = self._between if run.sampler in BROWNIAN_SAMPLERS else noise.fresh
         x = start_latent(drawn, float(sigmas[0]), sampling, latent)
-        masked = self._relay.masked(refiner, run.seed + 1)
+        masked = self._relay.beyond().masked(refiner, run.seed + 1)
         x = self._walk(masked, x, sigmas, between, done=switch)
         return sampling.from_model(x)
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 from pipeline.sampling.denoiser import Conditioning
 from pipeline.text.chunks import Section, Special, empty_section, make_sections, split_words
@@ -43,6 +44,12 @@ class ClipEncoder:
         if weighted:
             hidden = _apply_weights(hidden, weights.to(hidden.device))
         return hidden.reshape(1, -1, hidden.shape[-1]), pooled
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        """Hidden states after the norm that ends the model, float32."""
+        norm = self._model.final_layer_norm
+        weight, bias = norm.weight.float(), norm.bias.float()
+        return layer_norm(hidden.float(), weight.shape, weight, bias, norm.eps)
 
     def _run(self, sections: Sequence[Section], clip_skip: int) -> tuple[Tensor, Tensor]:
         ids = torch.tensor(
@@ -119,6 +126,13 @@ class TextEncoder:
         # The encoders may disagree on the length where a textual inversion has more vectors in one.
         length = min(hidden_l.shape[1], hidden_g.shape[1])
         return torch.cat([hidden_l[:, :length], hidden_g[:, :length]], dim=-1), pooled
+
+    def first_half(self, context: Tensor) -> Tensor:
+        """CLIP-L's features of a context after its last norm: what Stable Diffusion 1.5 reads.
+
+        (1, T, D) to (1, T, CLIP-L's width), float32. The norm is this model's own, as in Fooocus.
+        """
+        return self._clip_l.normed(context[..., : self._clip_l.width])
 
     def sections(self, text: str, encoder: str) -> list[Section]:
         """Token sections of a text for ``clip_l`` or ``clip_g``."""

@@ -17,17 +17,19 @@ from pipeline.catalog import ModelCatalog
 from pipeline.choices import SwapMethod
 from pipeline.engine import Engine, Library
 from pipeline.errors import InvalidModelFile, ModelNotFound
-from pipeline.generate import TextCache, make_image
+from pipeline.generate import Making, TextCache, make_image
 from pipeline.images.encode import open_image, read_text
 from pipeline.model_files import ModelFiles
 from pipeline.models import layout
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint
 from pipeline.models.layout import unet_prefixes
-from pipeline.models.refiner import SDXL_REFINER, Refiner, load_refiner
+from pipeline.models.refiner import SDXL_REFINER, Refiner, RefinerConfigs, load_refiner
 from pipeline.models.residency import Residency
 from pipeline.models.shelf import Budgets
+from pipeline.networks import Patches
 from pipeline.params import params_from
 from pipeline.presets import PresetStore
+from pipeline.sampling.freeu import FreeU
 from pipeline.styles import StyleLibrary
 from pipeline.tasks import Task
 from pipeline.wildcards import Wildcards
@@ -111,7 +113,9 @@ def refiner(refiner_folder: Path) -> Refiner:
 def draw(base: Checkpoint, refiner: Refiner | None, **changes: Any) -> Image:
     plan = msgspec.structs.replace(PLAN_OF_FOUR, **changes)
     with torch.inference_mode():
-        return make_image(plan, base, TextCache(base), lambda _index, _guess: None, refiner)
+        freeu = FreeU(*plan.freeu) if plan.freeu else None
+        making = Making(base, refiner, patches=Patches(freeu))
+        return make_image(plan, making, TextCache(base), lambda _index, _guess: None)
 
 
 @pytest.mark.parametrize("method", get_args(SwapMethod))
@@ -157,7 +161,7 @@ def test_a_folder_and_a_single_file_of_the_same_refiner_make_the_same_picture(
     config = json.loads((refiner_folder / "unet" / "config.json").read_bytes())
     path = tmp_path / "refiner.safetensors"
     write_refiner_file(path, make_unet(config), config)
-    from_file = load_refiner(path, CPU, (refiner_folder, base_folder))
+    from_file = load_refiner(path, CPU, RefinerConfigs((refiner_folder, base_folder)))
     assert draw(base, from_file).tobytes() == draw(base, refiner).tobytes()
 
 
@@ -169,15 +173,11 @@ def test_any_sdxl_checkpoint_refines_whatever_its_format(
     write_folder(tmp_path / "second", weights)
     write_single_file(tmp_path / "second.safetensors", weights, configs)
     from_folder = draw(base, load_refiner(tmp_path / "second", CPU))
-    single = load_refiner(tmp_path / "second.safetensors", CPU, (refiner_folder, base_folder))
+    single = load_refiner(
+        tmp_path / "second.safetensors", CPU, RefinerConfigs((refiner_folder, base_folder))
+    )
     assert from_folder.tobytes() == draw(base, single).tobytes()
     assert from_folder.tobytes() != draw(base, None).tobytes()
-
-
-def write_sd15_file(path: Path) -> None:
-    tensors = {f"{layout.UNET_PREFIX}time_embed.0.weight": torch.zeros(1)}
-    tensors["cond_stage_model.transformer.text_model.final_layer_norm.weight"] = torch.zeros(1)
-    save_file(tensors, path)
 
 
 def write_lora_file(path: Path) -> None:
@@ -191,7 +191,6 @@ def write_strange_file(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "told"),
     [
-        (write_sd15_file, r"odd\.safetensors cannot refine.*Stable Diffusion 1\.5"),
         (write_lora_file, r"has no UNet.*lora_unet_mid_block"),
         (write_strange_file, r"label_emb\.0\.0\.weight is 77 wide, not 2560 or 2816"),
     ],
@@ -205,12 +204,6 @@ def test_a_file_that_is_no_refiner_is_refused_by_name(
         load_refiner(path, CPU)
 
 
-def test_a_folder_of_stable_diffusion_15_is_refused_by_name(tmp_path: Path) -> None:
-    write_refiner_config(tmp_path / "sd15", addition_embed_type=None)
-    with pytest.raises(InvalidModelFile, match=r"sd15 cannot refine.*Stable Diffusion 1\.5"):
-        load_refiner(tmp_path / "sd15", CPU)
-
-
 def test_a_refiner_of_another_size_is_refused(tmp_path: Path, refiner_folder: Path) -> None:
     config = json.loads((refiner_folder / "unet" / "config.json").read_bytes())
     weights = dict(make_unet(config))
@@ -218,7 +211,7 @@ def test_a_refiner_of_another_size_is_refused(tmp_path: Path, refiner_folder: Pa
     path = tmp_path / "refiner.safetensors"
     write_refiner_file(path, weights, config)
     with pytest.raises(InvalidModelFile, match=r"UNet does not fit.*missing: conv_out\.bias"):
-        load_refiner(path, CPU, (refiner_folder,))
+        load_refiner(path, CPU, RefinerConfigs((refiner_folder,)))
 
 
 @pytest.mark.parametrize(
@@ -380,7 +373,7 @@ def test_a_lora_goes_into_a_refiner_that_it_fits_and_is_left_out_of_another(
 def test_a_refiner_for_another_model_fails_its_task_and_the_next_one_works(
     engine: Engine, tmp_path: Path
 ) -> None:
-    write_sd15_file(tmp_path / "checkpoints" / "sd15.safetensors")
-    with pytest.raises(InvalidModelFile, match=r"Stable Diffusion 1\.5"):
-        make(engine, refiner_model_name="sd15.safetensors")
+    write_strange_file(tmp_path / "checkpoints" / "odd.safetensors")
+    with pytest.raises(InvalidModelFile, match="77 wide"):
+        make(engine, refiner_model_name="odd.safetensors")
     assert len(make(engine, refiner_model_name="r").images) == 1
