@@ -1,4 +1,4 @@
-"""/v1/models and /v1/presets: what is installed, what is loaded, and the memory it takes."""
+"""/v1/models: everything a request may name, what is loaded, and the memory it takes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from bus.events import EventData, ModelLoaded, ModelUnloaded, now_ms
 from bus.subscription import EventFilter, Subscription
-from handlers.keys import BUS, CATALOG, LOADED, PRESETS
+from handlers.keys import BUS, CATALOG, LOADED, PRESETS, STYLES
 from handlers.respond import json_response
 from pipeline.catalog import CHECKPOINTS, EMBEDDED, EMBEDDINGS, LORAS, VAES, ModelCatalog
 from pipeline.choices import DEFAULT_VAE
@@ -46,17 +46,6 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
-class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """What is on disk and what is loaded now."""
-
-    checkpoints: list[ModelFile]
-    loras: list[ModelFile]
-    vaes: list[ModelFile]
-    embeddings: list[ModelFile]
-    loaded: list[LoadedModel]
-    memory: Memory
-
-
 class PresetInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A preset as a request would get it. ``problem`` says why it cannot be used, or is ""."""
 
@@ -71,6 +60,19 @@ class PresetInfo(msgspec.Struct, frozen=True, kw_only=True):
         list[str], Meta(description="Sizes to choose from, width*height; the model's own.")
     ] = []
     problem: str = ""
+
+
+class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may name, and what is loaded now. The start preset comes first."""
+
+    checkpoints: list[ModelFile]
+    loras: list[ModelFile]
+    vaes: list[ModelFile]
+    embeddings: list[ModelFile]
+    styles: list[str]
+    presets: list[PresetInfo]
+    loaded: list[LoadedModel]
+    memory: Memory
 
 
 class LoadedModels:
@@ -97,16 +99,9 @@ class LoadedModels:
 
 
 async def models(request: web.Request) -> web.Response:
-    """Model files on disk with their sizes, what is loaded, and memory."""
-    loaded = request.app[LOADED].all()
-    overview = await asyncio.to_thread(_overview, request.app[CATALOG], loaded)
+    """Model files with their sizes, styles, presets, what is loaded, and memory."""
+    overview = await asyncio.to_thread(_overview, request.app, request.app[LOADED].all())
     return json_response(overview, headers={"Cache-Control": "no-store"})
-
-
-async def presets(request: web.Request) -> web.Response:
-    """Every preset with the values it sets; the start preset comes first."""
-    found = await asyncio.to_thread(_presets, request.app[PRESETS], request.app[CATALOG])
-    return json_response(found, headers={"Cache-Control": "no-store"})
 
 
 async def watch_models(app: web.Application) -> AsyncIterator[None]:
@@ -125,7 +120,9 @@ async def _listen(loaded: LoadedModels, news: Subscription) -> None:
         loaded.note(delivery.data)
 
 
-def _overview(catalog: ModelCatalog, loaded: list[LoadedModel]) -> ModelOverview:
+def _overview(app: web.Application, loaded: list[LoadedModel]) -> ModelOverview:
+    catalog = app[CATALOG]
+
     def files(folder: str, names: Callable[[], list[str]]) -> list[ModelFile]:
         root = catalog.models_dir / folder
         listed = [name for name in names() if name != DEFAULT_VAE]
@@ -136,6 +133,8 @@ def _overview(catalog: ModelCatalog, loaded: list[LoadedModel]) -> ModelOverview
         loras=files(LORAS, catalog.loras),
         vaes=files(VAES, catalog.vaes),
         embeddings=files(EMBEDDINGS, catalog.embeddings),
+        styles=app[STYLES].names(),
+        presets=_presets(app[PRESETS], catalog),
         loaded=loaded,
         memory=_memory(),
     )

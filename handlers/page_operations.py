@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from handlers.gallery import PAGE_SIZE, PAGE_SIZE_LIMIT, SEARCH_LIMIT, HistoryReply, Marked
-from handlers.models import ModelOverview, PresetInfo
+from handlers.models import ModelOverview
 from handlers.operation import Operation, Payload
 from handlers.queue import LAST_PLACE, QueueReply
 from handlers.trash import Deleted, Restored
@@ -166,15 +166,7 @@ PAGE_OPERATIONS: Final[tuple[Operation, ...]] = (
         path="/v1/models",
         name="models",
         tag="engine",
-        summary="Model files with their sizes, what is loaded, and memory",
+        summary="What a request may name: model files, styles, presets; what is loaded; memory",
         reply=Payload(type=ModelOverview),
-    ),
-    Operation(
-        method="GET",
-        path="/v1/presets",
-        name="presets",
-        tag="engine",
-        summary="Every preset with the parameters it sets, the start preset first",
-        reply=Payload(type=list[PresetInfo]),
     ),
 )

@@ -15,7 +15,7 @@ from handlers.login import login, logout, token
 from handlers.media import input_file, output_file, thumbnail_file
 from handlers.metadata import picture_metadata
 from handlers.metrics import Metrics, measure, metrics, metrics_middleware
-from handlers.models import LoadedModels, models, presets, watch_models
+from handlers.models import LoadedModels, models, watch_models
 from handlers.openapi import openapi
 from handlers.pages import docs, index, static_file
 from handlers.queue import move, pause, prioritise, resume, show_queue
@@ -53,7 +53,6 @@ def create_routes() -> list[web.RouteDef]:
         web.get("/v1/engines/all-models", all_models),
         web.get("/v1/engines/styles", styles),
         web.get("/v1/models", models),
-        web.get("/v1/presets", presets),
         web.post("/v1/tools/describe-image", describe_image),
         web.post("/v1/tools/generate_mask", generate_mask),
         web.post("/v1/tools/read-metadata", picture_metadata),

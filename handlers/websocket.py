@@ -99,6 +99,7 @@ class State(msgspec.Struct):
 
     pending: int
     running: list[RunningTask]
+    paused: bool
 
 
 class Hello(msgspec.Struct, tag="hello", tag_field="type"):
@@ -164,7 +165,7 @@ class Connection:
             RunningTask(r.task.task_id, r.snapshot.progress, r.snapshot.message)
             for r in executor.running()
         ]
-        state = State(pending=len(executor.pending()), running=running)
+        state = State(pending=len(executor.pending()), running=running, paused=executor.paused)
         if (transport := self._request.transport) is not None:
             transport.write(frame(TEXT, _encode(Hello(seq=self._last_seq, data=state))))
 

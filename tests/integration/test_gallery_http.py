@@ -114,7 +114,8 @@ async def test_models_and_presets_say_what_is_there(focal: Focal) -> None:
     assert models["checkpoints"] == [{"name": "embedded", "bytes": 0}]
     assert models["loras"] == [{"name": "style.safetensors", "bytes": 5}]
     assert models["memory"]["process"] > 0
-    presets = await focal.get("/v1/presets")
+    assert "Fooocus V2" in models["styles"]
+    presets = models["presets"]
     assert presets[0]["name"] == "embedded"
     assert presets[0]["is_initial"]
     assert presets[0]["parameters"]["base_model_name"] == "embedded"

@@ -1,0 +1,119 @@
+// The only file that knows the server's URLs. Also reads and writes JSON without losing digits:
+// seeds have 64 bits, JavaScript's numbers keep 53, so larger whole numbers are BigInts here.
+
+const ROOT = new URL("../../", import.meta.url);
+const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
+
+export class ApiError extends Error {
+  constructor(status, body, retryAfter) {
+    super(explain(status, body));
+    this.status = status;
+    this.code = body?.code ?? "";
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** What the server says of a refused request, in one line. */
+function explain(status, body) {
+  const detail = body?.detail ?? body?.error;
+  if (!detail) return `HTTP ${status}`;
+  if (!Array.isArray(detail)) return String(detail);
+  return detail.map((item) => `${item.loc.slice(1).join(".")}: ${item.msg}`).join("; ");
+}
+
+/** JSON.parse, but whole numbers that a JavaScript number cannot hold become BigInts. */
+export function parseExact(text) {
+  const mark = `big${Math.random()}:`;
+  let found = false;
+  const marked = text.replace(NUMBERS, (part) => {
+    if (part.startsWith('"') || Number.isSafeInteger(Number(part))) return part;
+    found = true;
+    return `"${mark}${part}"`;
+  });
+  if (!found) return JSON.parse(text);
+  return JSON.parse(marked, (_, value) =>
+    typeof value === "string" && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value);
+}
+
+/** JSON.stringify that writes BigInts as the numbers they are. */
+export function stringifyExact(value, indent) {
+  const mark = `big${Math.random()}:`;
+  const text = JSON.stringify(value, (_, item) => (typeof item === "bigint" ? `${mark}${item}` : item), indent);
+  return text.replace(new RegExp(`"${mark}(-?\\d+)"`, "g"), "$1");
+}
+
+async function ask(path, { method = "GET", query, body, headers = {}, signal } = {}) {
+  const url = new URL(path, ROOT);
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== "" && value !== undefined && value !== null) url.searchParams.set(name, value);
+  }
+  const sent = body === undefined ? {} : { body: stringifyExact(body) };
+  if (sent.body) headers["Content-Type"] = "application/json";
+  const answer = await fetch(url, { method, headers, signal, ...sent });
+  const text = await answer.text();
+  let content = null;
+  try {
+    content = parseExact(text);
+  } catch { /* not JSON: only a proxy's error page */ }
+  if (answer.ok) return content;
+  if (answer.status === 401) dispatchEvent(new CustomEvent("focal-login"));
+  throw new ApiError(answer.status, content, answer.headers.get("Retry-After"));
+}
+
+const task = (id, action = "") => `tasks/${encodeURIComponent(id)}${action && `/${action}`}`;
+const post = (path, query) => ask(path, { method: "POST", query });
+
+export const api = {
+  document: () => ask("openapi.json"),
+  models: () => ask("v1/models"),
+  health: () => ask("health"),
+  generate: (parameters, key) =>
+    ask("v1/engine/generate/", {
+      method: "POST",
+      body: { ...parameters, async_process: true },
+      headers: { "Idempotency-Key": key },
+    }),
+  stop: (taskId) => post("v1/engine/control", { action: "stop", task_id: taskId }),
+  skip: (taskId) => post("v1/engine/control", { action: "skip", task_id: taskId }),
+  unload: () => post("v1/engine/unload"),
+  queue: () => ask("v1/queue"),
+  pause: () => post("v1/queue/pause"),
+  resume: () => post("v1/queue/resume"),
+  move: (taskId, place) => post("v1/queue/move", { task_id: taskId, place }),
+  prioritise: (taskId, priority) => post("v1/queue/priority", { task_id: taskId, priority }),
+  task: (taskId) => ask(task(taskId)),
+  retry: (taskId) => post(task(taskId, "retry")),
+  favourite: (taskId, on) => post(task(taskId, "favourite"), { on: on ? 1 : 0 }),
+  remove: (taskId) => post(task(taskId, "delete")),
+  restore: (taskId) => post(task(taskId, "restore")),
+  history: (query, signal) => ask("v1/history", { query, signal }),
+  summary: () => ask("v1/history/summary"),
+  readMetadata: (image) => ask("v1/tools/read-metadata", { method: "POST", body: { image } }),
+  generateMask: (body) => ask("v1/tools/generate_mask", { method: "POST", body }),
+  describe: (image, kind) =>
+    ask("v1/tools/describe-image", { method: "POST", body: { image, image_type: kind } }),
+  login: (key) =>
+    fetch(new URL("login", ROOT), { method: "POST", body: new URLSearchParams({ key }) }).then((answer) => answer.ok),
+  texts: (language) => fetch(new URL(`static/i18n/${language}.json`, ROOT)).then((answer) => answer.json()),
+};
+
+/** The path on this server of a picture, whatever host its URL names. */
+export function picturePath(url) {
+  const { pathname } = new URL(url, ROOT);
+  const at = pathname.search(/\/(outputs|inputs)\//);
+  return at < 0 ? pathname : pathname.slice(at);
+}
+
+export const pictureUrl = (url) => new URL(picturePath(url).slice(1), ROOT).href;
+export const thumbnailUrl = (url) => new URL(picturePath(url).replace("/outputs/", "thumbnails/"), ROOT).href;
+export const bareUrl = (url) => `${pictureUrl(url)}?metadata=0`;
+
+/** Where the event stream is. `since` replays what came after that event. */
+export function socketUrl({ types, taskId, since } = {}) {
+  const url = new URL("ws", ROOT);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  if (types?.length) url.searchParams.set("types", types.join(","));
+  if (taskId) url.searchParams.set("task_id", taskId);
+  if (since !== undefined) url.searchParams.set("since", since);
+  return url;
+}

@@ -1,0 +1,146 @@
+// The shell: which page is shown, language and colours, the connection's state, the key.
+
+import { api } from "./api.js";
+import { LiveQueue } from "./events.js";
+import { attempt, button, dialog, icon, language, loadTexts, make, notify, t, translate } from "./ui.js";
+
+const PAGES = { create: "bolt", queue: "list", gallery: "grid", models: "box", system: "pulse" };
+const THEMES = ["auto", "light", "dark"];
+
+const live = new LiveQueue();
+const opened = new Map();
+let current = null;
+
+/** What pages may ask of the shell. */
+const shell = {
+  live,
+  /** Show a page; resolves with what its module made. */
+  async go(name) {
+    if (location.hash !== `#${name}`) history.pushState(null, "", `#${name}`);
+    return show(name);
+  },
+};
+
+async function show(name) {
+  const main = document.getElementById("main");
+  let page = opened.get(name);
+  if (!page) {
+    const host = make("section", { class: `page ${name}`, "aria-labelledby": `${name}-title` });
+    host.append(make("h1", { id: `${name}-title`, class: name === "create" ? "unseen" : "", tabindex: -1 }, t(`page.${name}`)));
+    page = { host, made: null };
+    opened.set(name, page);
+    main.append(host);
+    page.ready = load(name, page);
+  }
+  const isNew = current !== name;
+  for (const [other, { host, made }] of opened) {
+    if (other !== name && !host.hidden) made?.hide?.();
+    host.hidden = other !== name;
+  }
+  if (isNew) for (const box of document.querySelectorAll("dialog[open]")) box.close();
+  current = name;
+  document.title = `${t(`page.${name}`)} — Focal`;
+  for (const link of document.querySelectorAll("#pages a")) {
+    if (link.dataset.page === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const made = await page.ready;
+  if (isNew && current === name) made?.show?.();
+  return made;
+}
+
+async function load(name, page) {
+  try {
+    const module = await import(`./${name}.js`);
+    page.made = await module.open(page.host, shell);
+  } catch (error) {
+    opened.delete(name);
+    page.host.append(make("p", { role: "alert" }, `${t("page_failed")} ${error.message}`),
+      button(t("retry"), { icon: "retry", onclick: () => { page.host.remove(); show(name); } }));
+  }
+  return page.made;
+}
+
+function drawNavigation() {
+  const links = Object.entries(PAGES).map(([name, drawing]) =>
+    make("a", { href: `#${name}`, "data-page": name }, icon(drawing), make("span", {}, t(`page.${name}`)),
+      name === "queue" && make("span", { id: "badge", class: "badge", hidden: true })));
+  links.push(make("a", { href: "../docs" }, icon("book"), make("span", {}, t("page.docs"))));
+  document.getElementById("pages").append(...links);
+}
+
+function showBadge() {
+  const badge = document.getElementById("badge");
+  const count = live.pending.length + live.running.length;
+  badge.hidden = !count && !live.paused;
+  badge.textContent = live.paused ? "❚❚" : String(count);
+  badge.setAttribute("aria-label", live.paused ? t("queue.paused") : t("queue.count", { count }));
+  badge.setAttribute("role", "img");
+}
+
+function showConnection() {
+  const place = document.getElementById("connection");
+  place.className = live.connected ? "on" : "off";
+  place.textContent = live.connected ? t("connected") : t("disconnected");
+}
+
+function setTheme(theme) {
+  const root = document.documentElement;
+  if (theme === "auto") delete root.dataset.theme;
+  else root.dataset.theme = theme;
+  localStorage.setItem("focal.theme", theme);
+  const control = document.getElementById("theme");
+  const name = `${t("theme")}: ${t(`theme.${theme}`)}`;
+  control.replaceChildren(icon("theme"));
+  control.setAttribute("aria-label", name);
+  control.title = name;
+}
+
+function wireTools() {
+  const choice = document.getElementById("language");
+  choice.value = language;
+  choice.addEventListener("change", () => {
+    localStorage.setItem("focal.language", choice.value);
+    location.reload();
+  });
+  const stored = localStorage.getItem("focal.theme");
+  setTheme(THEMES.includes(stored) ? stored : "auto");
+  document.getElementById("theme").addEventListener("click", () => {
+    const now = document.documentElement.dataset.theme ?? "auto";
+    setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+  });
+}
+
+let asking = null;
+
+/** The server wants its key: trade it for a cookie, then begin anew. */
+function askForKey() {
+  if (asking) return;
+  const key = make("input", { id: "key", type: "password", autocomplete: "current-password", required: true });
+  const form = make("form", { class: "stack" }, make("p", {}, t("login.why")), make("label", { for: "key" }, t("login.key")), key,
+    make("button", { class: "primary" }, t("login.enter")));
+  asking = dialog(t("login.title"), form);
+  asking.addEventListener("close", () => { asking = null; });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const entered = await attempt(() => api.login(key.value));
+    if (entered) location.reload();
+    else if (entered === false) notify(t("login.wrong"), { bad: true });
+  });
+}
+
+async function start() {
+  addEventListener("focal-login", askForKey);
+  await loadTexts();
+  translate(document);
+  drawNavigation();
+  wireTools();
+  live.addEventListener("change", showBadge);
+  live.addEventListener("connection", showConnection);
+  live.open();
+  const route = () => show(location.hash.slice(1) in PAGES ? location.hash.slice(1) : "create");
+  addEventListener("popstate", route);
+  await route();
+}
+
+start();

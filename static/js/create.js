@@ -1,0 +1,355 @@
+// The page that makes pictures: a form built from the API's own description, and the stage beside it.
+
+import { api, parseExact, stringifyExact } from "./api.js";
+import { Stage } from "./stage.js";
+import { attempt, button, helpOf, icon, labelOf, make, makeField, notify, t } from "./ui.js";
+
+const SAVED = "focal.request";
+const SIZES = ["1024*1024", "1152*896", "896*1152", "1344*768", "768*1344"];
+
+// Which parameter stands where. What is named nowhere, such as a new one, goes to the last group.
+const GROUPS = {
+  style: [],
+  model: ["refiner_switch", "vae_name", "clip_skip"],
+  input: [],
+  sampling: ["guidance_scale", "sharpness", "sampler_name", "scheduler_name", "adaptive_cfg", "overwrite_step", "overwrite_switch",
+    "refiner_swap_method", "adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end", "freeu_enabled", "freeu_b1", "freeu_b2",
+    "freeu_s1", "freeu_s2"],
+  more: ["output_format", "save_metadata_to_images", "metadata_scheme", "generate_image_grid", "read_wildcards_in_order",
+    "disable_seed_increment", "disable_preview", "disable_intermediate_results", "black_out_nsfw"],
+};
+const ELSEWHERE = new Set(["prompt", "negative_prompt", "style_selections", "performance_selection", "aspect_ratios_selection",
+  "image_number", "image_seed", "base_model_name", "refiner_model_name", "loras", "preset", "stream_output", "async_process",
+  "require_base64", "webhook_url", "input_image_checkbox", "current_tab", "overwrite_width", "overwrite_height"]);
+const OF_INPUTS = /inpaint|outpaint|uov|upscale|vary|enhance|canny|controlnet|cn_|dino|mask|mixing/;
+
+/** The request as it is being put together. What nobody changed is left to the preset. */
+class Request extends EventTarget {
+  constructor(schema, presets) {
+    super();
+    this.schema = schema;
+    this.presets = presets;
+    this.changed = {};
+    try {
+      this.changed = parseExact(localStorage.getItem(SAVED) ?? "{}");
+    } catch { /* an older page's */ }
+  }
+
+  get preset() {
+    const initial = this.presets.find((preset) => preset.is_initial);
+    return this.presets.find((preset) => preset.name === this.changed.preset) ?? initial;
+  }
+
+  get(name) {
+    return this.changed[name] ?? this.preset?.parameters[name] ?? this.schema.properties[name]?.default;
+  }
+
+  set(name, value) {
+    this.changed[name] = value;
+    this.save();
+  }
+
+  clear(name) {
+    delete this.changed[name];
+    this.save();
+  }
+
+  replace(values) {
+    this.changed = Object.fromEntries(Object.entries(values).filter(([name]) => name in this.schema.properties));
+    for (const name of ["stream_output", "async_process", "require_base64", "webhook_url"]) delete this.changed[name];
+    this.save();
+    this.dispatchEvent(new Event("replaced"));
+  }
+
+  save() {
+    // Pictures are large and would fill the store; they are chosen anew after a reload.
+    const kept = Object.entries(this.changed).filter(([, value]) => !stringifyExact(value)?.includes("data:"));
+    localStorage.setItem(SAVED, stringifyExact(Object.fromEntries(kept)));
+  }
+}
+
+export async function open(host, shell) {
+  const [document_, models] = await Promise.all([api.document(), api.models()]);
+  const schemas = document_.components.schemas;
+  const request = new Request(schemas.GenerateParams, models.presets);
+  const stage = new Stage(shell, (values) => request.replace(values));
+  const page = new CreatePage({ shell, stage, request, models, schemas });
+  host.append(make("div", { class: "create-columns" }, page.form, stage.element));
+  return page;
+}
+
+class CreatePage {
+  constructor({ shell, stage, request, models, schemas }) {
+    Object.assign(this, { shell, stage, request, models, schemas });
+    this.updates = [];
+    this.form = make("form", { class: "request panel", "aria-label": t("create.form"), novalidate: true });
+    this.draw();
+    stage.empty.append(this.demonstrationNote());
+    this.form.addEventListener("submit", (event) => { event.preventDefault(); this.generate(); });
+    this.form.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.generate(); }
+    });
+    request.addEventListener("replaced", () => this.update());
+  }
+
+  /** Fill the form with another request's parameters. */
+  use(values) {
+    this.request.replace(values);
+    if (Object.keys(values).some((name) => /image(_upload)?$/.test(name) && values[name]?.length)) this.inputGroup.open = true;
+    this.form.querySelector("textarea").focus();
+  }
+
+  /** Take a picture as input: kind is "vary", "inpaint", "prompt" or "enhance". */
+  async useAsInput(kind, source) {
+    this.inputGroup.open = true;
+    (await this.inputs()).take(kind, source);
+  }
+
+  update() {
+    for (const update of this.updates) update();
+  }
+
+  field(name, options = {}) {
+    const schema = options.schema ?? this.request.schema.properties[name];
+    const field = makeField(name, schema, { value: this.request.get(name), onchange: (value) => this.request.set(name, value), ...options });
+    this.updates.push(() => field.set(this.request.get(name)));
+    return field.element;
+  }
+
+  draw() {
+    this.send = make("button", { class: "primary big", type: "submit" }, icon("bolt"), make("span", {}, t("create.generate")));
+    this.form.append(
+      make("div", { class: "scroll" },
+        this.field("prompt", { quiet: true, multiline: true }),
+        this.field("negative_prompt", { quiet: true, multiline: true }),
+        make("div", { class: "two" }, this.presetField(), this.field("performance_selection", { quiet: true })),
+        this.sizeField(),
+        this.field("image_number", { quiet: true }),
+        this.seedField(),
+        this.group("style", (body) => body.append(this.styleField())),
+        this.group("model", (body) => body.append(...this.modelFields())),
+        this.group("input", async (body) => {
+          const inputs = await this.inputs();
+          body.append(inputs.element);
+          inputs.update();
+        }),
+        this.group("sampling", () => {}),
+        this.group("more", (body) => body.append(...this.leftOver().map((name) => this.field(name)))),
+      ),
+      make("div", { class: "send" }, this.send, button(t("create.reset"), { icon: "undo", text: false, onclick: () => this.request.replace({}) })),
+    );
+  }
+
+  demonstrationNote() {
+    const note = make("p", { class: "hint", hidden: true }, t("create.demonstration"));
+    const show = () => { note.hidden = this.request.get("base_model_name") !== "embedded"; };
+    this.updates.push(show);
+    show();
+    return note;
+  }
+
+  /** A section that is filled when it is first opened. */
+  group(name, fill) {
+    const body = make("div", { class: "group" });
+    const details = make("details", { "data-group": name }, make("summary", {}, t(`group.${name}`)), body);
+    details.addEventListener("toggle", () => {
+      if (!details.open || body.childElementCount) return;
+      fill(body);
+      const names = GROUPS[name].filter((field) => field in this.request.schema.properties);
+      body.append(...names.map((field) => this.field(field, field === "vae_name" ? { options: this.vaes() } : {})));
+    });
+    if (name === "input") this.inputGroup = details;
+    return details;
+  }
+
+  leftOver() {
+    const named = new Set([...Object.values(GROUPS).flat(), ...ELSEWHERE]);
+    return Object.keys(this.request.schema.properties).filter((name) => !named.has(name) && !OF_INPUTS.test(name));
+  }
+
+  vaes() {
+    return [this.request.schema.properties.vae_name.default, ...this.models.vaes.map((file) => file.name)];
+  }
+
+  presetField() {
+    const field = makeField("preset", this.request.schema.properties.preset, {
+      value: this.request.preset?.name,
+      quiet: true,
+      options: this.models.presets.map((preset) => preset.name),
+      onchange: (name) => {
+        // Another preset means its values: only the words and the seed stay.
+        const { prompt, negative_prompt: negative, image_seed: seed, image_number: number } = this.request.changed;
+        const kept = Object.entries({ prompt, negative_prompt: negative, image_seed: seed, image_number: number });
+        this.request.replace({ ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)), preset: name });
+      },
+    });
+    const missing = make("p", { class: "hint warn", hidden: true });
+    const update = () => {
+      field.set(this.request.preset?.name);
+      missing.hidden = !this.request.preset || this.request.preset.model_installed;
+      missing.textContent = t("create.model_missing", { model: this.request.preset?.parameters.base_model_name });
+    };
+    this.updates.push(update);
+    update();
+    return make("div", {}, field.element, missing);
+  }
+
+  sizeField() {
+    const choices = make("div", { class: "shapes" });
+    const own = ["width", "height"].map((name) =>
+      make("input", { type: "number", min: 64, max: 2048, step: 8, "aria-label": t(`create.${name}`) }));
+    const choose = (text) => { this.request.set("aspect_ratios_selection", text); update(); };
+    const shape = (text) => {
+      const [width, height] = text.split("*").map(Number);
+      const scale = 30 / Math.max(width, height);
+      const picture = make("span", { class: "shape" });
+      picture.style.width = `${width * scale}px`;
+      picture.style.height = `${height * scale}px`;
+      const input = make("input", { type: "radio", name: "size", value: text, onchange: () => choose(text) });
+      return make("label", { title: `${width} × ${height}` }, input, picture, make("span", {}, `${width}×${height}`));
+    };
+    const update = () => {
+      const now = String(this.request.get("aspect_ratios_selection")).replace(/[x×]/, "*").split(" ")[0];
+      const sizes = this.request.preset?.sizes.length ? this.request.preset.sizes : SIZES;
+      if (choices.dataset.sizes !== sizes.join()) {
+        choices.dataset.sizes = sizes.join();
+        choices.replaceChildren(...sizes.map((text) => shape(text.replace(/[x×]/, "*"))));
+      }
+      for (const input of choices.querySelectorAll("input")) input.checked = input.value === now;
+      now.split("*").forEach((side, index) => { own[index].value = side; });
+    };
+    for (const input of own) {
+      input.addEventListener("change", () => { if (own.every((side) => side.value)) choose(own.map((side) => Number(side.value)).join("*")); });
+    }
+    this.updates.push(update);
+    update();
+    const help = helpOf("aspect_ratios_selection", this.request.schema.properties.aspect_ratios_selection);
+    return make("fieldset", { class: "size" }, make("legend", { title: help }, labelOf("aspect_ratios_selection")), choices,
+      make("div", { class: "own-size" }, own[0], make("span", { "aria-hidden": "true" }, "×"), own[1]));
+  }
+
+  seedField() {
+    const schema = this.request.schema.properties.image_seed;
+    const help = helpOf("image_seed", schema);
+    const input = make("input", { id: "seed", inputmode: "numeric", autocomplete: "off", placeholder: t("create.random"), "aria-describedby": "seed-help" });
+    const take = (value) => {
+      if (value === null) this.request.clear("image_seed");
+      else this.request.set("image_seed", value > Number.MAX_SAFE_INTEGER ? BigInt(value) : Number(value));
+    };
+    const update = () => {
+      const seed = this.request.get("image_seed");
+      input.value = seed === undefined || seed < 0 ? "" : String(seed);
+    };
+    input.addEventListener("input", () => {
+      const text = input.value.trim();
+      const fits = /^\d+$/.test(text) && BigInt(text) <= BigInt(schema.maximum);
+      input.setCustomValidity(text === "" || fits ? "" : t("create.seed_range", { maximum: schema.maximum }));
+      input.toggleAttribute("aria-invalid", !input.checkValidity());
+      if (text === "") take(null);
+      else if (fits) take(BigInt(text));
+    });
+    const shuffle = button(t("create.shuffle"), { icon: "dice", text: false, onclick: () => { take(null); update(); } });
+    const lock = button(t("create.keep_seed"), {
+      icon: "lock", text: false,
+      onclick: () => {
+        if (this.stage.lastSeed === null) return notify(t("create.no_seed_yet"));
+        this.request.set("image_seed", this.stage.lastSeed);
+        return update();
+      },
+    });
+    this.updates.push(update);
+    update();
+    this.seed = input;
+    return make("div", { class: "field seed", "data-field": "image_seed" }, make("label", { for: "seed", title: help }, labelOf("image_seed")),
+      make("div", { class: "with-buttons" }, input, shuffle, lock), make("small", { id: "seed-help", class: "unseen" }, help));
+  }
+
+  styleField() {
+    const search = make("input", { type: "search", placeholder: t("create.search_styles"), "aria-label": t("create.search_styles") });
+    const chosen = make("div", { class: "chips", role: "group", "aria-label": t("create.chosen_styles") });
+    const list = make("div", { class: "styles", role: "group", "aria-label": labelOf("style_selections") });
+    const now = () => [...this.request.get("style_selections")];
+    const change = (name, on) => {
+      this.request.set("style_selections", on ? [...now(), name] : now().filter((other) => other !== name));
+      update();
+    };
+    list.append(...this.models.styles.map((name) => make("label", { class: "style" },
+      make("input", { type: "checkbox", value: name, onchange: (event) => change(name, event.target.checked) }), name)));
+    const update = () => {
+      const names = new Set(now());
+      for (const input of list.querySelectorAll("input")) input.checked = names.has(input.value);
+      chosen.replaceChildren(...[...names].map((name) =>
+        button(name, { kind: "chip", icon: "close", text: true, "aria-label": t("create.remove_style", { name }), onclick: () => change(name, false) })));
+    };
+    search.addEventListener("input", () => {
+      const words = search.value.toLowerCase().split(/\s+/);
+      for (const label of list.children) label.hidden = !words.every((word) => label.textContent.toLowerCase().includes(word));
+    });
+    this.updates.push(update);
+    update();
+    return make("div", { class: "stack" }, chosen, search, list);
+  }
+
+  modelFields() {
+    const names = this.models.checkpoints.map((file) => file.name);
+    const none = this.request.schema.properties.refiner_model_name.default;
+    return [this.field("base_model_name", { options: names }), this.field("refiner_model_name", { options: [none, ...names] }), this.loraField()];
+  }
+
+  loraField() {
+    const schema = this.schemas.Lora.properties;
+    const rows = make("div", { class: "stack" });
+    const save = (slots) => { this.request.set("loras", slots); };
+    const update = () => {
+      const slots = this.request.get("loras").map((slot) => ({ ...slot }));
+      rows.replaceChildren(...slots.map((slot, index) => {
+        const change = (key, value) => { slot[key] = value; save(slots); };
+        const field = (key, extra) => makeField(key, schema[key], { value: slot[key], quiet: true, onchange: (value) => change(key, value), ...extra }).element;
+        const options = [schema.model_name.default, ...this.models.loras.map((file) => file.name)];
+        return make("fieldset", { class: "lora" }, make("legend", {}, t("create.lora_number", { number: index + 1 })),
+          field("enabled"), field("model_name", { options }), field("weight"),
+          button(t("create.remove_lora"), { icon: "trash", text: false, onclick: () => { slots.splice(index, 1); save(slots); update(); } }));
+      }));
+    };
+    const add = button(t("create.add_lora"), {
+      icon: "plus", text: true,
+      onclick: () => {
+        const name = this.models.loras[0]?.name ?? schema.model_name.default;
+        save([...this.request.get("loras"), { enabled: true, model_name: name, weight: schema.weight.default }]);
+        update();
+      },
+    });
+    this.updates.push(update);
+    update();
+    const hint = this.models.loras.length ? null : make("p", { class: "hint" }, t("create.no_loras"));
+    return make("div", { class: "stack" }, rows, hint, add);
+  }
+
+  /** The part for input pictures, loaded when it is first wanted. */
+  inputs() {
+    this.loadingInputs ??= import("./inputs.js").then(({ InputPictures }) => {
+      const names = Object.keys(this.request.schema.properties).filter((name) => OF_INPUTS.test(name) && !ELSEWHERE.has(name));
+      const inputs = new InputPictures({ request: this.request, schemas: this.schemas, names });
+      this.updates.push(() => inputs.update());
+      return inputs;
+    });
+    return this.loadingInputs;
+  }
+
+  async generate() {
+    const wrong = this.form.querySelector(":invalid:not(fieldset)");
+    if (wrong) {
+      wrong.reportValidity();
+      return;
+    }
+    const body = { ...this.request.changed };
+    if (this.loadingInputs) Object.assign(body, await (await this.inputs()).parameters());
+    this.send.disabled = true;
+    const key = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+    const record = await attempt(() => api.generate(body, key));
+    this.send.disabled = false;
+    if (!record) return;
+    this.stage.add(record.task_id, String(this.request.get("prompt")));
+    if (matchMedia("(max-width: 48rem)").matches) this.stage.element.scrollIntoView({ block: "start" });
+  }
+}

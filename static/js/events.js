@@ -1,0 +1,185 @@
+// The connection to the server's events, and the state of the queue that is kept from them.
+
+import { api, parseExact, socketUrl } from "./api.js";
+
+const FIRST_PAUSE_MS = 400;
+const LONGEST_PAUSE_MS = 8000;
+const GATHER_MS = 60;
+const SMALL = 4096; // previews are larger, and hold no seed
+const ENDS = new Set(["task.finished", "task.failed", "task.stopped", "task.skipped"]);
+
+const say = (target, type, detail) => target.dispatchEvent(new CustomEvent(type, { detail }));
+
+/**
+ * One WebSocket that comes back by itself and asks for what it missed.
+ *
+ * Events: "event" (detail: the server's event), "open", "closed", and "resync": what is known may
+ * be out of date, because this is the first connection or because events are gone for good.
+ */
+export class EventConnection extends EventTarget {
+  #filter;
+  #socket = null;
+  #since;
+  #pause = FIRST_PAUSE_MS;
+  #timer = 0;
+  #ended = false;
+
+  constructor(filter = {}) {
+    super();
+    this.#filter = filter;
+    this.online = () => { if (!this.connected) this.#again(0); };
+  }
+
+  get connected() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  open() {
+    addEventListener("online", this.online);
+    this.#connect();
+  }
+
+  close() {
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    removeEventListener("online", this.online);
+    this.#socket?.close();
+  }
+
+  #connect() {
+    if (this.#ended) return;
+    const socket = new WebSocket(socketUrl({ ...this.#filter, since: this.#since }));
+    this.#socket = socket;
+    socket.addEventListener("open", () => {
+      this.#pause = FIRST_PAUSE_MS;
+      say(this, "open");
+    });
+    socket.addEventListener("message", ({ data }) => this.#take(data.length < SMALL ? parseExact(data) : JSON.parse(data)));
+    socket.addEventListener("close", () => {
+      if (socket !== this.#socket) return;
+      say(this, "closed");
+      this.#again(this.#pause * (0.75 + Math.random() / 2));
+      this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
+    });
+  }
+
+  #again(wait) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#connect(), wait);
+  }
+
+  #take(message) {
+    if (message.seq === undefined) return;
+    this.#since = message.seq;
+    if (message.type === "hello" || message.type === "bus.gap") say(this, "resync", message);
+    if (message.type !== "hello") say(this, "event", message);
+  }
+}
+
+/**
+ * The queue as it is now, the same in every window.
+ *
+ * Who runs and who waits is asked for again whenever the queue moves; progress and previews come
+ * from the events. Events: "change", "progress" (detail: one running task), "ended" (detail:
+ * {taskId, type, data}), "image", "connection", "resync".
+ */
+export class LiveQueue extends EventTarget {
+  #connection = new EventConnection();
+  #gathering = 0;
+  #asking = false;
+  #askAgain = false;
+
+  paused = false;
+  limit = 0;
+  pending = [];
+  running = [];
+  known = false;
+
+  get connected() {
+    return this.#connection.connected;
+  }
+
+  get connection() {
+    return this.#connection;
+  }
+
+  open() {
+    this.#connection.addEventListener("event", ({ detail }) => this.#apply(detail));
+    this.#connection.addEventListener("open", () => say(this, "connection"));
+    this.#connection.addEventListener("closed", () => say(this, "connection"));
+    this.#connection.addEventListener("resync", async ({ detail: { type, data } }) => {
+      const isIdle = type === "hello" && !data.pending && !data.running.length;
+      if (isIdle) this.take({ paused: data.paused, limit: this.limit, pending: [], running: [] });
+      else await this.refresh();
+      say(this, "resync");
+    });
+    this.#connection.open();
+  }
+
+  /** Ask how things stand. Calls that come while one is under way share the next one. */
+  async refresh() {
+    if (this.#asking) {
+      this.#askAgain = true;
+      return;
+    }
+    this.#asking = true;
+    try {
+      do {
+        this.#askAgain = false;
+        this.take(await api.queue());
+      } while (this.#askAgain);
+    } catch { /* the connection says so, and asks again when it is back */ } finally {
+      this.#asking = false;
+    }
+  }
+
+  /** Take over an answer of the queue's endpoints. */
+  take(queue) {
+    const before = new Map(this.running.map((task) => [task.task_id, task]));
+    this.paused = queue.paused;
+    this.limit = queue.limit;
+    this.pending = queue.pending;
+    this.running = queue.running.map(({ images: made, ...rest }) => {
+      const task = { ...rest, made };
+      const known = before.get(task.task_id);
+      return known && known.progress > task.progress ? { ...task, progress: known.progress, message: known.message } : task;
+    });
+    this.known = true;
+    say(this, "change");
+  }
+
+  /** A task's state here: "running", "pending", or "" if it is neither. */
+  stateOf(taskId) {
+    if (this.running.some((task) => task.task_id === taskId)) return "running";
+    return this.pending.some((task) => task.task_id === taskId) ? "pending" : "";
+  }
+
+  #apply(event) {
+    const { type, task_id: taskId, data } = event;
+    const running = this.running.find((task) => task.task_id === taskId);
+    if (running && (type === "task.progress" || type === "task.preview")) {
+      if (type === "task.preview") running.preview = data.image;
+      else Object.assign(running, data);
+      say(this, "progress", running);
+    } else if (type === "task.image") {
+      if (running) running.made = [...running.made, data.url];
+      say(this, "image", { taskId, ...data });
+    } else if (ENDS.has(type)) {
+      this.running = this.running.filter((task) => task.task_id !== taskId);
+      this.pending = this.pending.filter((task) => task.task_id !== taskId);
+      say(this, "ended", { taskId, type, data });
+      this.#moved();
+    } else if (type.startsWith("task.") || type === "queue.changed") {
+      if (type !== "task.progress" && type !== "task.preview" && type !== "task.marked") this.#moved();
+      else if (!running && type !== "task.marked") this.#moved();
+    }
+  }
+
+  #moved() {
+    if (this.#gathering) return;
+    this.#gathering = setTimeout(() => {
+      this.#gathering = 0;
+      this.refresh();
+    }, GATHER_MS);
+  }
+}

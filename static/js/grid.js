@@ -1,0 +1,209 @@
+// A grid of any length of which only what is seen exists: cells are made as they come into view, cards are
+// fetched by pages as they are needed, and the oldest pages are forgotten.
+
+import { thumbnailUrl } from "./api.js";
+import { icon, make, t } from "./ui.js";
+
+const PAGE = 60;
+const PAGES_KEPT = 20;
+const CELL_PX = 190;
+const GAP_PX = 10;
+const ROWS_AROUND = 2;
+const MOSAIC = 4;
+
+/** Events: "total" (detail: how many there are). Cards are asked for with fetch(offset, limit, signal). */
+export class CardGrid extends EventTarget {
+  #pages = new Map();
+  #asked = new Map();
+  #cells = new Map();
+  #generation = 0;
+  #columns = 1;
+  #side = CELL_PX;
+
+  total = 0;
+  focused = 0;
+
+  constructor({ fetch, open, pick }) {
+    super();
+    Object.assign(this, { fetch, open, pick });
+    this.space = make("div", { class: "space", role: "list", "aria-label": t("gallery.pictures") });
+    this.nothing = make("p", { class: "nothing-here", hidden: true }, t("gallery.nothing"));
+    this.element = make("div", { class: "grid-scroll", tabindex: -1 }, this.space, this.nothing);
+    this.element.addEventListener("scroll", () => this.#soon(), { passive: true });
+    this.element.addEventListener("keydown", (event) => this.#key(event));
+    new ResizeObserver(() => this.#measure()).observe(this.element);
+  }
+
+  /** Forget every card and ask again; with `keep`, what is shown stays until the answer is there. */
+  async reload({ keep = false } = {}) {
+    this.#generation += 1;
+    for (const controller of this.#asked.values()) controller.abort();
+    this.#asked.clear();
+    const first = keep ? Math.floor(this.#firstSeen() / PAGE) : 0;
+    if (!keep) this.element.scrollTop = 0;
+    const generation = this.#generation;
+    const answer = await this.#ask(first);
+    if (!answer || generation !== this.#generation) return;
+    this.#pages = new Map([[first, answer.items]]);
+    this.#setTotal(answer.total);
+    for (const cell of this.#cells.values()) cell.element.remove();
+    this.#cells.clear();
+    this.#draw();
+  }
+
+  /** The card at a place, fetched if need be; undefined beyond the end. */
+  async at(index) {
+    if (index < 0 || index >= this.total) return undefined;
+    const page = Math.floor(index / PAGE);
+    if (!this.#pages.has(page)) await this.#load(page);
+    return this.#pages.get(page)?.[index % PAGE];
+  }
+
+  get length() {
+    return this.total;
+  }
+
+  /** Bring a place into view and give it the focus. */
+  focus(index) {
+    this.focused = Math.max(0, Math.min(this.total - 1, index));
+    const top = Math.floor(this.focused / this.#columns) * (this.#side + GAP_PX);
+    const { scrollTop, clientHeight } = this.element;
+    if (top < scrollTop) this.element.scrollTop = top;
+    else if (top + this.#side > scrollTop + clientHeight) this.element.scrollTop = top + this.#side - clientHeight;
+    this.#draw();
+    this.#cells.get(this.focused)?.open.focus({ preventScroll: true });
+  }
+
+  #setTotal(total) {
+    this.total = total;
+    this.focused = Math.min(this.focused, Math.max(0, total - 1));
+    this.nothing.hidden = total > 0;
+    this.#measure();
+    this.dispatchEvent(new CustomEvent("total", { detail: total }));
+  }
+
+  #measure() {
+    const width = this.space.clientWidth;
+    if (!width) return;
+    this.#columns = Math.max(2, Math.floor((width + GAP_PX) / (CELL_PX + GAP_PX)));
+    this.#side = (width - GAP_PX * (this.#columns - 1)) / this.#columns;
+    this.space.style.height = `${Math.ceil(this.total / this.#columns) * (this.#side + GAP_PX)}px`;
+    for (const [index, cell] of this.#cells) this.#place(cell.element, index);
+    this.#draw();
+  }
+
+  #firstSeen() {
+    return Math.floor(this.element.scrollTop / (this.#side + GAP_PX)) * this.#columns;
+  }
+
+  #soon() {
+    if (this.#waiting) return;
+    this.#waiting = true;
+    requestAnimationFrame(() => {
+      this.#waiting = false;
+      this.#draw();
+    });
+  }
+
+  #waiting = false;
+
+  #draw() {
+    const rows = Math.ceil(this.element.clientHeight / (this.#side + GAP_PX));
+    const from = Math.max(0, this.#firstSeen() - ROWS_AROUND * this.#columns);
+    const to = Math.min(this.total, this.#firstSeen() + (rows + 1 + ROWS_AROUND) * this.#columns);
+    for (const [index, cell] of this.#cells) {
+      if ((index < from || index >= to) && !cell.element.contains(document.activeElement)) {
+        cell.element.remove();
+        this.#cells.delete(index);
+      }
+    }
+    for (let index = from; index < to; index += 1) this.#show(index);
+    for (let page = Math.floor(from / PAGE); page * PAGE < to; page += 1) this.#load(page);
+  }
+
+  #show(index) {
+    const card = this.#pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+    const known = this.#cells.get(index);
+    if (known && (known.card || !card)) {
+      known.open.tabIndex = index === this.focused ? 0 : -1;
+      return;
+    }
+    const made = card ? this.#cell(card, index) : this.#blank(index);
+    this.#place(made.element, index);
+    if (known) known.element.replaceWith(made.element);
+    else this.#insert(made.element, index);
+    this.#cells.set(index, made);
+  }
+
+  /** In the order of the cards, so that reading and tabbing go the way it looks. */
+  #insert(element, index) {
+    const after = [...this.space.children].find((other) => Number(other.dataset.index) > index);
+    this.space.insertBefore(element, after ?? null);
+  }
+
+  #place(element, index) {
+    const { style } = element;
+    element.dataset.index = index;
+    style.width = `${this.#side}px`;
+    style.height = `${this.#side}px`;
+    style.transform = `translate(${(index % this.#columns) * (this.#side + GAP_PX)}px, ${Math.floor(index / this.#columns) * (this.#side + GAP_PX)}px)`;
+  }
+
+  #blank(index) {
+    const open = make("span", { tabindex: index === this.focused ? 0 : -1, "aria-label": t("loading"), role: "img" });
+    return { element: make("div", { class: "cell blank", role: "listitem" }, open), open, card: null };
+  }
+
+  #cell(card, index) {
+    const name = card.prompt || t("no_prompt");
+    const pictures = card.images.slice(0, MOSAIC).map((url) => make("img", { src: thumbnailUrl(url), alt: "", loading: "lazy", decoding: "async" }));
+    const inside = pictures.length ? make("div", { class: `mosaic n${pictures.length}` }, pictures)
+      : make("div", { class: "mosaic none" }, icon(card.status === "failed" ? "close" : "stop"));
+    const failed = card.status === "finished" ? "" : `${t(`status.${card.status}`)}: `;
+    const open = make("button", {
+      type: "button", class: "open", "aria-label": `${failed}${name}`, tabindex: index === this.focused ? 0 : -1, draggable: false,
+      onclick: (event) => { this.focused = index; if (event.ctrlKey || event.metaKey) this.pick(card); else this.open(index); },
+    }, inside, make("span", { class: "caption" }, name));
+    const marks = [card.favourite && make("span", { class: "mark star" }, icon("star")),
+      card.images.length > 1 && make("span", { class: "mark count" }, `×${card.images.length}`),
+      card.status !== "finished" && make("span", { class: `mark tag ${card.status}` }, t(`status.${card.status}`))];
+    return { element: make("div", { class: "cell", role: "listitem" }, open, make("div", { class: "marks", "aria-hidden": "true" }, marks)), open, card };
+  }
+
+  async #load(page) {
+    if (this.#pages.has(page) || this.#asked.has(page)) return;
+    const generation = this.#generation;
+    const answer = await this.#ask(page);
+    if (!answer || generation !== this.#generation) return;
+    this.#pages.set(page, answer.items);
+    for (const old of this.#pages.keys()) {
+      if (this.#pages.size <= PAGES_KEPT) break;
+      if (old !== page) this.#pages.delete(old);
+    }
+    if (answer.total !== this.total) this.#setTotal(answer.total);
+    this.#draw();
+  }
+
+  async #ask(page) {
+    const controller = new AbortController();
+    this.#asked.set(page, controller);
+    try {
+      return await this.fetch(page * PAGE, PAGE, controller.signal);
+    } catch {
+      return null; // given up for a newer question, or the server is away: the next look asks again
+    } finally {
+      if (this.#asked.get(page) === controller) this.#asked.delete(page);
+    }
+  }
+
+  #key(event) {
+    const rows = Math.max(1, Math.floor(this.element.clientHeight / (this.#side + GAP_PX)));
+    const step = {
+      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns,
+      PageUp: -rows * this.#columns, PageDown: rows * this.#columns, Home: -this.total, End: this.total,
+    }[event.key];
+    if (!step || !event.target.closest(".cell")) return;
+    event.preventDefault();
+    this.focus(this.focused + step);
+  }
+}

@@ -1,0 +1,319 @@
+// The pictures that a request brings along: chosen, dropped, pasted or taken from the gallery; masks and outpainting.
+
+import { pictureUrl } from "./api.js";
+import { MaskPainter } from "./mask.js";
+import { button, icon, labelOf, make, makeField, notify, t } from "./ui.js";
+
+
+// Which parameters belong to which way of using a picture, by the words in their names.
+const TABS = {
+  vary: { image: "uov_input_image", test: /^(uov_|upscale_|overwrite_(vary|upscale))/ },
+  inpaint: { image: "inpaint_input_image", test: /^(inpaint_|outpaint_|invert_mask|debugging_inpaint)/ },
+  prompt: { test: /^(controlnet_|canny_|mixing_|debugging_cn|skipping_cn)/ },
+  enhance: { image: "enhance_input_image", test: /^(enhance_|debugging_enhance|debugging_dino|dino_|save_final)/ },
+};
+const DRAWN = new Set(["uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image",
+  "outpaint_selections", "outpaint_distance", "controlnet_image", "enhance_ctrls", "inpaint_mask_upload_checkbox",
+  "inpaint_advanced_masking_checkbox", "enhance_checkbox"]);
+const EDGE_STEP = 32; // pixels a key press
+const SIDES = ["Left", "Top", "Right", "Bottom"];
+
+/** A file as a data URL. */
+export function readFile(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result));
+    reader.addEventListener("error", () => reject(reader.error));
+    reader.readAsDataURL(file);
+  });
+}
+
+/** The first picture that a drop or a paste brings: a file, or a picture of this page; null without. */
+export async function pictureOf(transfer) {
+  const file = [...transfer.files].find((one) => one.type.startsWith("image/"));
+  if (file) return readFile(file);
+  const url = transfer.getData("text/uri-list") || transfer.getData("text/plain");
+  try {
+    const { origin, pathname } = new URL(url);
+    return origin === location.origin && /\/(outputs|inputs|thumbnails)\//.test(pathname)
+      ? pathname.replace("/thumbnails/", "/outputs/").replace(/^.*(?=\/(outputs|inputs)\/)/, "") : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A place for one picture. Tells of a new one with the event "change"; `source` is a data URL, a path or "". */
+export class ImageSlot extends HTMLElement {
+  source = "";
+
+  connectedCallback() {
+    if (this.childElementCount) return;
+    this.name = this.getAttribute("name");
+    this.picker = make("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-label": t("inputs.file_of", { name: this.name }),
+      onchange: async () => { if (this.picker.files[0]) this.take(await readFile(this.picker.files[0])); this.picker.value = ""; } });
+    this.picture = make("img", { alt: t("inputs.picture_of", { name: this.name }), hidden: true });
+    this.choose = make("button", { type: "button", class: "choose", onclick: () => this.picker.click() }, icon("image"), make("span", {}, this.name), make("small", {}, t("inputs.how")));
+    this.remove_ = button(t("inputs.remove"), { icon: "close", text: false, hidden: true, kind: "remove", onclick: () => this.take("") });
+    this.append(this.picker, this.picture, this.choose, this.remove_);
+    this.addEventListener("dragover", (event) => { event.preventDefault(); this.classList.add("over"); });
+    this.addEventListener("dragleave", () => this.classList.remove("over"));
+    this.addEventListener("drop", async (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      this.classList.remove("over");
+      const found = await pictureOf(event.dataTransfer);
+      if (found) this.take(found);
+      else notify(t("inputs.no_picture"), { bad: true });
+    });
+    this.addEventListener("paste", async (event) => {
+      const found = await pictureOf(event.clipboardData);
+      if (found) { event.preventDefault(); event.stopPropagation(); this.take(found); }
+    });
+    this.show();
+  }
+
+  take(source) {
+    this.source = source;
+    this.show();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  show() {
+    if (!this.picture) return;
+    this.picture.hidden = !this.source;
+    this.choose.hidden = Boolean(this.source);
+    this.remove_.hidden = !this.source;
+    if (this.source) this.picture.src = this.source.startsWith("data:") ? this.source : pictureUrl(this.source);
+    else this.picture.removeAttribute("src");
+  }
+}
+customElements.define("image-slot", ImageSlot);
+
+/** The section of the form; `parameters()` gives what it adds to a request. */
+export class InputPictures {
+  constructor({ request, schemas, names }) {
+    Object.assign(this, { request, schemas, names });
+    this.updates = [];
+    this.kind = "none";
+    this.slots = {};
+    this.panels = {};
+    this.element = make("div", { class: "stack" });
+    this.draw();
+    document.addEventListener("paste", (event) => this.paste(event));
+  }
+
+  draw() {
+    const kinds = ["none", ...Object.keys(TABS)];
+    this.choices = kinds.map((kind) => make("input", { type: "radio", name: "input-kind", value: kind, onchange: () => this.choose(kind) }));
+    this.element.append(make("div", { class: "segments", role: "radiogroup", "aria-label": t("inputs.kind") },
+      kinds.map((kind, index) => make("label", {}, this.choices[index], make("span", {}, t(`inputs.${kind}`))))));
+    for (const kind of Object.keys(TABS)) {
+      this.panels[kind] = make("div", { class: "stack", hidden: true });
+      this.element.append(this.panels[kind]);
+    }
+    this.choose("none");
+  }
+
+  choose(kind) {
+    this.kind = kind;
+    for (const choice of this.choices) choice.checked = choice.value === kind;
+    for (const [name, panel] of Object.entries(this.panels)) {
+      panel.hidden = name !== kind;
+      if (name === kind && !panel.childElementCount) this.fill(name, panel);
+    }
+  }
+
+  fill(kind, panel) {
+    const { image, test } = TABS[kind];
+    if (image) {
+      this.slots[kind] = this.slot(labelOf(image));
+      panel.append(this.slots[kind]);
+    }
+    if (kind === "inpaint") panel.append(...this.painting());
+    if (kind === "prompt") panel.append(...this.imagePrompts());
+    if (kind === "enhance") panel.append(...this.enhancements());
+    const names = this.names.filter((name) => test.test(name) && !DRAWN.has(name));
+    panel.append(...names.map((name) => this.field(name)));
+    if (kind === "vary") this.preferVarying();
+  }
+
+  /** A picture to vary with the method "Disabled" would do nothing. */
+  preferVarying() {
+    const choices = this.request.schema.properties.uov_method.enum;
+    this.slots.vary.addEventListener("change", () => {
+      if (this.slots.vary.source && this.request.get("uov_method") === choices[0]) {
+        this.request.set("uov_method", choices[1]);
+        this.update();
+      }
+    });
+  }
+
+  slot(name) {
+    return make("image-slot", { name, tabindex: -1 });
+  }
+
+  field(name) {
+    const schema = this.request.schema.properties[name];
+    const field = makeField(name, schema, { value: this.request.get(name), onchange: (value) => this.request.set(name, value), multiline: schema.maxLength > 4096 });
+    this.updates.push(() => field.set(this.request.get(name)));
+    return field.element;
+  }
+
+  /** After the request was replaced: show its pictures. */
+  update() {
+    for (const update of this.updates) update();
+    const { changed } = this.request;
+    const kind = Object.keys(TABS).find((name) => changed[TABS[name].image]);
+    if (kind) this.take(kind, changed[TABS[kind].image]);
+    const prompts = changed.controlnet_image?.filter((prompt) => prompt.cn_img) ?? [];
+    if (prompts.length) this.choose("prompt");
+    prompts.slice(0, this.prompts?.length).forEach((prompt, index) => {
+      Object.assign(this.prompts[index].settings, prompt);
+      this.prompts[index].slot.take(prompt.cn_img);
+    });
+  }
+
+  painting() {
+    const host = make("div", { class: "painter-host", hidden: true });
+    const slot = this.slots.inpaint;
+    this.painter = null;
+    this.distances = [0, 0, 0, 0];
+    this.sides = new Set();
+    slot.addEventListener("change", () => {
+      host.hidden = !slot.source;
+      slot.classList.toggle("small", Boolean(slot.source));
+      host.replaceChildren();
+      this.painter = slot.source ? new MaskPainter(slot.picture.src) : null;
+      if (!this.painter) return;
+      host.append(this.painter.element);
+      this.painter.frame(this.outpaintHandles());
+    });
+    const inputs = SIDES.map((side, index) => {
+      const { maximum } = this.request.schema.properties.outpaint_distance.prefixItems[index];
+      return make("input", { type: "number", min: 0, max: maximum, value: 0, "aria-label": t(`inputs.pixels_${side.toLowerCase()}`),
+        oninput: (event) => this.setDistance(index, Number(event.target.value), event.target) });
+    });
+    const boxes = SIDES.map((side, index) => make("label", { class: "side" },
+      make("input", { type: "checkbox", onchange: (event) => { if (event.target.checked) this.sides.add(side); else this.sides.delete(side); this.showOutpaint(); } }),
+      make("span", {}, t(`inputs.${side.toLowerCase()}`)), inputs[index]));
+    this.distanceInputs = inputs;
+    this.sideBoxes = boxes.map((box) => box.querySelector("input"));
+    return [host, make("fieldset", { class: "sides" }, make("legend", {}, t("inputs.outpaint")), boxes)];
+  }
+
+  setDistance(index, pixels, from) {
+    const { maximum } = this.request.schema.properties.outpaint_distance.prefixItems[index];
+    this.distances[index] = Math.max(0, Math.min(maximum, Math.round(pixels) || 0));
+    if (this.distances[index]) this.sides.add(SIDES[index]);
+    if (from !== this.distanceInputs[index]) this.distanceInputs[index].value = this.distances[index];
+    this.showOutpaint();
+  }
+
+  showOutpaint() {
+    this.sideBoxes.forEach((box, index) => { box.checked = this.sides.has(SIDES[index]); });
+    this.painter?.extend(SIDES.map((side, index) => {
+      if (!this.sides.has(side)) return 0;
+      const across = index % 2 === 0 ? this.painter.width : this.painter.height;
+      return this.distances[index] || Math.round(across * 0.3);
+    }));
+  }
+
+  /** Bars at the four edges of the picture, dragged or moved with the arrow keys. */
+  outpaintHandles() {
+    return SIDES.map((side, index) => {
+      const handle = make("button", { type: "button", class: `edge ${side.toLowerCase()}`, role: "slider", "aria-label": t(`inputs.pixels_${side.toLowerCase()}`),
+        "aria-valuemin": 0, "aria-valuemax": 2048, "aria-valuenow": 0, "aria-orientation": index % 2 === 0 ? "horizontal" : "vertical" });
+      const by = (pixels) => { this.setDistance(index, pixels); handle.setAttribute("aria-valuenow", this.distances[index]); };
+      handle.addEventListener("keydown", (event) => {
+        const outward = ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"];
+        const grow = { [outward[index]]: EDGE_STEP, [outward[(index + 2) % 4]]: -EDGE_STEP }[event.key];
+        if (!grow) return;
+        event.preventDefault();
+        by(this.distances[index] + grow);
+      });
+      handle.addEventListener("pointerdown", (event) => {
+        handle.setPointerCapture(event.pointerId);
+        const start = { x: event.clientX, y: event.clientY, was: this.distances[index], scale: this.painter.scale };
+        const drag = (move) => {
+          const way = [start.x - move.clientX, start.y - move.clientY, move.clientX - start.x, move.clientY - start.y][index];
+          by(start.was + way * start.scale);
+        };
+        handle.addEventListener("pointermove", drag);
+        handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", drag), { once: true });
+      });
+      return handle;
+    });
+  }
+
+  imagePrompts() {
+    const { maxItems } = this.request.schema.properties.controlnet_image;
+    const schema = this.schemas.ControlNetImage.properties;
+    this.prompts = Array.from({ length: maxItems }, (_, index) => {
+      const slot = this.slot(t("inputs.prompt_number", { number: index + 1 }));
+      const settings = {};
+      const fields = ["cn_type", "cn_stop", "cn_weight"].map((name) =>
+        makeField(name, schema[name], { value: schema[name].default, quiet: true, onchange: (value) => { settings[name] = value; } }).element);
+      const more = make("div", { class: "stack", hidden: true }, fields);
+      slot.addEventListener("change", () => { more.hidden = !slot.source; });
+      return { slot, settings, element: make("div", { class: "image-prompt" }, slot, more) };
+    });
+    return [make("div", { class: "image-prompts" }, this.prompts.map(({ element }) => element))];
+  }
+
+  enhancements() {
+    const { maxItems } = this.request.schema.properties.enhance_ctrls;
+    const schema = this.schemas.EnhanceControl.properties;
+    this.enhanceSlots = Array.from({ length: maxItems }, () => ({}));
+    return this.enhanceSlots.map((values, index) => {
+      const fields = Object.entries(schema).map(([name, one]) =>
+        makeField(name, one, { value: one.default, quiet: true, onchange: (value) => { values[name] = value; } }).element);
+      return make("details", {}, make("summary", {}, t("inputs.enhance_number", { number: index + 1 })), make("div", { class: "group" }, fields));
+    });
+  }
+
+  /** A picture from elsewhere on the page. */
+  take(kind, source) {
+    this.choose(kind);
+    if (kind !== "prompt") this.slots[kind].take(source);
+    else (this.prompts.find(({ slot }) => !slot.source) ?? this.prompts[0]).slot.take(source);
+  }
+
+  async paste(event) {
+    if (!this.element.isConnected || !this.element.offsetParent || event.defaultPrevented) return;
+    const found = await pictureOf(event.clipboardData);
+    if (found) this.take(this.kind === "none" ? "vary" : this.kind, found);
+  }
+
+  /** What the chosen tab adds to a request. */
+  async parameters() {
+    if (this.kind === "none") return this.without();
+    const given = this.without();
+    const { image } = TABS[this.kind];
+    if (image && this.slots[this.kind].source) given[image] = this.slots[this.kind].source;
+    if (this.kind === "inpaint" && this.painter) await this.addPainting(given);
+    if (this.kind === "prompt") {
+      given.controlnet_image = this.prompts.filter(({ slot }) => slot.source).map(({ slot, settings }) => ({ cn_img: slot.source, ...settings }));
+    }
+    if (this.kind === "enhance") {
+      given.enhance_checkbox = this.enhanceSlots.some((slot) => slot.enhance_enabled);
+      given.enhance_ctrls = this.enhanceSlots.filter((slot) => slot.enhance_enabled);
+    }
+    return given;
+  }
+
+  async addPainting(given) {
+    const mask = this.painter.mask();
+    if (mask) Object.assign(given, { inpaint_mask_image_upload: mask, inpaint_mask_upload_checkbox: true });
+    given.outpaint_selections = SIDES.filter((side) => this.sides.has(side));
+    given.outpaint_distance = SIDES.map((side, index) => (this.sides.has(side) ? this.distances[index] : 0));
+  }
+
+  /** Pictures of earlier requests, whose parameters may be in use, are not sent unless they are chosen. */
+  without() {
+    const empty = {};
+    for (const { image } of Object.values(TABS)) if (image && this.request.changed[image]) empty[image] = "";
+    if (this.request.changed.controlnet_image?.length) empty.controlnet_image = [];
+    return empty;
+  }
+}
+

@@ -1,0 +1,233 @@
+// Where a task is watched: its preview, progress, place in the queue, and its pictures in the end.
+
+import { api, pictureUrl, thumbnailUrl } from "./api.js";
+import { announce, attempt, button, icon, make, notify, progressText, t } from "./ui.js";
+
+const OWN = "focal.own-tasks";
+const STRIP_LENGTH = 24;
+
+export class Stage {
+  constructor(shell, useParameters) {
+    this.shell = shell;
+    this.live = shell.live;
+    this.useParameters = useParameters;
+    this.lastSeed = null;
+    this.taskId = null;
+    this.strip = [];
+    this.draw();
+    this.live.addEventListener("change", () => this.look());
+    this.live.addEventListener("progress", ({ detail }) => { if (detail.task_id === this.taskId) this.showRunning(detail); });
+    this.live.addEventListener("image", ({ detail }) => { if (detail.taskId === this.taskId && detail.index === 0) this.lastSeed = detail.seed; });
+    this.live.addEventListener("ended", ({ detail }) => this.ended(detail.taskId));
+    this.live.addEventListener("resync", () => this.recover());
+    this.own = JSON.parse(sessionStorage.getItem(OWN) ?? "[]");
+    if (this.own.length) this.follow(...this.own[0]);
+    else this.look();
+  }
+
+  draw() {
+    this.preview = make("img", { alt: t("stage.preview"), hidden: true });
+    this.empty = make("div", { class: "empty" }, icon("image"), make("p", {}, t("stage.empty")));
+    this.images = make("div", { class: "results" });
+    this.bar = make("progress", { max: 100, value: 0, "aria-label": t("stage.progress") });
+    this.message = make("p", { class: "message" });
+    this.more = make("p", { class: "muted" });
+    this.percent = make("span", { class: "percent", "aria-hidden": "true" });
+    this.problem = make("p", { class: "problem", role: "alert", hidden: true });
+    this.skip = button(t("skip"), { icon: "skip", text: true, onclick: () => attempt(() => api.skip(this.taskId)) });
+    this.stop = button(t("stop"), { icon: "stop", text: true, onclick: () => attempt(() => api.stop(this.taskId)) });
+    this.again = button(t("retry"), { icon: "retry", text: true, onclick: () => this.retry() });
+    this.controls = make("div", { class: "controls" }, this.skip, this.stop, this.again);
+    this.meter = make("div", { class: "meter" }, this.bar, this.percent);
+    this.recent = make("div", { class: "strip", role: "group", "aria-label": t("stage.recent"), hidden: true });
+    this.element = make("section", { class: "stage panel", "aria-label": t("stage.title") },
+      make("div", { class: "canvas" }, this.empty, this.preview, this.images), this.problem,
+      make("div", { class: "status" }, make("div", { class: "words" }, make("div", { class: "line-of-words" }, this.message, this.more), this.meter), this.controls), this.recent);
+    this.idle();
+  }
+
+  /** A task was sent from here. It is watched at once, or after those that were sent before it. */
+  add(taskId, prompt) {
+    this.own.push([taskId, prompt]);
+    this.save();
+    if (this.taskId && !this.done && this.live.stateOf(this.taskId)) this.look();
+    else this.follow(taskId, prompt);
+  }
+
+  save() {
+    sessionStorage.setItem(OWN, JSON.stringify(this.own));
+  }
+
+  /** Watch a task from now on, whatever state it is in. */
+  follow(taskId, prompt) {
+    this.taskId = taskId;
+    this.prompt = prompt;
+    this.done = false;
+    this.said = "";
+    this.problem.hidden = true;
+    this.images.replaceChildren();
+    this.preview.hidden = true;
+    this.preview.removeAttribute("src");
+    this.empty.hidden = false;
+    this.showWaiting(null);
+    this.look();
+    if (this.live.known) this.live.refresh().then(() => { if (this.taskId === taskId) this.recover(); });
+  }
+
+  idle() {
+    this.meter.hidden = true;
+    this.controls.hidden = true;
+    this.message.textContent = t("stage.ready");
+  }
+
+  /** Show how the followed task stands in the queue; without one, take up what runs. */
+  look() {
+    const [first] = this.live.running;
+    const next = this.own.find(([taskId]) => taskId !== this.taskId && this.live.stateOf(taskId) === "running");
+    if (next && (this.done || this.live.stateOf(this.taskId) !== "running")) {
+      this.follow(...next);
+      return;
+    }
+    if (!this.taskId && first) {
+      this.follow(first.task_id, first.prompt);
+      return;
+    }
+    this.showMore();
+    if (!this.taskId || this.done) return;
+    const running = this.live.running.find((task) => task.task_id === this.taskId);
+    const waiting = this.live.pending.find((task) => task.task_id === this.taskId);
+    if (running) this.showRunning(running);
+    else if (waiting) this.showWaiting(waiting.position);
+  }
+
+  showMore() {
+    const count = this.own.filter(([taskId]) => taskId !== this.taskId && this.live.stateOf(taskId)).length;
+    this.more.textContent = count ? t("stage.more", { count }) : "";
+  }
+
+  ended(taskId) {
+    const index = this.own.findIndex(([own]) => own === taskId);
+    // The last one stays, so that a reload finds its pictures.
+    if (index >= 0 && this.own.length > 1) this.own.splice(index, 1);
+    this.save();
+    if (taskId === this.taskId) this.finish();
+    else if (index >= 0) this.rememberTask(taskId);
+  }
+
+  /** After a lost connection: tasks that neither wait nor run have ended, or are gone. */
+  async recover() {
+    const gone = this.own.filter(([taskId]) => !this.live.stateOf(taskId));
+    for (const [taskId] of gone) if (taskId !== this.taskId) this.ended(taskId);
+    if (this.taskId && !this.done && !this.live.stateOf(this.taskId)) await this.finish();
+  }
+
+  async rememberTask(taskId) {
+    const record = await api.task(taskId).catch(() => null);
+    if (record?.result?.length) this.remember(record);
+  }
+
+  showWaiting(position) {
+    const text = position === null ? t("stage.sending") : this.live.paused ? t("stage.paused") : t("stage.waiting", { count: position });
+    this.message.textContent = text;
+    this.meter.hidden = true;
+    this.setControls({ stop: true });
+    if (position !== null) this.sayOnce(text);
+  }
+
+  showRunning(task) {
+    if (this.done) return;
+    this.meter.hidden = false;
+    this.bar.value = task.progress;
+    this.percent.textContent = `${task.progress} %`;
+    this.message.textContent = progressText(task);
+    this.setControls({ stop: true, skip: true });
+    this.sayOnce(t("stage.started"));
+    if (task.preview && this.preview.src !== task.preview) {
+      this.preview.src = task.preview;
+      this.preview.hidden = false;
+      this.empty.hidden = true;
+    }
+  }
+
+  async finish() {
+    const { taskId } = this;
+    if (this.done) return;
+    this.done = true;
+    let record;
+    try {
+      record = await api.task(taskId);
+    } catch (error) {
+      this.done = error.status === 404;
+      if (!this.done || taskId !== this.taskId) return;
+      record = { task_status: "failed", error: t("stage.unknown_task"), result: [], req_params: {} };
+    }
+    if (taskId !== this.taskId) {
+      if (record.result?.length) this.remember(record);
+      return;
+    }
+    if (record.task_status === null || record.task_status === "running") {
+      this.done = false; // it is in the queue again, after a restart
+      return;
+    }
+    this.showEnd(record);
+  }
+
+  showEnd(record) {
+    const images = record.result ?? [];
+    const words = { finished: "stage.finished", stop: "stage.stopped", skip: "stage.skipped" }[record.task_status] ?? "stage.failed";
+    this.lastSeed = record.req_params.image_seed ?? this.lastSeed;
+    this.message.textContent = t(words);
+    announce(t(words));
+    this.meter.hidden = true;
+    this.problem.hidden = !record.error;
+    this.problem.textContent = record.error ?? "";
+    this.setControls({ again: record.task_status !== "finished" });
+    if (images.length) {
+      this.preview.hidden = true;
+      this.empty.hidden = true;
+      this.images.dataset.count = Math.min(images.length, 9);
+      this.images.replaceChildren(...images.map((url, index) => this.result(record, url, index)));
+      this.remember(record);
+    } else {
+      this.empty.hidden = !this.preview.hidden;
+    }
+  }
+
+  result(record, url, index) {
+    const picture = make("img", { src: pictureUrl(url), alt: String(record.req_params.prompt || t("stage.picture")) });
+    return make("button", { type: "button", class: "result", "aria-label": t("stage.open", { number: index + 1 }), onclick: () => this.view(record, index) }, picture);
+  }
+
+  async view(record, index) {
+    const { cardOf, openViewer } = await import("./viewer.js");
+    openViewer(this.shell, [cardOf(record)], 0, { image: index });
+  }
+
+  remember(record) {
+    this.strip = [record, ...this.strip.filter((other) => other.task_id !== record.task_id)].slice(0, STRIP_LENGTH);
+    this.recent.hidden = this.strip.length < 2;
+    this.recent.replaceChildren(...this.strip.map((one) =>
+      make("button", { type: "button", "aria-label": String(one.req_params.prompt || t("stage.picture")), onclick: () => this.follow(one.task_id, one.req_params.prompt) },
+        make("img", { src: thumbnailUrl(one.result[0]), alt: "" }))));
+  }
+
+  async retry() {
+    const record = await attempt(() => api.retry(this.taskId));
+    if (!record) return;
+    notify(t("queue.retried"));
+    this.add(record.task_id, this.prompt);
+  }
+
+  setControls({ stop = false, skip = false, again = false }) {
+    this.controls.hidden = !(stop || skip || again);
+    this.stop.hidden = !stop;
+    this.skip.hidden = !skip;
+    this.again.hidden = !again;
+  }
+
+  sayOnce(text) {
+    if (this.said === text) return;
+    this.said = text;
+    announce(text);
+  }
+}
