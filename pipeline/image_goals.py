@@ -3,7 +3,6 @@
 Knows no pictures: which of them are given, and the request's settings, decide.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -30,33 +29,6 @@ _DENOISE: Final = {"Vary (Subtle)": 0.5, "Vary (Strong)": 0.85}
 _UPSCALE_DENOISE: Final = 0.382
 _FACTORS: Final = {"Upscale (1.5x)": 1.5, "Upscale (2x)": 2.0, "Upscale (Fast 2x)": 2.0}
 _NOT_PATCHED: Final = "None"
-_BASE_URL: Final = "https://huggingface.co/lllyasviel"
-
-
-class ModelFile(msgspec.Struct, frozen=True):
-    """A file that a goal needs: its folder under ``models/``, its name, where it is to be had."""
-
-    folder: str
-    name: str
-    url: str
-
-
-def _inpaint_file(name: str) -> ModelFile:
-    url = f"{_BASE_URL}/fooocus_inpaint/resolve/main/{name}"
-    return ModelFile(folder="inpaint", name=name, url=url)
-
-
-UPSCALER: Final = ModelFile(
-    folder="upscale_models",
-    name="fooocus_upscaler_s409985e5.bin",
-    url=f"{_BASE_URL}/misc/resolve/main/fooocus_upscaler_s409985e5.bin",
-)
-INPAINT_HEAD: Final = _inpaint_file("fooocus_inpaint_head.pth")
-INPAINT_PATCHES: Final[dict[InpaintEngine, ModelFile]] = {
-    "v1": _inpaint_file("inpaint.fooocus.patch"),
-    "v2.5": _inpaint_file("inpaint_v25.fooocus.patch"),
-    "v2.6": _inpaint_file("inpaint_v26.fooocus.patch"),
-}
 
 
 class Vary(msgspec.Struct, frozen=True):
@@ -181,15 +153,6 @@ def with_addition(prompt: str, addition: str, goal: StartGoal | None) -> str:
 def native_side(preset: Preset) -> int:
     """Side of the square that the preset's model was trained on: a multiple of 64 pixels."""
     return shape_ceil(preset.native_pixels, 1) if preset.native_pixels else NATIVE_SIDE
-
-
-def needed_files(goal: StartGoal | None) -> Iterator[ModelFile]:
-    """The files without which a goal is not reached as it should be."""
-    if isinstance(goal, Upscale):
-        yield UPSCALER
-    if isinstance(goal, Inpaint) and goal.patched:
-        yield INPAINT_HEAD
-        yield INPAINT_PATCHES[goal.engine]
 
 
 def _vary_or_upscale(params: GenerateParams) -> Vary | Upscale | None:

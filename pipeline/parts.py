@@ -25,7 +25,7 @@ from pipeline.known_files import (
     KnownFile,
 )
 from pipeline.model_files import ModelFiles
-from pipeline.params import GenerateParams
+from pipeline.params import ControlNetImage, GenerateParams
 from pipeline.tasks import Reporter
 from pipeline.vision.installed import VisionFiles
 from pipeline.vision.options import SAM
@@ -106,7 +106,16 @@ def needed_parts(params: GenerateParams) -> Iterator[KnownFile]:
             yield INPAINT_PATCHES[goal.engine]
     for control in params.controlnet_image if goals.image_prompts else ():
         if control.cn_img:
-            yield from _OF_CONTROL[control.cn_type]
+            yield from _parts_of(control, params)
+
+
+def _parts_of(control: ControlNetImage, params: GenerateParams) -> Iterator[KnownFile]:
+    """Who only looks at what is taken from a picture needs no more than what takes it."""
+    for part in _OF_CONTROL[control.cn_type]:
+        if part == FACE_DETECTOR and params.skipping_cn_preprocessor:
+            continue
+        if part == FACE_DETECTOR or not params.debugging_cn_preprocessor:
+            yield part
 
 
 def _check_vision(params: GenerateParams, vision: VisionFiles) -> None:

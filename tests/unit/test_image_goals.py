@@ -3,9 +3,6 @@
 import pytest
 
 from pipeline.image_goals import (
-    INPAINT_HEAD,
-    INPAINT_PATCHES,
-    UPSCALER,
     Goals,
     Inpaint,
     Upscale,
@@ -13,7 +10,6 @@ from pipeline.image_goals import (
     denoise_of,
     inpaint_of,
     native_side,
-    needed_files,
     read_goals,
     refines_itself,
     steps_of,
@@ -132,18 +128,6 @@ def test_the_additional_prompt_comes_first_and_only_when_painting_in() -> None:
     assert with_addition("", "a door", Inpaint()) == "a door"
     assert with_addition("a house", "", Inpaint()) == "a house"
     assert with_addition("a house", "a door", Vary(0.5)) == "a house"
-
-
-def test_each_goal_names_the_files_that_it_needs() -> None:
-    assert list(needed_files(Upscale(2.0, fast=True, denoise=0.4))) == [UPSCALER]
-    assert list(needed_files(Inpaint(engine="v1"))) == [INPAINT_HEAD, INPAINT_PATCHES["v1"]]
-    assert list(needed_files(Inpaint(engine="None"))) == []
-    assert list(needed_files(Vary(0.5))) == []
-    assert {file.name for file in INPAINT_PATCHES.values()} == {
-        "inpaint.fooocus.patch",
-        "inpaint_v25.fooocus.patch",
-        "inpaint_v26.fooocus.patch",
-    }
 
 
 def test_a_small_models_side_is_that_of_its_pixels() -> None:

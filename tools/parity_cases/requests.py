@@ -103,7 +103,7 @@ def calls(case: Case, fixtures: Fixtures) -> Results:
     recorded = _calls(params, plans, fixtures)
     if start is None:
         return recorded
-    return {name: call | call_facts(params, plans[0], start) for name, call in recorded.items()}
+    return {name: call | call_facts(plans[0], start) for name, call in recorded.items()}
 
 
 def _plans(params: GenerateParams, fixtures: Fixtures) -> list[ImagePlan]:
@@ -117,7 +117,13 @@ def _calls(params: GenerateParams, plans: Sequence[ImagePlan], fixtures: Fixture
 
 
 def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[str, Any]:
-    run = Run(sampler=plan.sampler, scheduler=plan.scheduler, steps=plan.steps, seed=plan.seed)
+    run = Run(
+        sampler=plan.sampler,
+        scheduler=plan.scheduler,
+        steps=plan.steps,
+        seed=plan.seed,
+        denoise=plan.denoise,
+    )
     sampling = model_sampling_for(plan.scheduler)
     return {
         "steps": run.steps,

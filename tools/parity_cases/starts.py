@@ -9,23 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.image_goals import (
-    Inpaint,
-    Vary,
-    read_goals,
-    refines_itself,
-    steps_of,
-    switch_share,
-)
+from pipeline.beginnings import begin_from
+from pipeline.image_goals import Inpaint, read_goals
 from pipeline.images.inpaint_area import Box
-from pipeline.images.start import (
-    InpaintTask,
-    Means,
-    Start,
-    start_inpaint,
-    start_upscale,
-    start_vary,
-)
+from pipeline.images.start import InpaintTask, Means, Start
 from pipeline.models.vae import FACTOR, crop_to_cells
 from pipeline.params import GenerateParams
 from pipeline.plan import ImagePlan
@@ -81,31 +68,23 @@ def read_start(settings: Mapping[str, Any], params: GenerateParams, seed: int) -
     if isinstance(goal, Inpaint):
         picture, mask = Image.new("RGB", _INPAINT_SIZE), np.zeros(_INPAINT_SIZE[::-1], np.uint8)
         _MASKED.cut(mask)[:] = 255
-        return start_inpaint(goal, picture, Image.fromarray(mask), means)
+        return begin_from(goal, picture, Image.fromarray(mask), means)
     shape = _SHAPE.fullmatch(settings["uov_img"])
     if shape is None:
         raise NotImplementedError(f"a picture of unknown size: {settings['uov_img']}")
-    picture = Image.new("RGB", (int(shape[2]), int(shape[1])))
-    if isinstance(goal, Vary):
-        return start_vary(goal, picture, means)
-    return start_upscale(goal, picture, means)
+    return begin_from(goal, Image.new("RGB", (int(shape[2]), int(shape[1]))), None, means)
 
 
-def call_facts(params: GenerateParams, plan: ImagePlan, start: Start) -> dict[str, Any]:
+def call_facts(plan: ImagePlan, start: Start) -> dict[str, Any]:
     """The facts of a recorded call that its pictures decide."""
-    goal = read_goals(params).start
-    steps = steps_of(goal, params.performance_selection, plan.steps)
-    patched = isinstance(goal, Inpaint) and goal.patched
+    patched = plan.inpaint_engine != "None"
     loras = [*plan.loras, (_PATCH, 1.0)] if patched else plan.loras
     return {
-        "steps": steps,
-        "switch": round(steps * switch_share(goal, plan.refiner, params.refiner_switch)),
         "width": start.width,
         "height": start.height,
-        "denoise": start.denoise,
         "tiled": start.tiled,
         "latent_shape": None if start.latent is None else list(start.latent.shape),
-        "refiner": "same model as base" if refines_itself(goal, plan.refiner) else None,
+        "refiner": "same model as base" if plan.refines_itself else None,
         "unet_patches": ["input_block_patch"] if _has_head(start) else [],
         "base_loras": str(list(loras)),
         "inpaint_task": None if start.inpaint is None else _task_facts(start.inpaint),
