@@ -39,8 +39,9 @@ from handlers.keys import (
 )
 from handlers.routes import install
 from pipeline.catalog import ModelCatalog
+from pipeline.device_worker import StartDevice
 from pipeline.errors import PipelineError
-from pipeline.executor import Executor, StartDevice
+from pipeline.executor import Executor
 from pipeline.model_files import ModelFiles
 from pipeline.named_models import installed_default
 from pipeline.options import EngineOptions

@@ -12,6 +12,7 @@ from aiohttp import web
 from handlers.respond import json_response
 from pipeline.errors import (
     DeviceBusy,
+    DownloadFailed,
     InvalidParameter,
     ModelNotFound,
     ModelNotInstalled,
@@ -73,6 +74,7 @@ STATUS_OF: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (RecursionError, 400, "invalid_json"),
     (ModelNotFound, 404, ModelNotFound.code),
     (ModelNotInstalled, 503, ModelNotInstalled.code),
+    (DownloadFailed, 503, DownloadFailed.code),
     (QueueFull, 429, QueueFull.code),
     (DeviceBusy, 503, DeviceBusy.code),
     (ServerStopping, 503, ServerStopping.code),

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from handlers.keys import Status
 from pipeline.choices import ClothCategory, MaskModel, MetadataScheme, SamModel
-from pipeline.executor import DeviceState
+from pipeline.device_worker import DeviceState
 from pipeline.request import Grow, Image, Text, Unit
 from pipeline.vision.options import ImageType
 

@@ -8,11 +8,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from bus.bus import EventBus
 from bus.events import (
@@ -26,23 +23,14 @@ from bus.events import (
     TaskStopped,
     now_ms,
 )
-from pipeline.device_thread import DeviceThread
-from pipeline.errors import (
-    DeviceBusy,
-    DeviceOutOfMemory,
-    PipelineError,
-    QueueFull,
-    ServerStopping,
-    UnsupportedFeature,
-)
+from pipeline.device_worker import DeviceState, DeviceWorker, StartDevice
+from pipeline.errors import DeviceBusy, QueueFull, ServerStopping
 from pipeline.line import Line, Waiting
-from pipeline.running import Failure, Running
-from pipeline.tasks import Generate, HasTools, HoldsModels, MadeImage, Outcome, Task
+from pipeline.running import Running
+from pipeline.tasks import HasTools, MadeImage, Outcome, Task
 
 log = logging.getLogger(__name__)
 
-StartDevice = Callable[[], Generate]
-"""Loads what a device needs; called on its thread. May take seconds and may raise."""
 OnEnded = Callable[[Task, Outcome], Awaitable[None]]
 """Closes the task's row. Awaited before anybody is told, so that who hears it finds it there."""
 
@@ -50,7 +38,6 @@ T = TypeVar("T")
 
 TOOL_WAIT_S: Final = 300.0  # for a device to come round to a tool
 ABORT_GRACE_S: Final = 2.0  # of the time to shut down, what an aborted step may still take
-OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture"
 
 
 class PictureStore(Protocol):
@@ -106,14 +93,6 @@ class TaskQueue(asyncio.Queue[Waiting]):
         def _wakeup_next(self, waiters: deque[asyncio.Future[None]]) -> None: ...
 
 
-class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``/health`` says of a device."""
-
-    name: str
-    state: Literal["starting", "ready", "failed"] = "starting"
-    error: str = ""
-
-
 class Executor:
     """Owns the queue, one dispatcher and one thread a device, and every task until its end.
 
@@ -137,10 +116,7 @@ class Executor:
         self._queue = TaskQueue()
         self._running: dict[str, Running] = {}
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
-        self._starts = dict(devices)
-        self._engines: dict[str, Generate] = {}
-        self._threads = {name: DeviceThread(name) for name in devices}
-        self._states = {name: DeviceState(name=name) for name in devices}
+        self._workers = {name: DeviceWorker(name, start) for name, start in devices.items()}
         self._dispatchers: dict[str, asyncio.Task[None]] = {}
         self._closing = asyncio.Event()
         self._aborted: set[str] = set()
@@ -148,8 +124,8 @@ class Executor:
     def start(self) -> None:
         """Begin to load the devices and to drain the queue."""
         self._dispatchers = {
-            name: asyncio.create_task(self._dispatch(name), name=f"dispatch-{name}")
-            for name in self._threads
+            name: asyncio.create_task(self._dispatch(worker), name=f"dispatch-{name}")
+            for name, worker in self._workers.items()
         }
 
     @contextmanager
@@ -248,7 +224,7 @@ class Executor:
 
     def devices(self) -> tuple[DeviceState, ...]:
         """Each device's state."""
-        return tuple(self._states.values())
+        return tuple(worker.state for worker in self._workers.values())
 
     async def unload(self) -> tuple[str, ...]:
         """Give back every model of every device; the names of those that were loaded.
@@ -257,10 +233,7 @@ class Executor:
         needs. Goes on when the caller is cancelled. Raises ServerStopping.
         """
         self._check_open()
-        calls = [
-            asyncio.wrap_future(thread.submit(partial(self._release, device)))
-            for device, thread in self._threads.items()
-        ]
+        calls = [asyncio.wrap_future(worker.release()) for worker in self._workers.values()]
         names = await asyncio.shield(asyncio.gather(*calls))
         return tuple(chain.from_iterable(names))
 
@@ -272,8 +245,7 @@ class Executor:
         UnsupportedFeature if the device has no tools.
         """
         self._check_open()
-        device = self._device_for_tool()
-        turn = self._threads[device].submit(partial(self._use_tool, device, call))
+        turn = self._worker_for_tool().use_tool(call)
         result = asyncio.wrap_future(turn)
         try:
             done, _ = await asyncio.wait({result}, timeout=wait_s)
@@ -302,8 +274,8 @@ class Executor:
         for dispatcher in self._dispatchers.values():
             dispatcher.cancel()
         await asyncio.gather(*self._dispatchers.values(), return_exceptions=True)
-        for thread in self._threads.values():
-            thread.close()
+        for worker in self._workers.values():
+            worker.close()
         while self._ends:
             _, end = self._ends.popitem()
             end.set_exception(ServerStopping("the server stops; the task runs when it is back"))
@@ -323,20 +295,16 @@ class Executor:
             ask(running)
         return bool(asked)
 
-    async def _dispatch(self, device: str) -> None:
+    async def _dispatch(self, worker: DeviceWorker) -> None:
         """Hand one task after another to the device's thread, for as long as the server runs."""
-        thread = self._threads[device]
-        await asyncio.wrap_future(thread.submit(partial(self._attempt, device, None)))
+        await asyncio.wrap_future(worker.start())
         while not self._closing.is_set():
             task = (await self._queue.get()).task
-            running = Running(task, device, self._bus.publish, self._pictures.save)
+            running = Running(task, worker.name, self._bus.publish, self._pictures.save)
             self._running[task.task_id] = running
-            self._bus.publish(TaskStarted(device=device), task.task_id)
+            self._bus.publish(TaskStarted(device=worker.name), task.task_id)
             self._publish_positions()
-            failure = await asyncio.wrap_future(
-                thread.submit(partial(self._attempt, device, running))
-            )
-            outcome = running.outcome(failure)
+            outcome = running.outcome(await asyncio.wrap_future(worker.make(running)))
             if outcome.status == "stop" and task.task_id in self._aborted:
                 await asyncio.to_thread(self._discard, outcome.images)  # they will be made anew
             else:
@@ -344,55 +312,12 @@ class Executor:
             del self._running[task.task_id]
             self._publish_counts()
 
-    def _device_for_tool(self) -> str:
+    def _worker_for_tool(self) -> DeviceWorker:
         """One that is not at work, if there is any, and of those one that has not failed."""
         at_work = {running.device for running in self._running.values()}
-        return min(self._threads, key=lambda d: (d in at_work, self._states[d].state == "failed"))
-
-    def _use_tool(self, device: str, call: Callable[[HasTools], T]) -> T:
-        """On the device's thread, so between two tasks."""
-        engine: object = self._started(device)
-        if not isinstance(engine, HasTools):
-            raise UnsupportedFeature(device, f"{device}: this device has no image tools")
-        try:
-            return call(engine)
-        except MemoryError as error:
-            raise DeviceOutOfMemory(OUT_OF_MEMORY) from error
-
-    def _started(self, device: str) -> Generate:
-        """On the device's thread: its engine, loaded if that has not worked yet."""
-        if device not in self._engines:
-            self._engines[device] = self._starts[device]()
-            self._states[device] = DeviceState(name=device, state="ready")
-        return self._engines[device]
-
-    def _attempt(self, device: str, running: Running | None) -> Failure | None:
-        """On the device's thread: start the device if need be, then make the pictures.
-
-        Never raises: the thread, the dispatcher and the tasks behind this one must outlive it.
-        """
-        try:
-            engine = self._started(device)
-            if running is not None:
-                engine(running.task, running)
-        except PipelineError as error:
-            failure = Failure(code=error.code, text=str(error))
-        except MemoryError:
-            failure = Failure(code=DeviceOutOfMemory.code, text=OUT_OF_MEMORY)
-        except Exception:
-            log.exception("device %s: %s", device, running.task.task_id if running else "start")
-            failure = Failure(code="internal", text="an internal error; see the server log")
-        else:
-            return None
-        if device not in self._engines:
-            self._states[device] = DeviceState(name=device, state="failed", error=failure.text)
-            log.error("device %s did not start: %s", device, failure.text)
-        return failure
-
-    def _release(self, device: str) -> tuple[str, ...]:
-        """On the device's thread, so between two tasks: drop what the device has loaded."""
-        engine = self._engines.get(device)
-        return engine.release() if isinstance(engine, HoldsModels) else ()
+        return min(
+            self._workers.values(), key=lambda w: (w.name in at_work, w.state.state == "failed")
+        )
 
     def _discard(self, images: tuple[str, ...]) -> None:
         for image in images:

@@ -21,8 +21,9 @@ from bus.events import (
     TaskStopped,
 )
 from bus.subscription import Subscription
+from pipeline.device_worker import StartDevice
 from pipeline.errors import ImageSkipped, PipelineError, QueueFull, ServerStopping
-from pipeline.executor import Executor, StartDevice
+from pipeline.executor import Executor
 from pipeline.request import GenerateParams
 from pipeline.tasks import Generate, MadeImage, Outcome, Reporter, Task
 
