@@ -6,8 +6,10 @@ from typing import Final, NamedTuple
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.machine import memory_bytes
 
-# On a CPU a model is held in float32 where that takes at most this share of the machine's memory.
+# On a CPU a model is held in float32 where that takes at most this share of the machine's memory;
+# a larger one stays in its file's number format.
 _FLOAT32_SHARE: Final = 0.4
 
 _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory")
@@ -20,12 +22,17 @@ class UnknownDevice(PipelineError):
 
 
 class Placement(NamedTuple):
-    """Where a model lives. ``vae`` is for decoders that overflow in float16, as SDXL's own does."""
+    """Where a model lives, and what it computes in.
+
+    ``vae`` is for decoders that overflow in float16, as SDXL's own does. With ``stored`` weights
+    keep the number format of their file, mapped as it is, and are cast while a layer uses them.
+    """
 
     device: torch.device
     unet: torch.dtype
     text: torch.dtype
     vae: torch.dtype
+    stored: bool = False
 
 
 def choose_device(name: str) -> torch.device:
@@ -56,9 +63,8 @@ def place(device: torch.device, parameters: int) -> Placement:
         return Placement(device, torch.float16, torch.float16, wide)
     if device.type == "mps":
         return Placement(device, torch.float16, torch.float16, torch.float32)
-    float32 = parameters * 4 <= _memory_bytes() * _FLOAT32_SHARE
-    dtype = torch.float32 if float32 else torch.bfloat16
-    return Placement(device, dtype, dtype, dtype)
+    stored = parameters * 4 > memory_bytes() * _FLOAT32_SHARE
+    return Placement(device, torch.float32, torch.float32, torch.float32, stored)
 
 
 def prepare_threads(device: torch.device) -> None:
@@ -83,10 +89,6 @@ def _is_there(device: torch.device) -> bool:
     if device.type == "mps":
         return torch.backends.mps.is_available()
     return device.type == "cpu"
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _cores() -> int:

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from pipeline.casting import cast_at_use
 from pipeline.device import Placement, place
 from pipeline.errors import InvalidModelFile
 from pipeline.models import layout
@@ -160,7 +161,9 @@ def _build(
     """Make the module without memory, then give it its weights."""
     with torch.device("meta"):
         module = make()
-    fill(module, tensors, part, placement.unet)
+    fill(module, tensors, part, None if placement.stored else placement.unet)
+    if placement.stored:
+        cast_at_use(module, placement.unet)
     for owner in module.modules():
         if "position_ids" in owner._buffers:  # noqa: SLF001 - the one buffer that no file holds
             count = owner._buffers["position_ids"].shape[-1]  # type: ignore[union-attr]  # noqa: SLF001

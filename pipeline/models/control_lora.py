@@ -13,6 +13,7 @@ from diffusers import ControlNetModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.casting import cast_at_use, working_dtype
 from pipeline.errors import InvalidModelFile
 from pipeline.models.files import fill, read_tensors
 from pipeline.models.layout import Config, rename, unet_prefixes
@@ -46,7 +47,7 @@ class ControlNetwork:
     def __init__(self, module: Any, shared: list[_Shared]) -> None:
         self.module = module
         self._shared = shared
-        self._dtype: torch.dtype = module.dtype
+        self._dtype = working_dtype(module)
 
     def follow_base(self) -> None:
         """Share the UNet's weights as they are now: LoRAs replace them, on a CPU by others."""
@@ -86,10 +87,12 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What the layer would give with the changed weight."""
         layer = self.layer
-        weight = torch.addmm(layer.weight.flatten(1), self.up, self.down).view_as(layer.weight)
+        base, up, down = (each.to(x.dtype) for each in (layer.weight, self.up, self.down))
+        weight = torch.addmm(base.flatten(1), up, down).view_as(base)
+        bias = None if layer.bias is None else layer.bias.to(x.dtype)
         if isinstance(layer, nn.Linear):
-            return functional.linear(x, weight, layer.bias)
-        return functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding)
+            return functional.linear(x, weight, bias)
+        return functional.conv2d(x, weight, bias, layer.stride, layer.padding)
 
 
 def load_control(path: Path, base: UNet, device: torch.device) -> ControlNetwork:
@@ -111,6 +114,8 @@ def load_control(path: Path, base: UNet, device: torch.device) -> ControlNetwork
     borrowed = _lacking(module, tensors, base.module) if is_lora else {}
     _check_pairs(module, ups, downs, path)
     fill(module, tensors | borrowed, f"control network {path.name}", base.module.dtype)
+    if (dtype := working_dtype(base.module)) != base.module.dtype:
+        cast_at_use(module, dtype)
     module.to(device)
     shared = [_share(module, name, base.module) for name in borrowed]
     for name, up in ups.items():

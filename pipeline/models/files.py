@@ -56,17 +56,18 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def fill(
-    module: nn.Module, tensors: Mapping[str, Tensor], part: str, dtype: torch.dtype
+    module: nn.Module, tensors: Mapping[str, Tensor], part: str, dtype: torch.dtype | None
 ) -> nn.Module:
     """Give a module made on the meta device its weights, one tensor at a time.
 
-    Tensors that have ``dtype`` already stay views of the mapped file. ``part`` names the module in
-    errors. Raises InvalidModelFile if a tensor is missing, unknown or of another shape.
+    Tensors that have ``dtype`` already stay views of the mapped file; with None all do. ``part``
+    names the module in errors. Raises InvalidModelFile if a tensor is missing, unknown or of
+    another shape.
     """
     used = {name: t for name, t in tensors.items() if not name.endswith(UNUSED_SUFFIXES)}
     _check_fit(module, used, part)
     module.requires_grad_(requires_grad=False)
-    state = {name: tensor.to(dtype) for name, tensor in used.items()}
+    state = {name: tensor if dtype is None else tensor.to(dtype) for name, tensor in used.items()}
     module.load_state_dict(state, assign=True)
     return module.eval()
 

@@ -12,6 +12,7 @@ from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline.casting import working_dtype
 from pipeline.errors import InvalidModelFile
 from pipeline.models import layout
 from pipeline.models.files import fill, read_tensors
@@ -89,7 +90,7 @@ class ImageAdapter:
 def load_adapter(path: Path, unet: nn.Module, device: torch.device) -> ImageAdapter:
     """The adapter of a file, for a diffusers UNet and in its dtype. Raises InvalidModelFile."""
     parts = read_adapter(path)
-    dtype = next(unet.parameters()).dtype
+    dtype = working_dtype(unet)
     renamed = resampler_from_published(parts.resampler)
     with torch.device("meta"):
         resampler = _resampler_like(renamed, path.name)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from pipeline.casting import working_dtype
 from pipeline.sampling.denoiser import NetworkInput
 
 
@@ -14,7 +14,7 @@ class UNet:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self._dtype: torch.dtype = module.dtype  # diffusers searches all parameters at each asking
+        self._dtype = working_dtype(module)
 
     def __call__(
         self,

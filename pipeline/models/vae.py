@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.casting import working_dtype
+
 FACTOR: Final = 8  # pixels a latent cell is wide
 
 # Tile (width, height) and overlap, in latent cells; a tiled result is the mean of the three.
@@ -70,7 +72,7 @@ class Vae:
         return decoded.float()
 
     def _move(self, x: Tensor) -> Tensor:
-        return x.to(self.module.device, self.module.dtype)
+        return x.to(self.module.device, working_dtype(self.module))
 
 
 def crop_to_cells(pixels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.casting import working_dtype
 from pipeline.sampling.denoiser import NetworkInput, UNetCall
 from pipeline.sampling.model_sampling import ModelSampling
 
@@ -78,7 +79,7 @@ class _Projected:
     """One prompt as every layer reads it."""
 
     def __init__(self, prompt: ImagePrompt, module: nn.Module, sampling: ModelSampling) -> None:
-        dtype = next(module.parameters()).dtype
+        dtype = working_dtype(module)
         tokens = torch.cat([prompt.tokens_negative, prompt.tokens_positive])
         pairs = zip(prompt.adapter.keys_values(tokens), cross_attentions(module), strict=True)
         # Attention is linear in its values, so the weight is put in here, once.

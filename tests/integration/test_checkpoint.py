@@ -25,13 +25,8 @@ from pipeline.models.checkpoint import (
 )
 from pipeline.models.layout import unet_prefixes, vae_prefixes
 from pipeline.plan import ImagePlan
-from tests.integration.tiny_sdxl import (
-    make_weights,
-    original_names,
-    write_configs,
-    write_folder,
-    write_single_file,
-)
+from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
+from tools.original_layout import original_names
 
 CPU = torch.device("cpu")
 Weights = Mapping[str, Mapping[str, Tensor]]

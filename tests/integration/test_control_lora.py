@@ -21,7 +21,8 @@ from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
 from pipeline.sampling.diffusion import Run, diffuse
 from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.model_sampling import ModelSampling
-from tests.integration.tiny_sdxl import make_weights, original_names, write_configs, write_folder
+from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
+from tools.original_layout import original_names
 
 CPU = torch.device("cpu")
 RANK = 2

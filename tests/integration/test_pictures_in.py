@@ -20,12 +20,8 @@ from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.inpainting import feature_added
 from pipeline.sampling.model_sampling import ModelSampling
 from pipeline.sampling.refiner import Relay, diffuse_relay
-from tests.integration.tiny_sdxl import (
-    make_weights,
-    original_names,
-    write_configs,
-    write_folder,
-)
+from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
+from tools.original_layout import original_names
 
 CPU = torch.device("cpu")
 STEPS = 2

@@ -35,13 +35,8 @@ from pipeline.tasks import Task
 from pipeline.wildcards import Wildcards
 from tests.integration.test_checkpoint import PLAN
 from tests.integration.test_engine import Listener
-from tests.integration.tiny_sdxl import (
-    make_weights,
-    original_names,
-    write_configs,
-    write_folder,
-    write_single_file,
-)
+from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
+from tools.original_layout import original_names
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")

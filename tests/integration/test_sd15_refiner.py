@@ -33,7 +33,8 @@ from tests.integration.tiny_sd15 import (
     write_sd15_file,
     write_sd15_folder,
 )
-from tests.integration.tiny_sdxl import make_weights, original_names, write_configs, write_folder
+from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
+from tools.original_layout import original_names
 
 CPU = torch.device("cpu")
 PLAN_OF_FOUR = msgspec.structs.replace(PLAN, steps=4, switch=2, refiner="r")

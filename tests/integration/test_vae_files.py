@@ -19,13 +19,8 @@ from pipeline.presets import PresetStore
 from pipeline.styles import StyleLibrary
 from pipeline.wildcards import Wildcards
 from tests.integration.test_refiner import ROOT, make, pixels
-from tests.integration.tiny_sdxl import (
-    make_weights,
-    original_names,
-    write_configs,
-    write_folder,
-    write_single_file,
-)
+from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
+from tools.original_layout import original_names
 
 CPU = torch.device("cpu")
 OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}

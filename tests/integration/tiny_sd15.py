@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.models import layout
 from pipeline.models.interposer import Interposer
 from pipeline.models.refiner import SD15
-from tests.integration.tiny_sdxl import original_names
+from tools.original_layout import original_names
 
 SMALLER: Mapping[str, Mapping[str, Any]] = {
     "unet": {

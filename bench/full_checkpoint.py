@@ -1,0 +1,97 @@
+"""What does a full-size SDXL file cost without a GPU? One picture of 512x512 in 2 steps.
+
+Without a file it writes one of random weights (7 GB) into a temporary folder first. The peak counts
+the pages of the mapped file, as the system does.
+"""
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pipeline.catalog import CHECKPOINTS, ModelCatalog
+from pipeline.engine import Library, load_engine
+from pipeline.models.checkpoint import SDXL_BASE, read_configs
+from pipeline.params import params_from
+from pipeline.presets import PresetStore
+from pipeline.styles import StyleLibrary
+from pipeline.tasks import Task
+from pipeline.wildcards import Wildcards
+from tools.embedded.painter import Collector
+from tools.make_random_sdxl import write_random_checkpoint
+from tools.server_process import ROOT
+
+NAME = "full.safetensors"
+REQUEST = {
+    "prompt": "a red star on a blue background",
+    "base_model_name": NAME,
+    "style_selections": [],
+    "loras": [],
+    "overwrite_step": 2,
+    "overwrite_width": 512,
+    "overwrite_height": 512,
+    "image_seed": 1,
+}
+
+
+class Watch(Collector):
+    """Tells how far it is and how much memory that took, and when the model was there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded_seconds = 0.0
+
+    def progress(self, percent: int, message: str, **_step: int) -> None:
+        print(f"  {percent:3} % {message} {peak_bytes() / 1e9:.2f} GB", flush=True)
+
+    def model(self, _kind: str, _name: str, seconds: float | None) -> None:
+        self.loaded_seconds = seconds or self.loaded_seconds
+
+
+def peak_bytes() -> int:
+    """The most main memory this process ever had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def measure(file: Path, folder: Path) -> None:
+    """Print seconds and peak."""
+    checkpoints = folder / CHECKPOINTS
+    checkpoints.mkdir()
+    (checkpoints / NAME).symlink_to(file.resolve())
+    presets = PresetStore(ROOT / "presets", "default")
+    styles, wildcards = StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards")
+    engine = load_engine("cpu", Library(ModelCatalog(folder), presets, styles, wildcards))
+    before = peak_bytes()
+    watch = Watch()
+    started = time.perf_counter()
+    engine(Task(task_id="0" * 32, params=params_from(REQUEST), in_queue_mills=0), watch)
+    seconds = time.perf_counter() - started
+    if len(watch.made) != 1:
+        raise RuntimeError("no picture was made")
+    size, peak = file.stat().st_size, peak_bytes()
+    print(f"file:           {size / 1e9:6.2f} GB")
+    print(f"loading:        {watch.loaded_seconds:6.1f} s")
+    print(f"the picture:    {seconds - watch.loaded_seconds:6.1f} s (2 steps, 512x512)")
+    print(f"peak, before:   {before / 1e9:6.2f} GB")
+    print(f"peak:           {peak / 1e9:6.2f} GB")
+    print(f"beyond the file:{(peak - size) / 1e9:6.2f} GB (goal: 3)")
+
+
+def main() -> None:
+    """Measure the file of the command line, or one made for it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, nargs="?")
+    file = parser.parse_args().file
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if file is None:
+            file = folder / NAME
+            write_random_checkpoint(file, read_configs(SDXL_BASE))
+        measure(file, folder)
+
+
+if __name__ == "__main__":
+    main()
