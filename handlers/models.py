@@ -133,7 +133,7 @@ def _overview(app: web.Application, loaded: list[LoadedModel]) -> ModelOverview:
         loras=files(LORAS, catalog.loras),
         vaes=files(VAES, catalog.vaes),
         embeddings=files(EMBEDDINGS, catalog.embeddings),
-        styles=app[STYLES].names(),
+        styles=list(app[STYLES].names()),
         presets=_presets(app[PRESETS], catalog),
         loaded=loaded,
         memory=_memory(),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from aiohttp import web
@@ -78,6 +78,10 @@ class _Schemas:
         found, self.components = msgspec.json.schema_components(
             self._types, schema_hook=_schema_of_other, ref_template=_REF
         )
+        orders = {
+            frozenset(order): order for kind in self._types for order in _literals(kind, set())
+        }
+        _put_in_order((found, self.components), orders)
         self._found = dict(zip(self._types, found, strict=True))
         self._queries = {
             op.query: self.components.pop(op.query.__name__) for op in OPERATIONS if op.query
@@ -99,6 +103,30 @@ class _Schemas:
                 "description": field.get("description", ""),
                 "schema": {key: value for key, value in field.items() if key != "description"},
             }
+
+
+def _literals(kind: Any, seen: set[Any]) -> Iterator[list[Any]]:
+    """The values of every Literal in a type, as they were written down: msgspec sorts them."""
+    if get_origin(kind) is Literal:
+        yield list(get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in seen:
+        seen.add(kind)
+        for hint in get_type_hints(kind, include_extras=True).values():
+            yield from _literals(hint, seen)
+    for part in get_args(kind):
+        yield from _literals(part, seen)
+
+
+def _put_in_order(node: Any, orders: Mapping[frozenset[Any], list[Any]]) -> None:
+    """Give every ``enum`` of a document the order of its Literal."""
+    if isinstance(node, dict):
+        values = node.get("enum")
+        if isinstance(values, list):
+            node["enum"] = orders.get(frozenset(values), values)
+        node = tuple(node.values())
+    if isinstance(node, list | tuple):
+        for part in node:
+            _put_in_order(part, orders)
 
 
 def _schema_of_other(kind: type) -> dict[str, Any]:

@@ -95,11 +95,14 @@ function tryForm(path, method, operation) {
     parts.push(make("div", { class: "wide" }, ...choices), body);
   }
   const form = make("form", { class: "try", "aria-label": `Try ${method} ${path}` }, ...parts, make("button", {}, "Send"));
+  const code = samples(() => written({ path, method, type, body: body?.value, fields }));
+  form.addEventListener("input", code.update);
+  form.addEventListener("click", code.update);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     send({ path, method, type, body: body?.value, fields, output });
   });
-  return [form, output];
+  return [form, output, code.element];
 }
 
 function parameterField(operation, parameter) {
@@ -112,7 +115,8 @@ function parameterField(operation, parameter) {
   return { parameter, label, input: make("select", { id }, make("option", { value: "" }, "—"), ...options) };
 }
 
-async function send({ path, method, type, body, fields, output }) {
+/** The request that the form stands for. */
+function written({ path, method, type, body, fields }) {
   const query = new URLSearchParams();
   const headers = keyHeaders();
   if (type) headers["Content-Type"] = type;
@@ -123,7 +127,11 @@ async function send({ path, method, type, body, fields, output }) {
     else if (parameter.in === "query") query.set(parameter.name, input.value);
     else headers[parameter.name] = input.value;
   }
-  const url = `.${target}${query.size ? `?${query}` : ""}`;
+  return { url: `.${target}${query.size ? `?${query}` : ""}`, method, headers, body };
+}
+
+async function send({ output, ...form }) {
+  const { url, method, headers, body } = written(form);
   output.replaceChildren(make("p", {}, `${method} ${url} …`));
   try {
     const answer = await fetch(url, { method, headers, body });
@@ -132,6 +140,62 @@ async function send({ path, method, type, body, fields, output }) {
   } catch (error) {
     output.replaceChildren(make("p", { role: "alert" }, `No answer: ${error.message}`));
   }
+}
+
+const WRITERS = { curl: curlSample, Python: pythonSample, JavaScript: scriptSample };
+
+/** The request in three languages, the same that "Send" sends. */
+function samples(request) {
+  const text = make("pre", { tabindex: "0", "aria-label": "Example" });
+  let chosen = "curl";
+  const update = () => {
+    const { url, ...rest } = request();
+    text.textContent = WRITERS[chosen]({ url: new URL(url, location.href).href.replaceAll("%7B", "{").replaceAll("%7D", "}"), ...rest });
+    for (const tab of tabs) tab.setAttribute("aria-pressed", tab.textContent === chosen);
+  };
+  const tabs = Object.keys(WRITERS).map((name) => make("button", { type: "button", onclick: () => { chosen = name; update(); } }, name));
+  update();
+  return { element: make("div", { class: "samples" }, make("div", { role: "group", "aria-label": "Language of the example" }, ...tabs), text), update };
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function compact(body) {
+  try {
+    JSON.parse(body);
+    return body.replace(/\s*\n\s*/g, " ");
+  } catch {
+    return body;
+  }
+}
+
+function curlSample({ url, method, headers, body }) {
+  const parts = ["curl", ...(method === "GET" ? [] : [`-X ${method}`]), ...Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`)];
+  if (body) parts.push(`-d ${quoted(compact(body))}`);
+  if (/^image/.test(headers.Accept ?? "")) parts.push("-o picture");
+  else if (body?.includes('"stream_output": true') || url.includes("/v1/events")) parts.push("-N");
+  return [...parts, quoted(url)].join(" \\\n  ");
+}
+
+function pythonSample({ url, method, headers, body }) {
+  const streams = body?.includes('"stream_output": true') || url.includes("/v1/events");
+  const given = [JSON.stringify(url)];
+  if (Object.keys(headers).length) given.push(`headers=${JSON.stringify(headers)}`);
+  if (body) given.push(`data=${JSON.stringify(compact(body))}`);
+  if (streams) given.push("stream=True");
+  const call = `answer = requests.${method.toLowerCase()}(\n    ${given.join(",\n    ")},\n)\nanswer.raise_for_status()`;
+  const use = streams ? 'for line in answer.iter_lines():\n    if line.startswith(b"data: "):\n        print(json.loads(line[6:]))'
+    : /^image/.test(headers.Accept ?? "") ? 'open("picture", "wb").write(answer.content)' : "print(answer.text)";
+  return `${streams ? "import json\n\n" : ""}import requests\n\n${call}\n${use}`;
+}
+
+function scriptSample({ url, method, headers, body }) {
+  const options = { method, headers, ...(body ? { body: compact(body) } : {}) };
+  const streams = body?.includes('"stream_output": true') || url.includes("/v1/events");
+  const use = streams
+    ? "let rest = \"\";\nfor await (const text of answer.body.pipeThrough(new TextDecoderStream())) {\n  const lines = (rest + text).split(\"\\n\");\n  rest = lines.pop();\n  for (const line of lines) if (line.startsWith(\"data: \")) console.log(JSON.parse(line.slice(6)));\n}"
+    : /^image/.test(headers.Accept ?? "") ? "const picture = await answer.blob();" : "console.log(await answer.text());";
+  return `const answer = await fetch(${JSON.stringify(url)}, ${JSON.stringify(options, null, 2)});\n${use}`;
 }
 
 async function show(answer, output) {

@@ -19,14 +19,24 @@ START_SECONDS: Final = 90.0
 
 
 class ServerProcess:
-    """One ``server.py`` on a free port, with its data under ``folder``. Not thread-safe."""
+    """One ``server.py``, or another ``program`` with its options, on a port of its own.
 
-    def __init__(self, folder: Path, arguments: Sequence[str] = ()) -> None:
+    Its data lie under ``folder``. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str] = (),
+        *,
+        program: Path = ROOT / "server.py",
+        port: int = 0,
+    ) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
-        command = [sys.executable, str(ROOT / "server.py"), "--port", str(self.port)]
+        command = [sys.executable, str(program), "--port", str(self.port)]
         command += ["--outputs-dir", str(folder / "outputs")]
         command += ["--inputs-dir", str(folder / "inputs"), *arguments]
         with self.log.open("ab") as log:
@@ -83,11 +93,14 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(
-    arguments: Sequence[str] = (), folder: Path | None = None
+    arguments: Sequence[str] = (),
+    folder: Path | None = None,
+    *,
+    program: Path = ROOT / "server.py",
 ) -> Iterator[ServerProcess]:
     """A server that is ready to make pictures, ended with the block."""
     with tempfile.TemporaryDirectory() as scratch:
-        server = ServerProcess(folder or Path(scratch), arguments)
+        server = ServerProcess(folder or Path(scratch), arguments, program=program)
         try:
             server.wait_until_ready()
             yield server

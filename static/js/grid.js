@@ -45,10 +45,12 @@ export class CardGrid extends EventTarget {
     const answer = await this.#ask(first);
     if (!answer || generation !== this.#generation) return;
     this.#pages = new Map([[first, answer.items]]);
+    const hadFocus = this.space.contains(document.activeElement);
     this.#setTotal(answer.total);
     for (const cell of this.#cells.values()) cell.element.remove();
     this.#cells.clear();
     this.#draw();
+    if (hadFocus) this.#cells.get(this.focused)?.open.focus({ preventScroll: true });
   }
 
   /** The card at a place, fetched if need be; undefined beyond the end. */
@@ -130,9 +132,11 @@ export class CardGrid extends EventTarget {
     }
     const made = card ? this.#cell(card, index) : this.#blank(index);
     this.#place(made.element, index);
+    const hadFocus = known?.element.contains(document.activeElement);
     if (known) known.element.replaceWith(made.element);
     else this.#insert(made.element, index);
     this.#cells.set(index, made);
+    if (hadFocus) made.open.focus({ preventScroll: true });
   }
 
   /** In the order of the cards, so that reading and tabbing go the way it looks. */

@@ -1,12 +1,19 @@
-"""A real server and a real, headless Chromium."""
+"""Real servers and a real, headless Chromium."""
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from tools.server_process import ServerProcess, running_server
+from tools.server_process import ROOT, ServerProcess, running_server
+
+PAINTED = ROOT / "tests" / "browser" / "painted_server.py"
+PRESET = ("--preset", "embedded")
 
 # Background services would look for hosts that a test machine may not reach.
 FLAGS = (
@@ -24,7 +31,14 @@ FLAGS = (
 # of other packages could not start theirs.
 @pytest.fixture(scope="package")
 def live_server() -> Iterator[ServerProcess]:
-    with running_server(["--preset", "embedded", "--device", "cpu"]) as server:
+    with running_server([*PRESET, "--device", "cpu"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def painted() -> Iterator[ServerProcess]:
+    """A server whose device paints at once, with a few hundred ended tasks."""
+    with running_server([*PRESET, "--history", "300"], program=PAINTED) as server:
         yield server
 
 
@@ -39,15 +53,19 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture
-def page(browser: Browser, live_server: ServerProcess) -> Iterator[Page]:
-    context = browser.new_context(base_url=live_server.url, viewport={"width": 1200, "height": 800})
+@contextmanager
+def opened_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """A page of a person of its own; an error of its scripts fails the test."""
+    size = options.pop("viewport", {"width": 1200, "height": 800})
+    context = browser.new_context(base_url=url, viewport=size, locale="en-GB", **options)
+    context.set_default_timeout(20_000)
     opened = context.new_page()
     problems: list[str] = []
 
     def note_console(line: ConsoleMessage) -> None:
-        # A refused request is reported there too, and some tests want one.
-        if line.type == "error" and not line.text.startswith("Failed to load resource"):
+        # A refused request or a lost connection is reported there too, and some tests want one.
+        expected = ("Failed to load resource", "WebSocket connection to")
+        if line.type == "error" and not line.text.startswith(expected):
             problems.append(line.text)
 
     opened.on("pageerror", lambda error: problems.append(str(error)))
@@ -55,3 +73,50 @@ def page(browser: Browser, live_server: ServerProcess) -> Iterator[Page]:
     yield opened
     context.close()
     assert problems == []
+
+
+@pytest.fixture
+def page(browser: Browser, live_server: ServerProcess) -> Iterator[Page]:
+    with opened_page(browser, live_server.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def app(browser: Browser, painted: ServerProcess) -> Iterator[Page]:
+    """The pages on the server whose device paints at once; nothing waits, nothing is paused."""
+    with opened_page(browser, painted.url) as opened:
+        yield opened
+    painted.post("/v1/queue/resume", {})
+    for task in painted.get("/v1/queue")["pending"]:
+        painted.post(f"/v1/engine/control?action=stop&task_id={task['task_id']}", {})
+    painted.post("/v1/engine/control?action=stop", {})
+
+
+@pytest.fixture
+def queue(painted: ServerProcess) -> Callable[..., str]:
+    """Queues a task as another client would; returns its id."""
+
+    def add(prompt: str, **parameters: Any) -> str:
+        body = {"prompt": prompt, "async_process": True, **parameters}
+        task_id: str = painted.post("/v1/engine/generate/", body)["task_id"]
+        return task_id
+
+    return add
+
+
+def text_of(name: str, language: str) -> str:
+    """A text of the pages, as people read it."""
+    texts: dict[str, str] = json.loads((ROOT / "static" / "i18n" / f"{language}.json").read_text())
+    return texts[name]
+
+
+def picture_file(folder: Path, name: str = "picture.png", prompt: str = "") -> Path:
+    """A PNG on disk, with a prompt in it."""
+    from PIL import Image, PngImagePlugin  # noqa: PLC0415 - only few tests want one
+
+    words = PngImagePlugin.PngInfo()
+    words.add_text("parameters", json.dumps({"prompt": prompt, "seed": "9223372036854775807"}))
+    words.add_text("fooocus_scheme", "fooocus")
+    path = folder / name
+    Image.new("RGB", (200, 120), "teal").save(path, pnginfo=words)
+    return path

@@ -1,4 +1,4 @@
-"""The whole server on a device that paints at once: ``python -m tests.browser.painted_server``.
+"""The whole server on a device that paints at once: ``python tests/browser/painted_server.py``.
 
 Its options are the server's own. What a prompt says makes a task slow, or makes it fail, so that a
 test sees both without waiting for a model. ``--history N`` writes N ended tasks first.
@@ -15,6 +15,9 @@ import sys
 import time
 from pathlib import Path
 from typing import Final
+
+if __package__ in {None, ""}:  # run as a file: the packages stand two folders up
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from aiohttp import web
 from PIL import Image, ImageDraw

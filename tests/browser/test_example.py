@@ -67,7 +67,7 @@ def test_the_page_takes_nothing_from_outside(page: Page, live_server: ServerProc
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto("/")
-    expect(page.get_by_role("heading", name="Focal")).to_be_visible()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
     assert asked
     assert all(url.startswith(live_server.url) for url in asked)
 

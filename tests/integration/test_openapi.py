@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from handlers.openapi import build_document
 from handlers.operations import OPERATIONS
 from handlers.routes import create_routes
+from pipeline.choices import PERFORMANCES, SAMPLER_NAMES
 from pipeline.params import decode_params
 from pipeline.request import GenerateParams
 from tests.integration.serving import Focal
@@ -61,6 +62,13 @@ def test_every_parameter_is_documented_with_its_range_and_default() -> None:
     assert all(field.get("description") for field in fields.values())
     number = fields["image_number"]
     assert (number["minimum"], number["maximum"], number["default"]) == (1, 32, 1)
+
+
+def test_choices_stand_in_the_order_in_which_people_know_them() -> None:
+    fields = DOCUMENT["components"]["schemas"]["GenerateParams"]["properties"]
+    assert fields["performance_selection"]["enum"] == list(PERFORMANCES)
+    assert fields["sampler_name"]["enum"] == list(SAMPLER_NAMES)
+    assert fields["uov_method"]["enum"][:2] == ["Disabled", "Vary (Subtle)"]
 
 
 def test_the_examples_are_requests_that_decode() -> None:
