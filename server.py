@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import uvloop
 from aiohttp import web
 
 from bus.bus import EventBus
-from bus.events import DownloadProgress, ModelUnloaded, ServerStatus, now_ms
+from bus.events import DownloadProgress, ModelLoaded, ModelUnloaded, ServerStatus, now_ms
 from handlers.access import AccessPolicy, is_loopback
 from handlers.intake import Admissions
 from handlers.keys import (
@@ -82,7 +83,10 @@ def start_engine(
     library = Library(app[CATALOG], presets, app[STYLES], wildcards, app[INPUTS], app[MODEL_FILES])
     engine = load_engine(device, library, tell_unloaded, options)
     if model := installed_default(presets.load(app[SETTINGS].start_preset), app[CATALOG]):
+        started = time.perf_counter()
         engine.preload(model)
+        seconds = round(time.perf_counter() - started, 3)
+        app[BUS].publish(ModelLoaded(name=model, kind="checkpoint", seconds=seconds))
     return engine
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from tools.server_process import ROOT, running_server
 
-ALONE: Final = ("startup", "http_overhead", "bus_fanout", "history_pages", "task_memory")
+ALONE: Final = ("startup", "http_overhead", "bus_fanout", "history_pages", "task_memory", "gallery")
 
 
 def run(name: str, *arguments: str) -> None:

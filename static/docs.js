@@ -1,6 +1,12 @@
 // Draws openapi.json as a page to read and try. All text goes in as text, never as markup.
 
 const SHOWN_CHARACTERS = 20000;
+const LANGUAGE = "focal.language"; // where the pages keep the choice too
+
+let words = {}; // English text → the reader's language
+
+/** A text of the page or of the document in the reader's language. */
+const t = (text) => words[text] ?? text;
 
 /** Make an element; attributes that start with "on" are listeners. */
 function make(name, attributes = {}, ...children) {
@@ -42,7 +48,7 @@ function range(schema) {
 }
 
 function table(caption, rows) {
-  const head = make("tr", {}, ...["name", "type and range", "default", "meaning"].map((t) => make("th", { scope: "col" }, t)));
+  const head = make("tr", {}, ...[t("name"), t("type and range"), t("default"), t("meaning")].map((head) => make("th", { scope: "col" }, head)));
   const body = rows.map((cells) => make("tr", {}, ...cells.map((cell, i) => make("td", {}, i < 3 ? make("code", {}, cell) : cell))));
   return make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
@@ -52,7 +58,7 @@ function fieldRows(spec, schema) {
     name,
     describe(spec, field),
     field.default === undefined ? "" : JSON.stringify(field.default),
-    resolve(spec, field).description ?? "",
+    t(resolve(spec, field).description ?? ""),
   ]);
 }
 
@@ -61,7 +67,7 @@ function structTables(spec, schema, seen = new Set()) {
   if (!found.properties || seen.has(found.name)) return [];
   seen.add(found.name);
   const inner = Object.values(found.properties).flatMap((field) => structTables(spec, field.items ?? field, seen));
-  return [table(found.name ?? "Body", fieldRows(spec, found)), ...inner];
+  return [table(found.name ?? t("Body"), fieldRows(spec, found)), ...inner];
 }
 
 function parameterTable(spec, operation) {
@@ -69,9 +75,9 @@ function parameterTable(spec, operation) {
     `${parameter.name} (${parameter.in})`,
     describe(spec, parameter.schema),
     parameter.schema.default === undefined ? "" : JSON.stringify(parameter.schema.default),
-    parameter.description ?? "",
+    t(parameter.description ?? ""),
   ]);
-  return rows.length ? [table("Parameters", rows)] : [];
+  return rows.length ? [table(t("Parameters"), rows)] : [];
 }
 
 function bodyParts(operation) {
@@ -89,12 +95,12 @@ function tryForm(path, method, operation) {
   let body = null;
   if (type) {
     const start = type === "application/json" ? (examples[0]?.[1] ?? "{}") : "key=";
-    body = make("textarea", { class: "wide", "aria-label": "Body", spellcheck: "false" });
+    body = make("textarea", { class: "wide", "aria-label": t("Body"), spellcheck: "false" });
     body.value = start;
     const choices = examples.map(([name, text]) => make("button", { type: "button", onclick: () => { body.value = text; } }, name));
     parts.push(make("div", { class: "wide" }, ...choices), body);
   }
-  const form = make("form", { class: "try", "aria-label": `Try ${method} ${path}` }, ...parts, make("button", {}, "Send"));
+  const form = make("form", { class: "try", "aria-label": `Try ${method} ${path}` }, ...parts, make("button", {}, t("Send")));
   const code = samples(() => written({ path, method, type, body: body?.value, fields }));
   form.addEventListener("input", code.update);
   form.addEventListener("click", code.update);
@@ -138,7 +144,7 @@ async function send({ output, ...form }) {
     output.replaceChildren(make("p", {}, `${answer.status} ${answer.statusText}`));
     await show(answer, output);
   } catch (error) {
-    output.replaceChildren(make("p", { role: "alert" }, `No answer: ${error.message}`));
+    output.replaceChildren(make("p", { role: "alert" }, `${t("No answer")}: ${error.message}`));
   }
 }
 
@@ -146,7 +152,7 @@ const WRITERS = { curl: curlSample, Python: pythonSample, JavaScript: scriptSamp
 
 /** The request in three languages, the same that "Send" sends. */
 function samples(request) {
-  const text = make("pre", { tabindex: "0", "aria-label": "Example" });
+  const text = make("pre", { tabindex: "0", "aria-label": t("Example") });
   let chosen = "curl";
   const update = () => {
     const { url, ...rest } = request();
@@ -155,7 +161,7 @@ function samples(request) {
   };
   const tabs = Object.keys(WRITERS).map((name) => make("button", { type: "button", onclick: () => { chosen = name; update(); } }, name));
   update();
-  return { element: make("div", { class: "samples" }, make("div", { role: "group", "aria-label": "Language of the example" }, ...tabs), text), update };
+  return { element: make("div", { class: "samples" }, make("div", { role: "group", "aria-label": t("Language of the example") }, ...tabs), text), update };
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -202,7 +208,7 @@ async function show(answer, output) {
   const type = answer.headers.get("Content-Type") ?? "";
   if (type.startsWith("image/")) {
     const address = URL.createObjectURL(await answer.blob());
-    output.append(make("img", { src: address, alt: "The picture in the answer", onload: () => URL.revokeObjectURL(address) }));
+    output.append(make("img", { src: address, alt: t("The picture in the answer"), onload: () => URL.revokeObjectURL(address) }));
     return;
   }
   const text = make("pre", { tabindex: "0" });
@@ -240,22 +246,22 @@ function keyHeaders() {
 }
 
 function answersTable(operation) {
-  const rows = Object.entries(operation.responses).map(([status, { description }]) => make("tr", {}, make("th", { scope: "row" }, status), make("td", {}, description)));
-  return make("table", {}, make("caption", {}, "Answers"), make("tbody", {}, ...rows));
+  const rows = Object.entries(operation.responses).map(([status, { description }]) => make("tr", {}, make("th", { scope: "row" }, status), make("td", {}, t(description))));
+  return make("table", {}, make("caption", {}, t("Answers")), make("tbody", {}, ...rows));
 }
 
 function section(spec, path, method, operation) {
   const inside = make("div", { class: "inside" });
   const summary = make(
     "summary", {},
-    make("span", { class: "method" }, method), make("span", { class: "path" }, path), make("span", { class: "what" }, operation.summary),
+    make("span", { class: "method" }, method), make("span", { class: "path" }, path), make("span", { class: "what" }, t(operation.summary)),
   );
   const details = make("details", { id: operation.operationId }, summary, inside);
   details.addEventListener("toggle", () => {
     if (!details.open || inside.childElementCount) return;
     const canTry = operation.operationId !== "websocket";
     inside.append(
-      ...(operation.description ? [make("p", {}, operation.description)] : []),
+      ...(operation.description ? [make("p", {}, t(operation.description))] : []),
       ...(canTry ? tryForm(path, method, operation) : []),
       ...parameterTable(spec, operation),
       ...structTables(spec, bodyParts(operation).schema),
@@ -270,11 +276,11 @@ async function draw() {
   const answer = await fetch("openapi.json", { headers: keyHeaders() });
   problem.hidden = answer.ok;
   if (!answer.ok) {
-    problem.textContent = answer.status === 401 ? "This server wants its API key." : `${answer.status}: ${answer.statusText}`;
+    problem.textContent = answer.status === 401 ? t("This server wants its API key.") : `${answer.status}: ${answer.statusText}`;
     return;
   }
   const spec = await answer.json();
-  document.getElementById("about").textContent = `${spec.info.title} ${spec.info.version}. ${spec.info.description}`;
+  document.getElementById("about").textContent = `${spec.info.title} ${spec.info.version}. ${t(spec.info.description)}`;
   const sections = Object.entries(spec.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => section(spec, path, method.toUpperCase(), operation)));
   document.getElementById("operations").replaceChildren(...sections);
@@ -284,8 +290,26 @@ async function draw() {
   if (chosen instanceof HTMLDetailsElement) chosen.open = true;
 }
 
+/** The page's own texts, and the choice of language that the other pages know. */
+async function translate() {
+  const choice = document.getElementById("language");
+  const wanted = localStorage.getItem(LANGUAGE) ?? navigator.language;
+  choice.value = wanted.startsWith("zh") ? "zh" : "en";
+  choice.addEventListener("change", () => {
+    localStorage.setItem(LANGUAGE, choice.value);
+    location.reload();
+  });
+  if (choice.value === "en") return;
+  words = await fetch("static/i18n/api.zh.json").then((answer) => answer.json());
+  document.documentElement.lang = "zh-CN";
+  for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.textContent);
+  const key = document.getElementById("key");
+  key.placeholder = t(key.placeholder);
+}
+
 document.getElementById("access").addEventListener("submit", (event) => {
   event.preventDefault();
   draw();
 });
+await translate();
 draw();

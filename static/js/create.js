@@ -223,14 +223,14 @@ class CreatePage {
     }
     this.updates.push(update);
     update();
-    const help = helpOf("aspect_ratios_selection", this.request.schema.properties.aspect_ratios_selection);
+    const help = helpOf(this.request.schema.properties.aspect_ratios_selection);
     return make("fieldset", { class: "size" }, make("legend", { title: help }, labelOf("aspect_ratios_selection")), choices,
       make("div", { class: "own-size" }, own[0], make("span", { "aria-hidden": "true" }, "×"), own[1]));
   }
 
   seedField() {
     const schema = this.request.schema.properties.image_seed;
-    const help = helpOf("image_seed", schema);
+    const help = helpOf(schema);
     const input = make("input", { id: "seed", inputmode: "numeric", autocomplete: "off", placeholder: t("create.random"), "aria-describedby": "seed-help" });
     const take = (value) => {
       if (value === null) this.request.clear("image_seed");

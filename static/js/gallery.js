@@ -24,7 +24,7 @@ class GalleryPage {
     this.shell = shell;
     this.compared = [];
     this.grid = new CardGrid({
-      fetch: (offset, limit, signal) => api.history({ ...this.query(), offset, limit }, signal),
+      ask: (offset, limit, signal) => api.history({ ...this.query(), offset, limit }, signal),
       open: (index) => this.view(index),
       pick: (card) => this.pick(card),
     });

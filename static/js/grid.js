@@ -11,7 +11,7 @@ const GAP_PX = 10;
 const ROWS_AROUND = 2;
 const MOSAIC = 4;
 
-/** Events: "total" (detail: how many there are). Cards are asked for with fetch(offset, limit, signal). */
+/** Events: "total" (detail: how many there are). Cards are asked for with `ask(offset, limit, signal)`. */
 export class CardGrid extends EventTarget {
   #pages = new Map();
   #asked = new Map();
@@ -23,9 +23,9 @@ export class CardGrid extends EventTarget {
   total = 0;
   focused = 0;
 
-  constructor({ fetch, open, pick }) {
+  constructor({ ask, open, pick }) {
     super();
-    Object.assign(this, { fetch, open, pick });
+    Object.assign(this, { ask, open, pick });
     this.space = make("div", { class: "space", role: "list", "aria-label": t("gallery.pictures") });
     this.nothing = make("p", { class: "nothing-here", hidden: true }, t("gallery.nothing"));
     this.element = make("div", { class: "grid-scroll", tabindex: -1 }, this.space, this.nothing);
@@ -192,7 +192,7 @@ export class CardGrid extends EventTarget {
     const controller = new AbortController();
     this.#asked.set(page, controller);
     try {
-      return await this.fetch(page * PAGE, PAGE, controller.signal);
+      return await this.ask(page * PAGE, PAGE, controller.signal);
     } catch {
       return null; // given up for a newer question, or the server is away: the next look asks again
     } finally {

@@ -1,8 +1,8 @@
 // The pictures that a request brings along: chosen, dropped, pasted or taken from the gallery; masks and outpainting.
 
-import { pictureUrl } from "./api.js";
+import { api, pictureUrl } from "./api.js";
 import { MaskPainter } from "./mask.js";
-import { button, icon, labelOf, make, makeField, notify, t } from "./ui.js";
+import { announce, attempt, button, icon, labelOf, make, makeField, notify, t } from "./ui.js";
 
 
 // Which parameters belong to which way of using a picture, by the words in their names.
@@ -127,7 +127,7 @@ export class InputPictures {
     const { image, test } = TABS[kind];
     if (image) {
       this.slots[kind] = this.slot(labelOf(image));
-      panel.append(this.slots[kind]);
+      panel.append(this.slots[kind], this.describing(this.slots[kind]));
     }
     if (kind === "inpaint") panel.append(...this.painting());
     if (kind === "prompt") panel.append(...this.imagePrompts());
@@ -135,6 +135,42 @@ export class InputPictures {
     const names = this.names.filter((name) => test.test(name) && !DRAWN.has(name));
     panel.append(...names.map((name) => this.field(name)));
     if (kind === "vary") this.preferVarying();
+  }
+
+  /** Buttons that put the chosen picture into words, as the prompt. */
+  describing(slot) {
+    const kinds = this.schemas.DescribeImage.properties.image_type.enum;
+    const buttons = kinds.map((kind) => button(t(`inputs.describe_${kind.toLowerCase()}`), { text: true, onclick: async (event) => {
+      event.target.closest("button").disabled = true;
+      const found = await attempt(() => api.describe(slot.source, kind));
+      event.target.closest("button").disabled = false;
+      if (!found) return;
+      this.request.set("prompt", found.describe);
+      this.request.dispatchEvent(new Event("replaced"));
+      announce(t("inputs.described"));
+    } }));
+    const row = make("div", { class: "actions", hidden: true }, buttons);
+    slot.addEventListener("change", () => { row.hidden = !slot.source; });
+    return row;
+  }
+
+  /** A mask drawn by a model instead of by hand: its options come from the tool's schema. */
+  finding() {
+    const { image: _, ...schema } = this.schemas.GenerateMask.properties;
+    const options = {};
+    const fields = Object.entries(schema).map(([name, one]) =>
+      makeField(name, one, { value: one.default, onchange: (value) => { options[name] = value; } }).element);
+    const find = button(t("inputs.find_mask"), { icon: "brush", text: true, onclick: async () => {
+      if (!this.painter) {
+        notify(t("inputs.picture_first"), { bad: true });
+        return;
+      }
+      find.disabled = true;
+      const mask = await attempt(() => api.generateMask({ image: this.slots.inpaint.source, ...options }));
+      find.disabled = false;
+      if (mask) await this.painter.add(mask.startsWith("data:") ? mask : `data:image/png;base64,${mask}`);
+    } });
+    return make("details", {}, make("summary", {}, t("inputs.mask_by_model")), make("div", { class: "group" }, fields, find));
   }
 
   /** A picture to vary with the method "Disabled" would do nothing. */
@@ -198,7 +234,7 @@ export class InputPictures {
       make("span", {}, t(`inputs.${side.toLowerCase()}`)), inputs[index]));
     this.distanceInputs = inputs;
     this.sideBoxes = boxes.map((box) => box.querySelector("input"));
-    return [host, make("fieldset", { class: "sides" }, make("legend", {}, t("inputs.outpaint")), boxes)];
+    return [host, this.finding(), make("fieldset", { class: "sides" }, make("legend", {}, t("inputs.outpaint")), boxes)];
   }
 
   setDistance(index, pixels, from) {

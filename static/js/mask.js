@@ -4,6 +4,17 @@ import { announce, button, make, t } from "./ui.js";
 
 const KEY_STEP = 16;
 
+/** The same shape in another colour. */
+function tinted(shape, colour) {
+  const canvas = make("canvas", { width: shape.width, height: shape.height });
+  const context = canvas.getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, shape.width, shape.height);
+  context.globalCompositeOperation = "destination-in";
+  context.drawImage(shape, 0, 0);
+  return canvas;
+}
+
 export class MaskPainter {
   #strokes = [];
   #stroke = null;
@@ -47,6 +58,23 @@ export class MaskPainter {
     this.canvas.height = this.height;
     this.extend(this.#margins);
     this.#draw();
+  }
+
+  /** Add a mask made elsewhere, white on black, as a stroke that can be undone. */
+  async add(source) {
+    const picture = make("img", { src: source });
+    await picture.decode();
+    const image = make("canvas", { width: this.width, height: this.height });
+    const context = image.getContext("2d", { willReadFrequently: true });
+    context.drawImage(picture, 0, 0, this.width, this.height);
+    const pixels = context.getImageData(0, 0, this.width, this.height);
+    for (let at = 0; at < pixels.data.length; at += 4) {
+      pixels.data[at + 3] = pixels.data[at];
+      pixels.data.fill(255, at, at + 3);
+    }
+    context.putImageData(pixels, 0, 0);
+    this.#add({ image });
+    announce(t("mask.painted", { percent: Math.round(this.coverage() * 100) }));
   }
 
   /** Put the outpainting handles round the picture. */
@@ -130,7 +158,11 @@ export class MaskPainter {
   #paint(context, colour) {
     context.lineCap = "round";
     context.lineJoin = "round";
-    for (const { invert, erase, size, points } of this.#strokes) {
+    for (const { image, invert, erase, size, points } of this.#strokes) {
+      if (image) {
+        context.drawImage(tinted(image, colour), 0, 0);
+        continue;
+      }
       if (invert) {
         context.globalCompositeOperation = "xor";
         context.fillStyle = colour;

@@ -83,7 +83,8 @@ export async function loadTexts() {
   language = chosenLanguage();
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   texts = await api.texts(language);
-  if (language !== "en") help = await api.texts(`parameters.${language}`);
+  // What the API document says, by its English text.
+  if (language !== "en") help = await api.texts(`api.${language}`).catch(() => ({}));
 }
 
 /** The text called `key`, with {names} filled in; the key itself where there is none. */
@@ -98,9 +99,10 @@ export function translate(root) {
 }
 
 /** What the server says of a task's progress, in the reader's language. */
-export function progressText({ message = "", step = 0, steps = 0, image = 0, images = 0 }) {
+export function progressText({ message = "" }) {
   if (language === "en") return message;
-  if (step) return t("progress.sampling", { step, steps, image, images });
+  const said = message.match(/^Sampling step (\d+)\/(\d+), image (\d+)\/(\d+)/);
+  if (said) return t("progress.sampling", { step: said[1], steps: said[2], image: said[3], images: said[4] });
   const known = Object.entries({ Loading: "loading", Preparing: "preparing", Saving: "saving" }).find(([word]) => message.startsWith(word));
   return known ? t(`progress.${known[1]}`) : message;
 }
@@ -111,7 +113,7 @@ export const labelOf = (name) => {
   const words = name.replaceAll("_", " ").replace(/ (selection|checkbox|name)$/, "");
   return words[0].toUpperCase() + words.slice(1);
 };
-export const helpOf = (name, schema) => help[name] ?? schema?.description ?? "";
+export const helpOf = (schema) => help[schema?.description] ?? schema?.description ?? "";
 
 export function when(mills) {
   return mills ? new Date(mills).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" }) : "";
@@ -174,7 +176,7 @@ export function makeField(name, schema, { value, onchange, options, quiet = fals
   const kind = options || schema.enum ? "choice" : schema.type;
   const makers = { choice: choiceInput, boolean: switchInput, integer: numberInput, number: numberInput };
   const made = (makers[kind] ?? textInput)({ id, name, schema, options, onchange, multiline });
-  const explained = helpOf(name, schema);
+  const explained = helpOf(schema);
   const note = explained && make("small", { id: `${id}-help`, class: quiet ? "unseen" : "help" }, explained);
   made.input.setAttribute("aria-describedby", note ? note.id : "");
   const label = make("label", { for: id, title: quiet ? explained : false }, labelOf(name));

@@ -253,6 +253,20 @@ def test_a_mask_is_painted_with_the_keyboard_alone(app: Page, tmp_path: Path) ->
     assert sent(request.value)["inpaint_mask_image_upload"].startswith("data:image/png")
 
 
+def test_a_model_that_is_not_there_says_so_when_it_should_find_a_mask(
+    app: Page, tmp_path: Path
+) -> None:
+    app.goto("/")
+    app.get_by_text("Input pictures").click()
+    app.get_by_text("Inpaint or outpaint").click()
+    app.get_by_label("File for Picture to paint in").set_input_files(picture_file(tmp_path))
+    app.get_by_text("Let a model find the mask").click()
+    with app.expect_response("**/v1/tools/generate_mask") as response:
+        app.get_by_role("button", name="Find the mask").click()
+    assert response.value.status in (501, 503)
+    expect(app.get_by_role("alert").filter(visible=True)).to_be_visible()
+
+
 def test_outpainting_edges_are_moved_and_sent(app: Page, tmp_path: Path) -> None:
     app.goto("/")
     app.get_by_text("Input pictures").click()
