@@ -149,6 +149,10 @@ class Engine:
         checkpoint = self._residency.checkpoint(plan.model, reporter, plan.refiner)
         vae = self._residency.vae(plan.vae, checkpoint, reporter)
         refiner = self._residency.refiner(plan.refiner, reporter)
+        if self._options.compile_unet:
+            for model in (checkpoint, refiner):
+                if model is not None:
+                    model.unet.compile()
         self._residency.fetch_inversions((*plan.positives, *plan.negatives), reporter)
         workshop = Workshop(
             self._residency,

@@ -30,6 +30,11 @@ class Patches:
     steering: Steering = dataclasses.field(default_factory=Steering)
     take_off: Callable[[], None] | None = None  # takes an inpaint patch out of the weights
 
+    @property
+    def touch_layers(self) -> bool:
+        """Do some of the network's layers work otherwise than they were built?"""
+        return self.freeu is not None or self.feature is not None or bool(self.steering.prompts)
+
 
 @contextmanager
 def networks(
@@ -61,7 +66,7 @@ class PatchedUNet:
 
     def __init__(self, unet: UNet, patches: Patches) -> None:
         self.module = unet.module
-        self._unet = unet
+        self._ask = unet.as_built if patches.touch_layers else unet
         self._patches = patches
 
     def __call__(
@@ -75,7 +80,7 @@ class PatchedUNet:
             freeu_applied(self.module, self._patches.freeu),
             feature_added(self.module, self._patches.feature),
         ):
-            return self._unet(given, down_residuals, middle_residual)
+            return self._ask(given, down_residuals, middle_residual)
 
 
 class _Freed:

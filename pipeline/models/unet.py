@@ -1,12 +1,16 @@
 """A diffusers UNet as the sampler calls it."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pipeline.casting import working_dtype
 from pipeline.sampling.denoiser import NetworkInput
+
+log = logging.getLogger(__name__)
 
 
 class UNet:
@@ -15,6 +19,21 @@ class UNet:
     def __init__(self, module: Any) -> None:
         self.module = module
         self._dtype = working_dtype(module)
+        self._compiled: Any = None
+        self._failures: tuple[type[Exception], ...] = ()  # what compiling raises
+
+    def compile(self) -> None:
+        """Have the network compiled when it is asked next; where that fails it goes on as it is.
+
+        That takes minutes for SDXL, once more when the size first changes, and is kept on disk.
+        Weights may change afterwards, layers may not: see ``as_built``.
+        """
+        if self._compiled is None and not self._failures:
+            from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415 - takes seconds
+
+            self._failures = (TorchDynamoException,)
+            self.module.to(memory_format=torch.channels_last)
+            self._compiled = torch.compile(self.module)
 
     def __call__(
         self,
@@ -23,9 +42,34 @@ class UNet:
         middle_residual: Tensor | None = None,
     ) -> Tensor:
         """Residuals are a control network's: one for each skip connection, and the middle's."""
+        if self._compiled is None:
+            return self.as_built(given, down_residuals, middle_residual)
+        try:
+            return self._ask(self._compiled, given, down_residuals, middle_residual)
+        except self._failures as error:
+            log.warning("the network cannot be compiled and works as it is: %s", error)
+            self._compiled = None
+        return self.as_built(given, down_residuals, middle_residual)
+
+    def as_built(
+        self,
+        given: NetworkInput,
+        down_residuals: Sequence[Tensor] | None = None,
+        middle_residual: Tensor | None = None,
+    ) -> Tensor:
+        """As a call, never compiled: compiled code does not see hooks put on layers later."""
+        return self._ask(self.module, given, down_residuals, middle_residual)
+
+    def _ask(
+        self,
+        module: Any,
+        given: NetworkInput,
+        down_residuals: Sequence[Tensor] | None,
+        middle_residual: Tensor | None,
+    ) -> Tensor:
         dtype = self._dtype
         down = None if down_residuals is None else tuple(each.to(dtype) for each in down_residuals)
-        noise = self.module(
+        noise = module(
             given.x.to(dtype),
             given.timestep,
             encoder_hidden_states=given.context.to(dtype),
