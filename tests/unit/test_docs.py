@@ -11,6 +11,7 @@ import pytest
 from bus.events import EVENT_TYPES
 from handlers.openapi import build_document
 from handlers.routes import create_routes
+from pipeline.input_images import check_images
 from pipeline.params import decode_params
 from pipeline.request import GenerateParams
 from settings import Settings
@@ -44,6 +45,15 @@ def error_codes() -> set[str]:
     return {next(code for code in match.groups() if code) for match in found}
 
 
+def page_texts() -> set[str]:
+    """What the page /docs says beside the document."""
+    page, script = (
+        (ROOT / "static" / name).read_text("utf-8") for name in ("docs.html", "docs.js")
+    )
+    marked = re.findall(r" data-t>([^<]+)<", page) + re.findall(r'placeholder="([^"]+)"', page)
+    return {*marked, *re.findall(r'\bt\("([^"]+)"\)', script)}
+
+
 def blocks(page: Path) -> Iterator[str]:
     """The fenced pieces of a page."""
     yield from re.findall(r"^ *```\w*\n(.*?)^ *```", page.read_text("utf-8"), re.M | re.DOTALL)
@@ -69,7 +79,7 @@ def test_the_tables_are_those_that_the_code_makes(page: str) -> None:
 
 
 def test_the_chinese_texts_are_those_that_are_wanted_and_no_more() -> None:
-    wanted = set(described_texts(build_document("")))
+    wanted = set(described_texts(build_document(""))) | page_texts()
     assert set(read_texts(API_TEXTS)) ^ wanted == set()
     texts = chinese()
     pages(texts)
@@ -127,6 +137,7 @@ def test_every_example_request_is_understood_as_it_stands() -> None:
                     continue
                 decoded = decode_params(body.encode())
                 assert decoded.ignored == (), f"{page.name}: {body}"
+                check_images(decoded.params)
                 checked += 1
     assert checked > 10
 

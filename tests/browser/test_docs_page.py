@@ -1,0 +1,62 @@
+"""The page /docs: two languages, two colour schemes, nothing from outside."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tools.server_process import ServerProcess
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+
+def test_the_docs_are_read_in_chinese_and_the_choice_is_kept(app: Page) -> None:
+    app.goto("/docs")
+    expect(app.get_by_text("Make pictures", exact=True)).to_be_visible()
+    app.get_by_label("Language", exact=True).select_option("中文")
+    expect(app.get_by_text("生成图片", exact=True)).to_be_visible()
+    app.reload()
+    app.get_by_text("/v1/engine/generate/", exact=True).click()
+    expect(app.get_by_role("button", name="发送")).to_be_visible()
+    # A field of the request, one of a struct in it, and an answer.
+    expect(app.get_by_text("要生成的图片数量。")).to_be_visible()
+    expect(app.get_by_text("LoRA 的强度。")).to_be_visible()
+    expect(app.get_by_role("cell", name="任务失败")).to_be_visible()
+
+
+def test_the_pages_and_the_docs_agree_on_the_language(app: Page) -> None:
+    app.goto("/")
+    app.get_by_label("Language").select_option("中文")
+    app.get_by_role("link", name="API 文档").click()
+    expect(app.get_by_text("生成图片", exact=True)).to_be_visible()
+
+
+def test_the_docs_take_nothing_from_outside(app: Page, painted: ServerProcess) -> None:
+    asked: list[str] = []
+    app.on("request", lambda request: asked.append(request.url))
+    app.goto("/docs")
+    app.get_by_label("Language", exact=True).select_option("中文")
+    expect(app.get_by_text("生成图片", exact=True)).to_be_visible()
+    assert asked
+    assert all(url.startswith(painted.url) for url in asked)
+
+
+def test_the_docs_are_dark_where_that_is_wanted(app: Page) -> None:
+    app.goto("/docs")
+    shades = []
+    for scheme in ("light", "dark"):
+        app.emulate_media(color_scheme=scheme)
+        shades.append(app.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert shades[0] != shades[1]
+
+
+def test_a_chinese_browser_gets_chinese_docs_on_a_phone(app: Page, painted: ServerProcess) -> None:
+    browser = app.context.browser
+    assert browser is not None
+    size = {"width": 360, "height": 700}
+    context = browser.new_context(base_url=painted.url, viewport=size, locale="zh-CN")  # type: ignore[arg-type]
+    opened = context.new_page()
+    opened.goto("/docs")
+    expect(opened.get_by_text("生成图片", exact=True)).to_be_visible()
+    opened.get_by_text("/v1/engine/generate/", exact=True).click()
+    expect(opened.get_by_role("button", name="发送")).to_be_visible()
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()
