@@ -31,6 +31,7 @@ from handlers.keys import (
     OUTPUTS,
     PRESETS,
     QUEUE_STATE,
+    RETENTION,
     SETTINGS,
     STATE,
     STYLES,
@@ -56,9 +57,11 @@ from storage.fetch import GuardedClient
 from storage.gallery import GalleryRepository
 from storage.history import HistoryRepository
 from storage.inputs import InputStore
+from storage.limits import Limits
 from storage.outputs import OutputStore
 from storage.queue_state import QueueState
 from storage.recorder import Recorder
+from storage.retention import Retention
 from storage.trash import Trash
 from storage.webhooks import WebhookSender
 
@@ -113,6 +116,11 @@ def create_app(
         device=settings.device,
         body_limit_bytes=settings.body_limit_mb * 2**20,
         idle_unload_seconds=settings.idle_unload_minutes * 60,
+        keep=Limits(
+            seconds=settings.keep_days * 86_400,
+            tasks=settings.keep_tasks,
+            bytes=int(settings.keep_gb * 10**9),
+        ),
     )
     app[STATE] = ServerState()
     app[ACCESS] = AccessPolicy(
@@ -170,6 +178,7 @@ async def _run_parts(
         )
         app[ADMISSIONS] = Admissions(history, executor, app[INPUTS])
         app[GALLERY], app[TRASH] = GalleryRepository(database), Trash(database)
+        app[RETENTION] = Retention(database, app[OUTPUTS])
         app[QUEUE_STATE] = queue_state = QueueState(database)
         if await queue_state.is_paused():
             executor.pause()

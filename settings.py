@@ -131,6 +131,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=525_600,
         ),
     ] = 0
+    keep_days: Annotated[
+        float,
+        Meta(
+            description="Delete ended tasks and their pictures when they are so old; 0 keeps them."
+            " Favourites stay.",
+            ge=0,
+            le=36_500,
+        ),
+    ] = 0
+    keep_tasks: Annotated[
+        int,
+        Meta(
+            description="Delete the oldest ended tasks beyond so many; 0 keeps them."
+            " Favourites stay.",
+            ge=0,
+            le=10**9,
+        ),
+    ] = 0
+    keep_gb: Annotated[
+        float,
+        Meta(
+            description="Delete the oldest ended tasks while all pictures take more; 0 keeps them."
+            " Favourites stay.",
+            ge=0,
+            le=10**6,
+        ),
+    ] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="How much is logged; prompts only at `debug`."),

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from handlers.access import AccessPolicy
+from storage.limits import Limits
 
 if TYPE_CHECKING:
     from bus.bus import EventBus
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from storage.inputs import InputStore
     from storage.outputs import OutputStore
     from storage.queue_state import QueueState
+    from storage.retention import Retention
     from storage.trash import Trash
 
 Status = Literal["starting", "ready", "degraded", "stopping"]
@@ -42,6 +44,7 @@ class HandlerSettings(msgspec.Struct, frozen=True, kw_only=True):
     body_limit_bytes: int = 64 * 2**20
     body_seconds: float = 60.0  # a request body must have arrived by then
     idle_unload_seconds: float = 0.0  # without a task, until models are unloaded; 0: never
+    keep: Limits = Limits()
 
 
 class ServerState(msgspec.Struct):
@@ -74,3 +77,4 @@ LOADED: Final[web.AppKey["LoadedModels"]] = web.AppKey("loaded")
 GALLERY: Final[web.AppKey["GalleryRepository"]] = web.AppKey("gallery")
 TRASH: Final[web.AppKey["Trash"]] = web.AppKey("trash")
 QUEUE_STATE: Final[web.AppKey["QueueState"]] = web.AppKey("queue_state")
+RETENTION: Final[web.AppKey["Retention"]] = web.AppKey("retention")

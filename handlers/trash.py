@@ -1,6 +1,7 @@
 """Deleting one task so that it can be taken back for a while, and what happens after that."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from bus.events import HistoryDeleted, HistoryRestored, now_ms
 from handlers.errors import RequestRefused
-from handlers.keys import BUS, HISTORY, OUTPUTS, TRASH
+from handlers.keys import BUS, HISTORY, OUTPUTS, RETENTION, SETTINGS, TRASH
 from handlers.respond import json_response
 from handlers.task_reply import live_record
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 UNDO_SECONDS: Final = 60
 CHECK_SECONDS: Final = 10.0
+ROUNDS_TO_TIDY: Final = 30  # of those checks, between two looks at what is too old
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -67,18 +69,30 @@ async def empty_trash(app: web.Application, until_ms: int) -> int:
 
 
 async def watch_trash(app: web.Application) -> AsyncIterator[None]:
-    """Empty the trash while the application runs. For ``app.cleanup_ctx``, after the parts."""
-    watch = asyncio.create_task(_empty_again_and_again(app))
+    """Empty the trash and tidy up while the application runs. For ``app.cleanup_ctx``."""
+    watch = asyncio.create_task(_tidy_again_and_again(app))
     yield
     watch.cancel()
     with suppress(asyncio.CancelledError):
         await watch
 
 
-async def _empty_again_and_again(app: web.Application) -> None:
-    while True:
+async def tidy(app: web.Application, at_ms: int) -> int:
+    """Delete what the start options say shall not be kept; how many tasks that were."""
+    thrown = 0
+    while gone := await app[RETENTION].throw(app[SETTINGS].keep, at_ms):
+        app[BUS].publish(HistoryDeleted(task_ids=gone))
+        await empty_trash(app, at_ms)
+        thrown += len(gone)
+    return thrown
+
+
+async def _tidy_again_and_again(app: web.Application) -> None:
+    for round_ in itertools.count():
         try:
             await empty_trash(app, now_ms())
+            if round_ % ROUNDS_TO_TIDY == 0 and (thrown := await tidy(app, now_ms())):
+                log.info("%d old tasks were deleted, as the keep options say", thrown)
         except Exception:  # a full disk, say: the next round tries again
             log.exception("deleted tasks could not be removed")
         await asyncio.sleep(CHECK_SECONDS)

@@ -73,6 +73,16 @@ class OutputStore:
             self.thumbnail_path(found).unlink(missing_ok=True)
             found.unlink(missing_ok=True)
 
+    def size(self) -> int:
+        """Bytes of all pictures, their small forms included."""
+        files = (path for path in self._root.rglob("*") if path.suffix in PICTURE_SUFFIXES)
+        return sum(_bytes_of(path) for path in files)
+
+    def size_of(self, path: str) -> int:
+        """Bytes of the picture of a stored path and its small form; 0 if it is gone."""
+        found = self._stored(path)
+        return 0 if found is None else _bytes_of(found) + _bytes_of(self.thumbnail_path(found))
+
     def thumbnail_path(self, picture: Path) -> Path:
         """Where the small form of a resolved picture lies, if it was made already.
 
@@ -86,6 +96,13 @@ class OutputStore:
                 return self.resolve(date, file)
             case _:
                 return None
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # absent, or deleted just now
+        return 0
 
 
 def _write_new(folder: Path, stem: str, extension: str, data: bytes) -> str:

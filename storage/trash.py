@@ -8,21 +8,21 @@ import msgspec
 from storage.database import Database
 from storage.records import TaskRecord, stored_record
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "id, task_id, req_params, in_queue_mills, start_mills, finish_mills, task_status, progress,"
     " webhook_url, result"
 )
 _THROW: Final = f"""
-    INSERT INTO focal_trash ({_COLUMNS}, until_mills)
-    SELECT {_COLUMNS}, :until FROM generate_record
+    INSERT INTO focal_trash ({COLUMNS}, until_mills)
+    SELECT {COLUMNS}, :until FROM generate_record
     WHERE id IN (SELECT id FROM focal_ended WHERE task_id = :task_id)
 """  # noqa: S608 - a constant
 _REMOVE: Final = """
     DELETE FROM generate_record WHERE id IN (SELECT id FROM focal_ended WHERE task_id = :task_id)
 """
 _RESTORE: Final = f"""
-    INSERT INTO generate_record ({_COLUMNS})
-    SELECT {_COLUMNS} FROM focal_trash WHERE task_id = :task_id
+    INSERT INTO generate_record ({COLUMNS})
+    SELECT {COLUMNS} FROM focal_trash WHERE task_id = :task_id
 """  # noqa: S608
 _EXPIRED: Final = """
     SELECT trash.*, '' AS error, '' AS code, '' AS notes FROM focal_trash trash

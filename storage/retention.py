@@ -1,0 +1,93 @@
+"""Which ended tasks are too many: the oldest ones beyond the limits, favourites excepted."""
+
+import asyncio
+from typing import Final
+
+import aiosqlite
+import msgspec
+
+from storage.database import Database
+from storage.limits import Limits
+from storage.outputs import OutputStore
+from storage.records import TaskRecord, stored_record
+from storage.trash import COLUMNS
+
+BATCH: Final = 200  # tasks a transaction, so that a large deletion holds up no new task
+_UNMARKED: Final = "task_id NOT IN (SELECT task_id FROM focal_favourite)"
+_TOO_OLD: Final = f"""
+    SELECT id FROM focal_gallery WHERE mills < :before AND {_UNMARKED}
+    ORDER BY mills, id LIMIT :limit
+"""  # noqa: S608 - constants, here and below
+_TOO_MANY: Final = f"""
+    SELECT id FROM (SELECT id, task_id, mills FROM focal_gallery
+                    ORDER BY mills DESC, id DESC LIMIT -1 OFFSET :keep)
+    WHERE {_UNMARKED} ORDER BY mills, id LIMIT :limit
+"""  # noqa: S608
+_OLDEST: Final = f"""
+    SELECT id FROM focal_gallery WHERE {_UNMARKED} ORDER BY mills, id LIMIT :limit
+"""  # noqa: S608
+_RECORDS: Final = """
+    SELECT * FROM focal_record WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY mills, id
+"""
+_THROW: Final = f"""
+    INSERT INTO focal_trash ({COLUMNS}, until_mills) SELECT {COLUMNS}, :now FROM generate_record
+    WHERE id IN (SELECT value FROM json_each(:ids))
+"""  # noqa: S608
+_REMOVE: Final = "DELETE FROM generate_record WHERE id IN (SELECT value FROM json_each(:ids))"
+
+
+class Retention:
+    """Throws away what shall not be kept. Event loop only."""
+
+    def __init__(self, database: Database, outputs: OutputStore) -> None:
+        self._database = database
+        self._outputs = outputs
+
+    async def throw(self, limits: Limits, now_ms: int) -> tuple[str, ...]:
+        """Move a batch of tasks beyond the limits to the trash, to be removed at once; their ids.
+
+        To be called again, the trash emptied in between, until nothing is returned.
+        """
+        if limits.seconds:
+            before = now_ms - int(limits.seconds * 1000)
+            if ids := await self._ids(_TOO_OLD, before=before):
+                return await self._throw(ids, now_ms)
+        if limits.tasks and (ids := await self._ids(_TOO_MANY, keep=limits.tasks)):
+            return await self._throw(ids, now_ms)
+        if limits.bytes:
+            excess = await asyncio.to_thread(self._outputs.size) - limits.bytes
+            if excess > 0 and (ids := await self._ids_of_bytes(excess)):
+                return await self._throw(ids, now_ms)
+        return ()
+
+    async def _ids(self, sql: str, **values: int) -> list[int]:
+        rows = await self._database.fetch_all(sql, {**values, "limit": BATCH})
+        return [int(row["id"]) for row in rows]
+
+    async def _ids_of_bytes(self, excess: int) -> list[int]:
+        """The oldest tasks, as many as it takes for their pictures to make up ``excess`` bytes."""
+        oldest = msgspec.json.encode(await self._ids(_OLDEST)).decode()
+        rows = await self._database.fetch_all(_RECORDS, {"ids": oldest})
+        return await asyncio.to_thread(self._enough, [stored_record(row) for row in rows], excess)
+
+    def _enough(self, records: list[TaskRecord], excess: int) -> list[int]:
+        chosen: list[int] = []
+        for record in records:
+            if excess <= 0:
+                break
+            chosen.append(record.id)
+            excess -= sum(self._outputs.size_of(path) for path in record.result or ())
+        return chosen
+
+    async def _throw(self, ids: list[int], now_ms: int) -> tuple[str, ...]:
+        values = {"ids": msgspec.json.encode(ids).decode(), "now": now_ms}
+        async with self._database.transaction() as connection:
+            gone = await _task_ids(connection, values)
+            await connection.execute(_THROW, values)
+            await connection.execute(_REMOVE, values)
+        return gone
+
+
+async def _task_ids(connection: aiosqlite.Connection, values: dict[str, object]) -> tuple[str, ...]:
+    rows = await connection.execute_fetchall(_RECORDS, values)
+    return tuple(str(row["task_id"]) for row in rows)

@@ -1,0 +1,65 @@
+"""What is kept of the history: by age, number and size; favourites stay."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.tasks import MadeImage
+from storage.database import Database, open_database
+from storage.gallery import GalleryRepository
+from storage.history import HistoryRepository
+from storage.limits import Limits
+from storage.outputs import OutputStore
+from storage.retention import Retention
+from storage.trash import Trash
+from tests.unit.test_history import make_outcome, make_task
+
+NOW = 1_000_000
+PICTURE_BYTES = 1000
+
+
+async def fill(database: Database, outputs: OutputStore, count: int) -> None:
+    """Tasks a, b, c … of one picture each, a second apart; b is a favourite."""
+    history = HistoryRepository(database)
+    for index in range(count):
+        made = MadeImage(data=b"." * PICTURE_BYTES, extension="png", seed=index, width=1, height=1)
+        name = chr(ord("a") + index)
+        await history.add_queued(make_task(name, NOW - (count - index) * 1000))
+        await history.finish(name, make_outcome(images=(outputs.save(made),)))
+    await GalleryRepository(database).mark("b", favourite=True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "gone"),
+    [
+        ({}, ""),
+        ({"seconds": 3.5}, "a"),
+        ({"seconds": 2.5}, "ac"),
+        ({"tasks": 4}, "a"),
+        ({"tasks": 2}, "ac"),
+        ({"tasks": 1}, "acd"),
+        ({"bytes": 5 * PICTURE_BYTES}, ""),
+        ({"bytes": 5 * PICTURE_BYTES - 1}, "a"),
+        ({"bytes": 3 * PICTURE_BYTES}, "ac"),
+        ({"bytes": 1}, "acde"),
+        ({"seconds": 3.5, "tasks": 3}, "a"),
+    ],
+)
+async def test_the_oldest_go_and_favourites_stay(
+    tmp_path: Path, limits: dict[str, Any], gone: str
+) -> None:
+    outputs = OutputStore(tmp_path / "outputs")
+    async with open_database(tmp_path / "db.sqlite3") as database:
+        await fill(database, outputs, 5)
+        retention, trash = Retention(database, outputs), Trash(database)
+        thrown = ""
+        while batch := await retention.throw(Limits(**limits), NOW):
+            thrown += "".join(batch)
+            for record in await trash.empty(NOW):
+                for path in record.result or ():
+                    outputs.delete(path)
+        left = await HistoryRepository(database).page()
+        assert thrown == gone
+        assert {record.task_id for record in left} == set("abcde") - set(gone)
+        assert outputs.size() == PICTURE_BYTES * (5 - len(gone))
