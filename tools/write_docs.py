@@ -1,6 +1,7 @@
 """Writes the tables of ``docs/`` that are made from code: ``python -m tools.write_docs``."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +9,7 @@ from typing import Any, Final
 from handlers.openapi import build_document
 from settings import options_table
 from tools.docs_tables import (
+    MissingText,
     Texts,
     endpoints_table,
     queries_table,
@@ -79,7 +81,12 @@ def written(page: str, tables: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Rewrite every table that is made from code."""
-    for page, tables in pages(chinese()).items():
+    try:
+        made = pages(chinese())
+    except MissingText as error:
+        texts = f"{API_TEXTS.relative_to(ROOT)} (the API's texts) or {DOC_TEXTS.relative_to(ROOT)}"
+        sys.exit(f"there is no Chinese for {error}; write it into {texts}")
+    for page, tables in made.items():
         (DOCS / page).write_text(written(page, tables), encoding="utf-8")
 
 

@@ -71,11 +71,10 @@ def test_every_field_of_the_generate_request_has_its_subject() -> None:
     assert sorted(named) == sorted(GenerateParams.__struct_fields__)
 
 
-@pytest.mark.parametrize("page", sorted(pages(chinese())))
-def test_the_tables_are_those_that_the_code_makes(page: str) -> None:
-    tables = pages(chinese())[page]
-    on_disk = (DOCS / page).read_text("utf-8")
-    assert written(page, tables) == on_disk, "run: python -m tools.write_docs"
+def test_the_tables_are_those_that_the_code_makes() -> None:
+    for page, tables in pages(chinese()).items():
+        on_disk = (DOCS / page).read_text("utf-8")
+        assert written(page, tables) == on_disk, f"{page}: run python -m tools.write_docs"
 
 
 def test_the_chinese_texts_are_those_that_are_wanted_and_no_more() -> None:
