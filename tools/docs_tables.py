@@ -266,9 +266,9 @@ def _type(schema: Mapping[str, Any], texts: Texts) -> str:
     if "items" in schema:
         item = {key: value for key, value in schema["items"].items() if key != "maxLength"}
         text = texts("list of {}", _type(item, texts))
-        return text + _limit(schema, "maxItems", "at most {}", texts)
+        return text + _limit(schema, "maxItems", ", at most {}", texts)
     text = texts(_TYPES[schema["type"]]) + _range(schema)
-    return text + _limit(schema, "maxLength", "at most {} characters", texts)
+    return text + _limit(schema, "maxLength", ", at most {} characters", texts)
 
 
 def _range(schema: Mapping[str, Any]) -> str:
@@ -281,7 +281,7 @@ def _range(schema: Mapping[str, Any]) -> str:
 
 
 def _limit(schema: Mapping[str, Any], key: str, words: str, texts: Texts) -> str:
-    return f", {texts(words, schema[key])}" if key in schema else ""
+    return texts(words, schema[key]) if key in schema else ""
 
 
 def _default(schema: Mapping[str, Any]) -> str:
