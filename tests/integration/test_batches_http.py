@@ -1,0 +1,99 @@
+"""The same again, in a batch and one by one, over HTTP with the embedded model."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from pipeline.images.encode import open_image, read_text
+from pipeline.options import EngineOptions
+from tests.integration.real_engine import WEIGHTS, pictures, pixels, serve_engine
+from tests.integration.serving import Focal
+
+pytestmark = [
+    pytest.mark.skipif(not WEIGHTS.is_file(), reason="the embedded model has not been trained yet"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+ASKED: dict[str, Any] = {
+    "prompt": "a red circle on a blue background",
+    "image_seed": 41,
+    "overwrite_step": 3,
+}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def focal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Focal]:
+    async with serve_engine(tmp_path_factory.mktemp("focal")) as running:
+        yield running
+
+
+def prompt_of(data: bytes) -> str:
+    """The prompt that a picture was made from, filled in."""
+    found = read_text(open_image(data))
+    assert found is not None
+    prompt: str = json.loads(found.parameters)["prompt"]
+    return prompt
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m_sde_gpu", "euler_ancestral", "lcm", "uni_pc"])
+async def test_the_same_request_twice_gives_the_same_bytes(focal: Focal, sampler: str) -> None:
+    asked = {**ASKED, "sampler_name": sampler}
+    assert await pictures(focal, **asked) == await pictures(focal, **asked)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m_sde_gpu", "euler_ancestral"])
+async def test_picture_k_of_a_batch_is_the_single_one_with_that_seed(
+    focal: Focal, sampler: str
+) -> None:
+    asked = {**ASKED, "sampler_name": sampler}
+    batch = await pictures(focal, **asked, image_number=3)
+    singly = [(await pictures(focal, **{**asked, "image_seed": 41 + k}))[0] for k in range(3)]
+    assert batch == singly
+    assert len(set(batch)) == 3
+
+
+async def test_wildcards_and_random_styles_fall_alike_in_a_batch_and_one_by_one(
+    focal: Focal,
+) -> None:
+    asked = {**ASKED, "prompt": "a __color__ circle", "style_selections": ["Random Style"]}
+    batch = await pictures(focal, **asked, image_number=3)
+    singly = [(await pictures(focal, **{**asked, "image_seed": 41 + k}))[0] for k in range(3)]
+    assert batch == singly
+    assert "__" not in prompt_of(batch[0])
+
+
+async def test_arrays_and_ordered_wildcards_agree_with_prompts_written_out(focal: Focal) -> None:
+    asked = {
+        **ASKED,
+        "prompt": "a [[red, green]] circle, __color__",
+        "read_wildcards_in_order": True,
+        "save_metadata_to_images": False,
+    }
+    batch = await pictures(focal, **asked, image_number=3)
+    described = await pictures(focal, **{**asked, "save_metadata_to_images": True}, image_number=3)
+    prompts = [prompt_of(data) for data in described]
+    assert ["red" in prompts[0], "green" in prompts[1], "red" in prompts[2]] == [True] * 3
+    singly = [
+        (await pictures(focal, **{**asked, "prompt": prompt, "image_seed": 41 + k}))[0]
+        for k, prompt in enumerate(prompts)
+    ]
+    assert batch == singly
+
+
+async def test_seeds_that_stay_make_the_same_picture_over_and_over(focal: Focal) -> None:
+    batch = await pictures(focal, **ASKED, image_number=2, disable_seed_increment=True)
+    assert batch[0] == batch[1]
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_on_a_cpu_drawing_all_noise_there_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    made = []
+    for options in (EngineOptions(), EngineOptions(cpu_noise=True)):
+        async with serve_engine(tmp_path_factory.mktemp("focal"), options) as focal:
+            asked = {**ASKED, "sampler_name": "euler_ancestral"}
+            made += [pixels(data) for data in await pictures(focal, **asked)]
+    assert (made[0] == made[1]).all()
