@@ -190,9 +190,15 @@ def _content(payload: Payload, schemas: _Schemas) -> dict[str, Any]:
         content["application/json"] = {"schema": schemas.of(payload.type)}
         if payload.examples:
             content["application/json"]["examples"] = {
-                name: {"value": value} for name, value in payload.examples.items()
+                name: {"value": value} | _sent_with(payload.accept.get(name))
+                for name, value in payload.examples.items()
             }
     for media_type in payload.media_types:
         binary = media_type.startswith("image/")
         content[media_type] = {"schema": {} if binary else {"type": "string"}}
     return content
+
+
+def _sent_with(accept: str | None) -> dict[str, str]:
+    """An example has no place for headers of its own; the page /docs reads this extension."""
+    return {"x-accept": accept} if accept else {}

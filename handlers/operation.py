@@ -8,11 +8,15 @@ IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """A body or a reply: JSON of ``type``, and the media types beside it."""
+    """A body or a reply: JSON of ``type``, and the media types beside it.
+
+    ``accept`` is by the name of an example: the Accept header that it is sent with.
+    """
 
     type: Any = None
     media_types: tuple[str, ...] = ()
     examples: dict[str, object] = {}
+    accept: dict[str, str] = {}
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

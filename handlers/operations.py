@@ -90,6 +90,7 @@ _GENERATE: Final = Operation(
             "stream": _PROMPT | {"stream_output": True, "webhook_url": ""},
             "picture": {"prompt": "a red circle on a blue background", "preset": "initial"},
         },
+        accept={"picture": "image/png"},
     ),
     headers={
         "Accept": "An image type as first choice: the answer is the picture itself.",

@@ -82,7 +82,7 @@ function parameterTable(spec, operation) {
 
 function bodyParts(operation) {
   const [type, content] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
-  const examples = Object.entries(content?.examples ?? {}).map(([name, { value }]) => [name, JSON.stringify(value, null, 2)]);
+  const examples = Object.entries(content?.examples ?? {}).map(([name, example]) => [name, JSON.stringify(example.value, null, 2), example["x-accept"] ?? ""]);
   return { type, schema: content?.schema, examples };
 }
 
@@ -97,7 +97,12 @@ function tryForm(path, method, operation) {
     const start = type === "application/json" ? (examples[0]?.[1] ?? "{}") : "key=";
     body = make("textarea", { class: "wide", "aria-label": t("Body"), spellcheck: "false" });
     body.value = start;
-    const choices = examples.map(([name, text]) => make("button", { type: "button", onclick: () => { body.value = text; } }, name));
+    const accept = fields.find(({ parameter }) => parameter.name === "Accept")?.input;
+    const choose = (text, kind) => {
+      body.value = text;
+      if (accept) accept.value = kind;
+    };
+    const choices = examples.map(([name, text, kind]) => make("button", { type: "button", onclick: () => choose(text, kind) }, name));
     parts.push(make("div", { class: "wide" }, ...choices), body);
   }
   const form = make("form", { class: "try", "aria-label": `Try ${method} ${path}` }, ...parts, make("button", {}, t("Send")));

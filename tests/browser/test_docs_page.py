@@ -29,6 +29,20 @@ def test_the_pages_and_the_docs_agree_on_the_language(app: Page) -> None:
     expect(app.get_by_text("生成图片", exact=True)).to_be_visible()
 
 
+def test_the_example_for_a_picture_asks_for_one_and_shows_it(app: Page) -> None:
+    app.goto("/docs")
+    app.get_by_text("/v1/engine/generate/", exact=True).click()
+    part = app.get_by_role("group").filter(has_text="/v1/engine/generate/")
+    part.get_by_role("button", name="picture", exact=True).click()
+    expect(part.get_by_label("Example", exact=True)).to_contain_text("Accept: image/png")
+    part.get_by_role("button", name="Send").click()
+    expect(part.get_by_role("img", name="The picture in the answer")).to_be_visible()
+    part.get_by_role("button", name="stream", exact=True).click()
+    expect(part.get_by_label("Example", exact=True)).not_to_contain_text("Accept")
+    part.get_by_role("button", name="Send").click()
+    expect(part.get_by_text('"message":"Finished"')).to_be_visible()
+
+
 def test_the_docs_take_nothing_from_outside(app: Page, painted: ServerProcess) -> None:
     asked: list[str] = []
     app.on("request", lambda request: asked.append(request.url))
