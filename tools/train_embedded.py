@@ -5,7 +5,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ import torch
 
 from pipeline.models.residency import EMBEDDED_FOLDER
 from tools.embedded import card, evaluate, export, sheet
+from tools.embedded.companions import measure, steps
+from tools.embedded.companions.pictures import HINTS, draw_sets, hint_sets, mask_sets
 from tools.embedded.dataset import as_picture, draw_pixels, encode_sets
 from tools.embedded.painter import Painter
 from tools.embedded.tokenizer import ensure_tokenizers
@@ -25,7 +28,8 @@ CARD: Final = EMBEDDED_FOLDER.parent / "README.md"
 DESCRIPTION: Final = """\
 The embedded model is trained on pictures this tool draws itself. Each step writes into --work
 (or, where it makes part of the model, into pipeline/embedded/model) and takes up what an
-earlier, unfinished run left there; `all` runs them in order:
+earlier, unfinished run left there; `all` runs the first table's in order, `companions` the
+second's:
 
   draw       draw pictures for the VAE, and a sheet of them to look at
   tokenizer  make the vocabulary, unless the model has one: its weights belong to its tokens
@@ -36,6 +40,14 @@ earlier, unfinished run left there; `all` runs them in order:
   evaluate   examine the model on held-out triples through the server's engine
   sheet      a contact sheet of 24 prompts
   card       write the figures into the model card
+
+  companion-pictures  draw the pictures for the companions, with masks and hints
+  image-prompt        train the image encoder and the adapter
+  canny, cpds         train a control-LoRA
+  inpaint             train the inpaint head and patch
+  few-step            distil the few-step LoRA
+  upscaler            train the upscaler
+  measure             measure every companion that is there
 """
 
 
@@ -133,7 +145,29 @@ def run_card(options: argparse.Namespace) -> None:
     print(f"figures written into {CARD}")
 
 
-STEPS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
+def run_companion_pictures(options: argparse.Namespace) -> None:
+    folder = options.work / steps.WORK / steps.SETS
+    vae_dir = EMBEDDED_FOLDER / "vae"
+    for make in (draw_sets, mask_sets):
+        make(folder, options.companion_pictures, options.scope, vae_dir, options.processes)
+    for kind in HINTS:
+        hint_sets(folder, kind)
+    print(f"pictures, masks and hints in {folder}")
+
+
+def run_companion(name: str, options: argparse.Namespace) -> None:
+    trained = steps.TRAIN[name](options.work / steps.WORK)
+    print(f"{name}: {trained.samples:,} samples in {trained.seconds / 60:.1f} minutes")
+
+
+def run_measure(options: argparse.Namespace) -> None:
+    work = options.work / steps.WORK
+    figures = measure.measure_all(steps.FOLDER, work, options.companion_count)
+    evaluate.write_result(figures, work / "figures.json")
+    print(json.dumps(figures, indent=1))
+
+
+STEPS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "draw": run_draw,
     "tokenizer": run_tokenizer,
     "vae": run_vae,
@@ -144,6 +178,11 @@ STEPS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
     "sheet": run_sheet,
     "card": run_card,
 }
+COMPANIONS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
+    "companion-pictures": run_companion_pictures,
+    **{name: partial(run_companion, name) for name in steps.TRAIN},
+    "measure": run_measure,
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -153,7 +192,9 @@ def make_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("step", choices=[*STEPS, "all"], help="what to do")
+    parser.add_argument(
+        "step", choices=[*STEPS, "all", *COMPANIONS, "companions"], help="what to do"
+    )
     parser.add_argument("--scope", choices=list(SCOPES), default="small", help="what is drawn")
     parser.add_argument("--work", type=Path, default=Path("build/embedded"), metavar="DIR")
     cores = os.cpu_count() or 1
@@ -165,8 +206,10 @@ def make_parser() -> argparse.ArgumentParser:
     training.add_argument("--steps", type=int, default=20_000, help="UNet steps in all")
     training.add_argument("--batch", type=int, default=16, help="samples a step and process")
     training.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    training.add_argument("--companion-pictures", type=int, default=5000, metavar="N")
     measuring = parser.add_argument_group("evaluate and sheet")
     measuring.add_argument("--count", type=int, default=200, help="prompts of the examination")
+    measuring.add_argument("--companion-count", type=int, default=50, help="pictures each way")
     measuring.add_argument("--device", default="auto")
     measuring.add_argument(
         "--set",
@@ -181,8 +224,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> None:
     options = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for name in STEPS if options.step == "all" else [options.step]:
-        STEPS[name](options)
+    groups = {"all": list(STEPS), "companions": list(COMPANIONS)}
+    for name in groups.get(options.step, [options.step]):
+        (STEPS | COMPANIONS)[name](options)
 
 
 if __name__ == "__main__":

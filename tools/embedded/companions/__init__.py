@@ -1,0 +1,1 @@
+"""The embedded model's companions: image prompt, controls, inpainting, few steps, upscaler."""

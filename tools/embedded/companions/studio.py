@@ -1,0 +1,142 @@
+"""Pictures of the embedded model with its companions, through the server's own parts."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import torch
+from PIL import Image
+
+from pipeline.catalog import EMBEDDED
+from pipeline.generate import Making, TextCache, make_image
+from pipeline.image_goals import Inpaint
+from pipeline.images.preprocessors import canny_hint, cpds_hint
+from pipeline.images.start import Means, start_inpaint
+from pipeline.models.checkpoint import load_checkpoint
+from pipeline.models.control_lora import load_control
+from pipeline.models.image_encoder import load_image_encoder
+from pipeline.models.image_prompt import load_adapter
+from pipeline.models.inpaint_head import load_inpaint_head
+from pipeline.models.lora import ChosenLora
+from pipeline.models.residency import EMBEDDED_FOLDER
+from pipeline.networks import Patches
+from pipeline.params import params_from
+from pipeline.plan import FAST_MODES, STEPS, ImagePlan, plan_images
+from pipeline.presets import PresetStore
+from pipeline.prompts import PromptSources
+from pipeline.sampling.control import Control, hint_tensor
+from pipeline.sampling.image_prompts import ImagePrompt
+from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.steering import Steering
+from pipeline.styles import StyleLibrary
+from pipeline.wildcards import Wildcards
+from tools.embedded.companions.control import CONTROL_FILES
+from tools.embedded.companions.few_step import FILE as FEW_STEP
+from tools.embedded.companions.image_prompt import ENCODER_FOLDER
+from tools.embedded.companions.image_prompt import FILE as ADAPTER
+from tools.embedded.companions.inpaint import HEAD_FILE, PATCH_FILE
+
+ROOT: Final = EMBEDDED_FOLDER.parents[2]
+NATIVE_SIDE: Final = 256
+CPU: Final = torch.device("cpu")
+HINTS: Final = {"canny": lambda image: canny_hint(image, 64, 128), "cpds": cpds_hint}
+
+
+class Studio:
+    """The model, and what steers it: every method gives what one picture is made with."""
+
+    def __init__(self, companions: Path) -> None:
+        self._folder = companions
+        self._presets = PresetStore(ROOT / "presets", EMBEDDED)
+        styles, wildcards = StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards")
+        self._sources = PromptSources(styles, wildcards, ())
+        self.checkpoint = load_checkpoint(EMBEDDED_FOLDER, CPU)
+        self._texts = TextCache(self.checkpoint)
+        self._loaded: dict[str, Any] = {}
+
+    def paint(self, prompt: str, seed: int, patches: Patches | None = None) -> Image.Image:
+        """At the preset's defaults."""
+        making = Making(self.checkpoint, patches=patches or Patches())
+        return self._make(self._plan(prompt, seed), making)
+
+    def shown(self, image: Image.Image, weight: float, stop: float = 1.0) -> Patches:
+        """An image prompt."""
+        folder = self._folder / ENCODER_FOLDER
+        encoder = self._part("encoder", lambda: load_image_encoder(folder, CPU))
+        unet = self.checkpoint.unet.module
+        adapter = self._part("adapter", lambda: load_adapter(self._folder / ADAPTER, unet, CPU))
+        tokens = adapter.tokens(image, encoder)
+        prompt = ImagePrompt(adapter, tokens.positive, tokens.negative, weight, stop)
+        return Patches(steering=Steering(prompts=(prompt,)))
+
+    def hinted(self, kind: str, image: Image.Image, weight: float, stop: float = 1.0) -> Patches:
+        """A control, with the hint that the server takes from the picture."""
+        path = self._folder / CONTROL_FILES[kind]
+        network = self._part(kind, lambda: load_control(path, self.checkpoint.unet, CPU))
+        control = Control(network, hint_tensor(HINTS[kind](image)), weight, stop)
+        return Patches(steering=Steering(controls=(control,)))
+
+    def inpaint(
+        self, prompt: str, seed: int, image: Image.Image, mask: Image.Image, *, patched: bool
+    ) -> Image.Image:
+        """The whole picture painted anew under the mask, with or without head and patch."""
+        goal = Inpaint(engine="v2.6" if patched else "None", field=1.0)
+        means = Means(self.checkpoint.vae, seed, NATIVE_SIDE)
+        start = start_inpaint(goal, image, mask, means)
+        plan = self._plan(prompt, seed, goal=goal)
+        patches = Patches()
+        surroundings = start.inpaint.surroundings if start.inpaint else None
+        if surroundings is not None:
+            head = self._part("head", lambda: load_inpaint_head(self._folder / HEAD_FILE))
+            self._use_lora(PATCH_FILE, 1.0)
+            patches = Patches(
+                feature=head.feature(surroundings, ModelSampling()),
+                take_off=self.checkpoint.loras.remove,
+            )
+        return self._make(plan, Making(self.checkpoint, start=start, patches=patches))
+
+    def paint_fast(self, prompt: str, seed: int, mode: str, *, with_lora: bool) -> Image.Image:
+        """In a fast mode, with its sampler and schedule and the few-step LoRA or without."""
+        fast = FAST_MODES[mode]
+        plan = msgspec.structs.replace(
+            self._plan(prompt, seed),
+            steps=STEPS[mode],
+            switch=STEPS[mode],
+            sampler=fast.sampler,
+            scheduler=fast.scheduler,
+            cfg=1.0,
+            adaptive_cfg=1.0,
+            sharpness=0.0,
+            adm_positive=1.0,
+            adm_negative=1.0,
+            adm_end=0.0,
+        )
+        if with_lora:
+            self._use_lora(FEW_STEP, fast.weight)
+        return self._make(plan, Making(self.checkpoint))
+
+    def _make(self, plan: ImagePlan, making: Making) -> Image.Image:
+        with torch.inference_mode():
+            image = make_image(plan, making, self._texts, lambda _index, _denoised: None)
+            self.checkpoint.loras.remove()
+        return image.convert("RGB")
+
+    def _plan(self, prompt: str, seed: int, goal: Inpaint | None = None) -> ImagePlan:
+        asked: dict[str, Any] = {"prompt": prompt, "image_seed": seed, "preset": EMBEDDED}
+        preset = self._presets.load(EMBEDDED)
+        params = self._presets.apply(params_from(asked), frozenset(asked), preset)
+        plan = plan_images(params, self._presets.describing(params), self._sources)[0]
+        if goal is None or not goal.patched:
+            return plan
+        # As the server plans it: the model without its patch finishes the last fifth.
+        return msgspec.structs.replace(
+            plan, inpaint_engine=goal.engine, switch=round(plan.steps * 0.8)
+        )
+
+    def _use_lora(self, file: str, weight: float) -> None:
+        self.checkpoint.loras.use([ChosenLora(file, self._folder / file, weight)])
+
+    def _part(self, name: str, load: Any) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = load()
+        return self._loaded[name]
