@@ -42,6 +42,9 @@ export async function pictureOf(transfer) {
   }
 }
 
+/** What an <img> may show of a chosen picture. */
+const shown = (source) => (source.startsWith("data:") ? source : pictureUrl(source));
+
 /** A place for one picture. Tells of a new one with the event "change"; `source` is a data URL, a path or "". */
 export class ImageSlot extends HTMLElement {
   source = "";
@@ -83,7 +86,7 @@ export class ImageSlot extends HTMLElement {
     this.picture.hidden = !this.source;
     this.choose.hidden = Boolean(this.source);
     this.remove_.hidden = !this.source;
-    if (this.source) this.picture.src = this.source.startsWith("data:") ? this.source : pictureUrl(this.source);
+    if (this.source) this.picture.src = shown(this.source);
     else this.picture.removeAttribute("src");
   }
 }
@@ -219,7 +222,7 @@ export class InputPictures {
       host.hidden = !slot.source;
       slot.classList.toggle("small", Boolean(slot.source));
       host.replaceChildren();
-      this.painter = slot.source ? new MaskPainter(slot.picture.src) : null;
+      this.painter = slot.source ? new MaskPainter(shown(slot.source)) : null;
       if (!this.painter) return;
       host.append(this.painter.element);
       this.painter.frame(this.outpaintHandles());

@@ -27,7 +27,7 @@ export class MaskPainter {
     this.height = 0;
     this.erasing = false;
     this.picture = make("img", { alt: "", draggable: false });
-    this.canvas = make("canvas", { tabindex: 0, role: "application", "aria-label": t("mask.canvas"), "aria-describedby": "mask-help" });
+    this.canvas = make("canvas", { hidden: true, tabindex: 0, role: "application", "aria-label": t("mask.canvas"), "aria-describedby": "mask-help" });
     this.paper = make("div", { class: "paper" }, this.picture, this.canvas);
     this.sheet = make("div", { class: "sheet" }, this.paper);
     this.size = make("input", { type: "range", min: 4, max: 200, value: 48, "aria-label": t("mask.brush") });
@@ -56,6 +56,7 @@ export class MaskPainter {
     this.height = this.picture.naturalHeight;
     this.canvas.width = this.width;
     this.canvas.height = this.height;
+    this.canvas.hidden = false; // nothing can be painted on a picture that is not there yet
     this.extend(this.#margins);
     this.#draw();
   }

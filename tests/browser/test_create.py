@@ -253,6 +253,26 @@ def test_a_mask_is_painted_with_the_keyboard_alone(app: Page, tmp_path: Path) ->
     assert sent(request.value)["inpaint_mask_image_upload"].startswith("data:image/png")
 
 
+def test_a_picture_is_inpainted_and_outpainted_by_the_model(page: Page, tmp_path: Path) -> None:
+    page.goto("/")
+    write(page, "a red star on a teal background")
+    page.get_by_text("Input pictures").click()
+    page.get_by_text("Inpaint or outpaint").click()
+    page.get_by_label("File for Picture to paint in").set_input_files(picture_file(tmp_path))
+    page.get_by_role("application").focus()
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+    page.get_by_role("spinbutton", name="Pixels to add on the right").fill("64")
+    generate(page)
+    made = stage(page).get_by_role("img", name="a red star on a teal background")
+    expect(made).to_be_visible(timeout=90_000)
+    width, height = made.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    assert width > height
+    stage(page).get_by_role("button", name="Open picture 1").click()
+    dialog = page.get_by_role("dialog", name="Picture")
+    expect(dialog.get_by_role("row", name="Outpaint distance")).to_contain_text("64")
+
+
 def test_a_model_that_is_not_there_says_so_when_it_should_find_a_mask(
     app: Page, tmp_path: Path
 ) -> None:

@@ -231,6 +231,18 @@ def test_a_picture_is_used_as_input(app: Page, queue: Callable[..., str]) -> Non
     assert body["uov_method"] == "Vary (Subtle)"
 
 
+def test_a_picture_of_the_gallery_is_painted_in(app: Page, queue: Callable[..., str]) -> None:
+    dialog = open_picture(app, "to be painted in", queue)
+    dialog.get_by_label("Use as input").select_option("Inpaint or outpaint")
+    app.get_by_role("application").focus()
+    app.keyboard.press("Space")
+    with app.expect_request("**/v1/engine/generate/") as request:
+        app.get_by_role("button", name="Generate").click()
+    body = request.value.post_data_json or {}
+    assert body["inpaint_input_image"].startswith("/outputs/")
+    assert body["inpaint_mask_image_upload"].startswith("data:image/png")
+
+
 def test_two_pictures_are_compared_side_by_side(app: Page, queue: Callable[..., str]) -> None:
     queue("pair of boats", guidance_scale=2)
     queue("pair of boats", guidance_scale=9)
