@@ -175,7 +175,8 @@ export class MaskPainter {
       context.lineWidth = size;
       context.beginPath();
       context.moveTo(...points[0]);
-      for (const point of points.length > 1 ? points.slice(1) : points) context.lineTo(...point);
+      context.lineTo(points[0][0] + 0.01, points[0][1]); // a line without length draws no dot
+      for (const point of points.slice(1)) context.lineTo(...point);
       context.stroke();
     }
     context.globalCompositeOperation = "source-over";
