@@ -33,13 +33,13 @@ class ClipTokenizer:
     """Byte-pair tokens of single words. Knows no weights and no padding."""
 
     def __init__(self, backend: Any) -> None:
-        self._backend = backend
+        self.backend = backend
         self.start: int = backend.bos_token_id
         self.end: int = backend.eos_token_id
 
     def tokens(self, text: str) -> list[int]:
         """Tokens of ``text`` without start and end."""
-        ids: list[int] = self._backend(_clean(text))["input_ids"]
+        ids: list[int] = self.backend(_clean(text))["input_ids"]
         return ids[1:-1]
 
 
