@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import InvalidModelFile
 from pipeline.models.layout import UNUSED_SUFFIXES
+from pipeline.models.mapped import map_tensors
 from pipeline.models.pickled import is_pickled
 
 _NAMED: Final = 3  # how many disagreeing tensors a refusal names
@@ -20,7 +20,7 @@ _NAMED: Final = 3  # how many disagreeing tensors a refusal names
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file as views of the mapped file. Raises InvalidModelFile."""
     try:
-        tensors: dict[str, Tensor] = load_file(path)
+        tensors = map_tensors(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InvalidModelFile(f"{path.name} {_what_is(path)} ({error})") from error
     return tensors

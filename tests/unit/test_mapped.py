@@ -1,0 +1,85 @@
+"""Safetensors files read by ourselves are what the library reads, and leave nothing behind."""
+
+import gc
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pipeline.models.mapped import map_tensors
+
+DTYPES = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
+    torch.bool,
+]
+
+
+def test_every_number_format_and_shape_is_as_the_library_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    values = torch.arange(24).reshape(2, 3, 4)
+    tensors = {str(dtype): values.to(dtype) for dtype in DTYPES}
+    tensors |= {"scalar": torch.tensor(3.5), "none": torch.empty(0, 4)}
+    save_file(tensors, path, metadata={"format": "pt"})
+    mapped, expected = map_tensors(path), load_file(path)
+    assert mapped.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert mapped[name].dtype == tensor.dtype
+        assert mapped[name].shape == tensor.shape
+        assert torch.equal(mapped[name].float(), tensor.float())
+
+
+def test_numbers_at_uneven_places_are_read(tmp_path: Path) -> None:
+    header = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    header += b" " * (1 + -len(header) % 4)
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<2f", 1.5, -2.0))
+    assert map_tensors(path)["x"].tolist() == [1.5, -2.0]
+
+
+def test_reading_changes_no_file_and_may_outlive_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"x": torch.ones(4)}, path)
+    before = path.read_bytes()
+    tensor = map_tensors(path)["x"]
+    tensor += 1
+    assert path.read_bytes() == before
+    path.unlink()
+    assert tensor.tolist() == [2.0] * 4
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678", struct.pack("<Q", 2) + b"{]"])
+def test_a_file_that_is_none_is_refused_as_by_the_library(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises((SafetensorError, OSError)):
+        map_tensors(path)
+
+
+def test_reading_again_and_again_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({f"t{i}": torch.ones(64, 64) for i in range(100)}, path)
+
+    def left(times: int) -> int:
+        before = sys.getallocatedblocks()
+        for _ in range(times):
+            map_tensors(path)
+        gc.collect()
+        return sys.getallocatedblocks() - before
+
+    left(20)
+    assert left(20) < 100  # the library's own reading leaves 4,000
