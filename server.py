@@ -177,7 +177,8 @@ async def _run_parts(
             bus, devices, app[OUTPUTS], recorder.on_ended, settings.queue_size
         )
         app[ADMISSIONS] = Admissions(history, executor, app[INPUTS])
-        app[GALLERY], app[TRASH] = GalleryRepository(database), Trash(database)
+        app[GALLERY] = GalleryRepository(database, history)
+        app[TRASH] = Trash(database)
         app[RETENTION] = Retention(database, app[OUTPUTS])
         app[QUEUE_STATE] = queue_state = QueueState(database)
         if await queue_state.is_paused():

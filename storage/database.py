@@ -1,4 +1,4 @@
-"""The SQLite file: a writing and a reading connection, and the schema brought up to date."""
+"""The SQLite file: connections to write, read and search, and the schema brought up to date."""
 
 import asyncio
 import sqlite3
@@ -19,11 +19,17 @@ class DatabaseTooNew(Exception):
 
 
 class Database:
-    """Owns both connections. Event loop only; build it with ``open_database``."""
+    """Owns the connections. Event loop only; build it with ``open_database``."""
 
-    def __init__(self, writing: aiosqlite.Connection, reading: aiosqlite.Connection) -> None:
+    def __init__(
+        self,
+        writing: aiosqlite.Connection,
+        reading: aiosqlite.Connection,
+        searching: aiosqlite.Connection,
+    ) -> None:
         self._writing = writing
         self._reading = reading
+        self._searching = searching
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
@@ -49,6 +55,10 @@ class Database:
         """Read what is committed. Never waits behind a write: the file is in WAL mode."""
         return list(await self._reading.execute_fetchall(sql, values))
 
+    async def search(self, sql: str, values: Mapping[str, object]) -> list[sqlite3.Row]:
+        """As ``fetch_all``, for what may take seconds: only other searches wait behind it."""
+        return list(await self._searching.execute_fetchall(sql, values))
+
     async def fetch_one(self, sql: str, values: Mapping[str, object]) -> sqlite3.Row | None:
         """The first row of ``fetch_all``; for queries that yield one at most."""
         rows = await self.fetch_all(sql, values)
@@ -68,9 +78,10 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         # has two commits and takes seconds, so it is cheap. (kill -9 loses nothing either way.)
         await writing.execute("PRAGMA synchronous = FULL")
         await _migrate(writing)
-        async with _connect(path) as reading:
+        async with _connect(path) as reading, _connect(path) as searching:
             await reading.execute("PRAGMA query_only = ON")
-            yield Database(writing, reading)
+            await searching.execute("PRAGMA query_only = ON")
+            yield Database(writing, reading, searching)
 
 
 @asynccontextmanager

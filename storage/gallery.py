@@ -8,23 +8,24 @@ from msgspec import UNSET, UnsetType
 
 from bus.events import now_ms
 from storage.database import Database
+from storage.history import HistoryRepository
 from storage.records import stored_record
 
-_CHOSEN: Final = """
-    FROM focal_gallery g WHERE mills BETWEEN :start AND :end
-      AND (:status = '' OR status = :status) AND (:model = '' OR model = :model)
-      AND (NOT :favourite OR task_id IN (SELECT task_id FROM focal_favourite))
-      AND NOT EXISTS (SELECT 1 FROM json_each(:words) w
-                      WHERE g.prompt NOT LIKE w.value ESCAPE '\\')
-"""
-_PAGE: Final = f"""
+# Only the page's own rows are joined to their requests. {} is what ``CardFilter.condition`` says.
+_PAGE: Final = """
     SELECT r.*, g.prompt, g.model, g.status, f.task_id IS NOT NULL AS favourite
-    FROM (SELECT id, prompt, model, status {_CHOSEN}
+    FROM (SELECT id, prompt, model, status FROM focal_gallery WHERE {}
           ORDER BY mills DESC, id DESC LIMIT :limit OFFSET :offset) g
     JOIN focal_record r ON r.id = g.id LEFT JOIN focal_favourite f ON f.task_id = r.task_id
     ORDER BY r.mills DESC, r.id DESC
-"""  # noqa: S608 - both halves are constants
-_COUNT: Final = f"SELECT count(*) {_CHOSEN}"
+"""
+_CARDS_OF: Final = """
+    SELECT r.*, g.prompt, g.model, g.status, f.task_id IS NOT NULL AS favourite
+    FROM json_each(:ids) i JOIN focal_gallery g ON g.id = i.value
+    JOIN focal_record r ON r.id = g.id LEFT JOIN focal_favourite f ON f.task_id = r.task_id
+    ORDER BY r.mills DESC, r.id DESC
+"""
+_COUNT: Final = "SELECT count(*) FROM focal_gallery WHERE {}"
 _MARK: Final = """
     INSERT INTO focal_favourite SELECT task_id, :mills FROM focal_gallery WHERE task_id = :task_id
     ON CONFLICT DO NOTHING
@@ -60,16 +61,36 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: int | None = None
     end_ms: int | None = None
 
+    @property
+    def words(self) -> list[str]:
+        """What the prompt must be LIKE."""
+        return [f"%{_escaped(word)}%" for word in self.search.split()]
+
+    @property
+    def is_range(self) -> bool:
+        """Is nothing asked but a range of time?"""
+        return not (self.search.split() or self.status or self.model or self.favourite)
+
+    def condition(self) -> str:
+        """SQL with only the conditions that are asked for; every value is a parameter."""
+        parts = ["mills BETWEEN :start AND :end"]
+        if self.status:
+            parts.append("status = :status")
+        if self.model:
+            parts.append("model = :model")
+        if self.favourite:
+            parts.append("task_id IN (SELECT task_id FROM focal_favourite)")
+        parts += [rf"prompt LIKE :word{i} ESCAPE '\'" for i in range(len(self.words))]
+        return " AND ".join(parts)
+
     def values(self) -> dict[str, object]:
-        """The parameters of the queries."""
-        words = [f"%{_escaped(word)}%" for word in self.search.split()]
+        """The parameters of ``condition``."""
         return {
             "start": _FIRST_MS if self.start_ms is None else self.start_ms,
             "end": _LAST_MS if self.end_ms is None else self.end_ms,
             "status": self.status,
             "model": self.model,
-            "favourite": self.favourite,
-            "words": msgspec.json.encode(words).decode(),
+            **{f"word{i}": word for i, word in enumerate(self.words)},
         }
 
 
@@ -85,30 +106,37 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 class GalleryRepository:
     """Reads cards and keeps favourites. Event loop only."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, history: HistoryRepository) -> None:
         self._database = database
+        self._history = history
 
     async def page(self, chosen: CardFilter, offset: int, limit: int) -> list[Card]:
         """The chosen tasks, newest first."""
-        values = {**chosen.values(), "offset": offset, "limit": limit}
-        return [_card(row) for row in await self._database.fetch_all(_PAGE, values)]
+        if chosen.is_range:  # the history knows the way to any of its pages
+            start, end = chosen.start_ms, chosen.end_ms
+            records = await self._history.stretch(start, end, offset, limit)
+            ids = msgspec.json.encode([record.id for record in records]).decode()
+            rows = await self._database.search(_CARDS_OF, {"ids": ids})
+        else:
+            values = {**chosen.values(), "offset": offset, "limit": limit}
+            rows = await self._database.search(_PAGE.format(chosen.condition()), values)
+        return [_card(row) for row in rows]
 
     async def count(self, chosen: CardFilter) -> int:
         """How many tasks are chosen."""
-        row = await self._database.fetch_one(_COUNT, chosen.values())
-        return int(row[0]) if row else 0
+        if chosen.is_range:
+            return await self._history.count(chosen.start_ms, chosen.end_ms)
+        sql = _COUNT.format(chosen.condition())
+        rows = await self._database.search(sql, chosen.values())
+        return int(rows[0][0])
 
     async def summary(self) -> Summary:
         """Counts over the whole history."""
         statuses = await self._counts("status")
-        favourites = await self._database.fetch_one(
-            "SELECT count(*) FROM focal_favourite WHERE task_id IN"
-            " (SELECT task_id FROM focal_gallery)",
-            {},
-        )
+        favourites = await self.count(CardFilter(favourite=True))
         return Summary(
             total=sum(statuses.values()),
-            favourites=int(favourites[0]) if favourites else 0,
+            favourites=favourites,
             statuses=statuses,
             models=await self._counts("model"),
         )
@@ -120,17 +148,10 @@ class GalleryRepository:
             cursor = await connection.execute(sql, {"task_id": task_id, "mills": now_ms()})
             return cursor.rowcount > 0
 
-    async def is_favourite(self, task_id: str) -> bool:
-        """Has a person marked the task?"""
-        row = await self._database.fetch_one(
-            "SELECT 1 FROM focal_favourite WHERE task_id = :task_id", {"task_id": task_id}
-        )
-        return row is not None
-
     async def _counts(self, column: str) -> dict[str, int]:
         """``column`` is a name from this file, never a client's."""
         sql = f"SELECT {column}, count(*) FROM focal_gallery GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608
-        return {str(row[0]): int(row[1]) for row in await self._database.fetch_all(sql, {})}
+        return {str(row[0]): int(row[1]) for row in await self._database.search(sql, {})}
 
 
 def _escaped(word: str) -> str:

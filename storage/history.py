@@ -192,6 +192,12 @@ class HistoryRepository:
         ``page_size`` None: the whole range, whatever ``page`` says.
         """
         offset = 0 if page_size is None else page * page_size
+        return await self.stretch(start_ms, end_ms, offset, page_size)
+
+    async def stretch(
+        self, start_ms: int | None, end_ms: int | None, offset: int, limit: int | None
+    ) -> list[TaskRecord]:
+        """``limit`` records (None: all) of a range after the ``offset`` newest ones."""
         if end_ms is not None:
             offset += await self._newer_than(end_ms)
         place = await self._database.fetch_one(_PLACE, {"offset": offset})
@@ -200,7 +206,7 @@ class HistoryRepository:
         values = {
             "start": _FIRST_MS if start_ms is None else start_ms,
             "upper": ((place["block"] + 1) << BLOCK_BITS) - 1,
-            "limit": -1 if page_size is None else page_size,
+            "limit": -1 if limit is None else limit,
             "rest": offset - place["before"],
         }
         return [stored_record(row) for row in await self._database.fetch_all(_PAGE, values)]

@@ -86,6 +86,8 @@ GALLERY_MIGRATION: Final[tuple[str, ...]] = (
     _GALLERY,
     "INSERT INTO focal_gallery SELECT * FROM focal_card",
     "CREATE INDEX focal_gallery_index ON focal_gallery (mills, id)",
+    "CREATE INDEX focal_gallery_status ON focal_gallery (status, mills, id)",
+    "CREATE INDEX focal_gallery_model ON focal_gallery (model, mills, id)",
     _FILL_INSERT,
     _FILL_UPDATE,
     _FILL_DELETE,

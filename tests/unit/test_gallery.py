@@ -25,7 +25,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def gallery(database: Database) -> GalleryRepository:
-    return GalleryRepository(database)
+    return GalleryRepository(database, HistoryRepository(database))
 
 
 async def add(database: Database, task_id: str, status: str = "finished", **params: Any) -> None:
@@ -134,6 +134,6 @@ async def test_a_history_from_before_the_gallery_is_all_in_it(tmp_path: Path) ->
         old.execute(row, ("odd", '{"prompt": null, "base_model_name": {"a": 1}}', "failed"))
         old.commit()
     async with open_database(path) as database:
-        gallery = GalleryRepository(database)
+        gallery = GalleryRepository(database, HistoryRepository(database))
         assert await ids(gallery) == "odddamagedgood"
         assert await ids(gallery, search="old CAT") == "good"

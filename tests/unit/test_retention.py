@@ -27,7 +27,7 @@ async def fill(database: Database, outputs: OutputStore, count: int) -> None:
         name = chr(ord("a") + index)
         await history.add_queued(make_task(name, NOW - (count - index) * 1000))
         await history.finish(name, make_outcome(images=(outputs.save(made),)))
-    await GalleryRepository(database).mark("b", favourite=True)
+    await GalleryRepository(database, HistoryRepository(database)).mark("b", favourite=True)
 
 
 @pytest.mark.parametrize(
