@@ -106,7 +106,7 @@ class ModelFiles:
 
     def not_installed(self, folder: str, name: str, known: KnownFile | None) -> ModelNotInstalled:
         """The error that says what is missing, where it belongs, and where it is to be had."""
-        told = f"{name} is not installed in {self.models_dir / folder}"
+        told = f"{name} is not installed in models/{folder}"
         if known is None:
             return ModelNotInstalled(f"{told}; put it there")
         why = "" if self.allowed else " (this server does not download: --downloads forbid)"

@@ -92,7 +92,7 @@ class VisionFiles:
             names = ", ".join(file.name for file in known.files)
             raise ModelNotInstalled(
                 f"{known.title} is not installed; put {names} from {known.source} into"
-                f" {self._files.models_dir / known.folder}"
+                f" models/{known.folder}"
                 " (this server does not download: --downloads forbid)"
             )
         # The marker comes last, so that a folder that has it is whole.

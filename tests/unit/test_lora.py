@@ -303,7 +303,7 @@ def test_a_few_step_mode_says_which_file_it_needs_and_where_from(
         with pytest.raises(ModelNotInstalled) as told:
             check()
         assert repr(mode) in str(told.value)
-        assert f"{file} is not installed in {tmp_path / 'loras'}" in str(told.value)
+        assert f"{file} is not installed in models/loras" in str(told.value)
         assert f"/resolve/main/{file}" in str(told.value)
         assert "https://huggingface.co/" in str(told.value)
     (tmp_path / "loras").mkdir()
