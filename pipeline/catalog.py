@@ -13,6 +13,7 @@ from pipeline.choices import DEFAULT_VAE, NO_MODEL
 from pipeline.errors import ModelNotFound
 
 EMBEDDED: Final = "embedded"
+COMPANIONS: Final = Path(__file__).parent / "embedded" / "companions"  # that ship with it
 CHECKPOINTS: Final = "checkpoints"
 LORAS: Final = "loras"
 VAES: Final = "vae"

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from pipeline.catalog import LORAS
-from pipeline.plan import FAST_MODES
+from pipeline.fast_modes import FAST_MODES
 
 CLIP_VISION: Final = "clip_vision"
 CONTROLNET: Final = "controlnet"

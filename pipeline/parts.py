@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pipeline.catalog import EMBEDDED
+from pipeline.catalog import COMPANIONS, EMBEDDED
 from pipeline.enhance_stages import read_stages
 from pipeline.errors import ModelNotInstalled
 from pipeline.image_goals import Inpaint, Upscale, read_goals
@@ -29,8 +29,6 @@ from pipeline.params import ControlNetImage, GenerateParams
 from pipeline.tasks import Reporter
 from pipeline.vision.installed import VisionFiles
 from pipeline.vision.options import SAM
-
-COMPANIONS: Final = Path(__file__).parent / "embedded" / "companions"
 
 # Published file → what the embedded model uses in its place.
 _STAND_INS: Final = {

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.choices import NO_MODEL, InpaintEngine, SwapMethod
+from pipeline.fast_modes import FAST_MODES, FEW_STEPS, FastMode, fast_mode
 from pipeline.image_goals import (
     Inpaint,
     StartGoal,
@@ -23,44 +24,6 @@ from pipeline.prompts import Prompts, PromptSources, picture_texts, read_prompts
 MAX_LORAS: Final = 5
 LATENT_FACTOR: Final = 8
 STEPS: Final = {"Quality": 60, "Speed": 30, "Extreme Speed": 8, "Lightning": 4, "Hyper-SD": 4}
-
-
-class FastMode(msgspec.Struct, frozen=True):
-    """What a few-step mode forces: its LoRA with weight, sampler and scheduler."""
-
-    lora: str
-    url: str  # where the file is to be had
-    weight: float
-    sampler: str
-    scheduler: str
-
-
-FAST_MODES: Final = {
-    "Extreme Speed": FastMode(
-        lora="sdxl_lcm_lora.safetensors",
-        url="https://huggingface.co/lllyasviel/misc/resolve/main/sdxl_lcm_lora.safetensors",
-        weight=1.0,
-        sampler="lcm",
-        scheduler="lcm",
-    ),
-    "Lightning": FastMode(
-        lora="sdxl_lightning_4step_lora.safetensors",
-        url="https://huggingface.co/mashb1t/misc/resolve/main/sdxl_lightning_4step_lora.safetensors",
-        weight=1.0,
-        sampler="euler",
-        scheduler="sgm_uniform",
-    ),
-    "Hyper-SD": FastMode(
-        lora="sdxl_hyper_sd_4step_lora.safetensors",
-        url="https://huggingface.co/mashb1t/misc/resolve/main/sdxl_hyper_sd_4step_lora.safetensors",
-        weight=0.8,
-        sampler="dpmpp_sde_gpu",
-        scheduler="karras",
-    ),
-}
-
-# For few steps of a model that has no few-step LoRA: the SDE samplers would leave noise.
-FEW_STEPS: Final = ("dpmpp_2m", "sgm_uniform")
 
 
 class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,11 +190,6 @@ def _sizes(params: GenerateParams, preset: Preset, goal: StartGoal | None) -> di
     }
 
 
-def fast_mode(params: GenerateParams, preset: Preset) -> FastMode | None:
-    """The few-step mode in force; None too where its LoRA would not fit the model."""
-    return FAST_MODES.get(params.performance_selection) if preset.few_step_loras else None
-
-
 def _sampling(params: GenerateParams, fast: FastMode | None) -> tuple[str, str]:
     if fast:
         return fast.sampler, fast.scheduler
@@ -314,7 +272,7 @@ def _notes(params: GenerateParams, preset: Preset) -> Iterator[tuple[str, object
     """What a reader of the record would not expect from the parameters."""
     if reason := _refiner_left_out(params):
         yield "refiner", f"{params.refiner_model_name} was left out: {reason}"
-    if params.performance_selection in FAST_MODES and not preset.few_step_loras:
+    if params.performance_selection in FAST_MODES and fast_mode(params, preset) is None:
         mode = params.performance_selection
         how = f"made in its steps with {FEW_STEPS[0]}, {FEW_STEPS[1]}"
         yield "performance", f"{params.base_model_name} has no LoRA for {mode}: {how}"

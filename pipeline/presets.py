@@ -52,7 +52,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     embeddings_downloads: dict[str, str] = {}
     vae_downloads: dict[str, str] = {}
     native_pixels: Annotated[int, Meta(ge=4096)] | None = None  # ours: the model makes only
-    few_step_loras: bool = True  # ours: the fast modes' LoRAs fit the model
+    few_step_lora: str | None = None  # ours: in place of the fast modes' own; "": none fits
     note: str = ""  # ours: a line about the preset
 
     @property

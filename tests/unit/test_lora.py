@@ -315,7 +315,7 @@ def test_a_few_step_mode_says_which_file_it_needs_and_where_from(
 def test_a_model_without_few_step_loras_needs_no_file(tmp_path: Path) -> None:
     params = params_from({"performance_selection": "Lightning"})
     files = ModelFiles(ModelCatalog(tmp_path), allowed=False)
-    check_mode_lora(params, Preset(few_step_loras=False), files)
+    check_mode_lora(params, Preset(few_step_lora=""), files)
     check_mode_lora(params_from({}), Preset(), files)
     with pytest.raises(ModelNotFound):
         lora_path("other.safetensors", files)

@@ -15,10 +15,10 @@ from pipeline.errors import (
     ModelNotInstalled,
     TaskAborted,
 )
+from pipeline.fast_modes import FAST_MODES
 from pipeline.known_files import BACKGROUND_MODELS, KNOWN_FILES, UPSCALER, KnownFile, find_known
 from pipeline.model_files import ModelFiles
 from pipeline.models.download import DownloadLimits
-from pipeline.plan import FAST_MODES
 from pipeline.presets import PresetStore
 from pipeline.tasks import MadeImage
 from tests.file_server import FileServer, serve_files, stalls_after, status, whole

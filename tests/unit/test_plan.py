@@ -17,7 +17,7 @@ from pipeline.wildcards import Wildcards
 EMBEDDED = Preset(
     default_model="embedded",
     native_pixels=65536,
-    few_step_loras=False,
+    few_step_lora="",
     available_aspect_ratios=("256*256", "320*192", "192*320"),
 )
 STYLES = [

@@ -39,7 +39,7 @@ def test_every_preset_that_ships_is_sound_and_complete(name: str) -> None:
 def test_the_embedded_preset_lists_the_sizes_it_was_trained_on() -> None:
     preset = PresetStore(SHIPPED).load("embedded")
     assert preset.native_sizes == ((256, 256), (320, 192), (192, 320))
-    assert not preset.few_step_loras
+    assert preset.few_step_lora == ""
 
 
 def test_a_preset_without_native_pixels_makes_any_size() -> None:

@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.choices import PERFORMANCES, SCHEDULER_NAMES
+from pipeline.fast_modes import FAST_MODES
 from pipeline.image_goals import UPSCALE_STEPS
 from pipeline.params import GenerateParams, Lora, parse_aspect_ratio
-from pipeline.plan import FAST_MODES, STEPS, plan_images, seed_of
+from pipeline.plan import STEPS, plan_images, seed_of
 from pipeline.presets import Preset, PresetStore
 from pipeline.prompts import filled, prompt_loras, read_prompts
 from pipeline.sampling.adm import SdxlSizes

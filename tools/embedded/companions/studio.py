@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from pipeline.catalog import EMBEDDED
+from pipeline.fast_modes import FAST_MODES
 from pipeline.generate import Making, TextCache, make_image
 from pipeline.image_goals import Inpaint
 from pipeline.images.preprocessors import canny_hint, cpds_hint
@@ -21,7 +22,7 @@ from pipeline.models.lora import ChosenLora
 from pipeline.models.residency import EMBEDDED_FOLDER
 from pipeline.networks import Patches
 from pipeline.params import params_from
-from pipeline.plan import FAST_MODES, STEPS, ImagePlan, plan_images
+from pipeline.plan import STEPS, ImagePlan, plan_images
 from pipeline.presets import PresetStore
 from pipeline.prompts import PromptSources
 from pipeline.sampling.control import Control, hint_tensor
