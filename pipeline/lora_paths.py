@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from pipeline.catalog import LORAS
+from pipeline.catalog import COMPANIONS, LORAS
 from pipeline.errors import ModelNotInstalled
 from pipeline.fast_modes import EMBEDDED_LORA, FAST_MODES, fast_mode
 from pipeline.model_files import ModelFiles
@@ -11,9 +11,7 @@ from pipeline.params import GenerateParams
 from pipeline.presets import Preset
 from pipeline.tasks import Reporter
 
-EMBEDDED_FILE: Final = (
-    Path(__file__).parent / "embedded" / "companions" / "few_step_lora.safetensors"
-)
+EMBEDDED_FILE: Final = COMPANIONS / "few_step_lora.safetensors"
 
 
 def lora_path(name: str, files: ModelFiles, reporter: Reporter | None = None) -> Path:
