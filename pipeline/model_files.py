@@ -115,7 +115,8 @@ class ModelFiles:
     def _fetch(self, known: KnownFile, path: Path, watch: "_Told") -> None:
         log.info("downloading %s from %s", known.name, known.url)
         started = time.perf_counter()
-        Download(known.url, path, known.checksum, self._limits).run(watch)
+        place = f"models/{known.folder}"
+        Download(known.url, path, known.checksum, self._limits, place=place).run(watch)
         size = megabytes(path.stat().st_size)
         log.info("downloaded %s: %d MB in %.1f s", path, size, time.perf_counter() - started)
 

@@ -80,13 +80,16 @@ class Download:
         checksum: str = "",
         limits: DownloadLimits | None = None,
         environment: Mapping[str, str] = os.environ,
+        place: str = "",
     ) -> None:
+        """``place`` is what people are told of the folder: clients need not know its path."""
         self._url = mirrored(url, environment)
         self._name = target.name
         self._folder = target.parent
         self._checksum = checksum
         self._limits = limits or DownloadLimits()
         self._part = PartFile(target)
+        self._place = place or str(target.parent)
         self._token = environment.get("HF_TOKEN", "")
 
     def run(self, watch: Watch) -> None:
@@ -254,7 +257,7 @@ class Download:
     def _failed(self, why: str) -> DownloadFailed:
         return DownloadFailed(
             f"{self._name} could not be fetched from {shown(self._url)}: {why}. You can put it"
-            f" into {self._folder} yourself"
+            f" into {self._place} yourself"
         )
 
 
