@@ -27,7 +27,7 @@ from pipeline.prompts import PromptSources
 from pipeline.studio import Studio
 from pipeline.styles import StyleLibrary
 from pipeline.task_run import Staff, TaskRun
-from pipeline.tasks import InputPictures, NoInputs, Reporter, Task
+from pipeline.tasks import InputPictures, NoInputs, Reporter, Task, check_stopped
 from pipeline.text.expansion import PromptExpansion
 from pipeline.vision.options import ImageType, MaskOptions
 from pipeline.vision.toolbox import Toolbox
@@ -112,7 +112,7 @@ class Engine:
             library = self._library
             if told := stand_in_note(task.params, library.presets, library.catalog):
                 reporter.note("model", told)
-            reporter.check()
+            check_stopped(reporter)
             self._make_all(task, plans, reporter)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pipeline.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field, ModelCatalog
-from pipeline.errors import ImageSkipped, ModelNotFound, ModelNotInstalled, PipelineError
+from pipeline.errors import ModelNotFound, ModelNotInstalled, PipelineError
 from pipeline.known_files import KnownFile, find_known
 from pipeline.models.download import Download, DownloadLimits, megabytes
 from pipeline.presets import INITIAL, Preset, PresetStore
-from pipeline.tasks import Reporter
+from pipeline.tasks import Reporter, check_stopped
 
 log = logging.getLogger(__name__)
 
@@ -184,12 +184,9 @@ class _Told:
         self._told_at = float("-inf")
 
     def check(self) -> None:
-        """Raise TaskAborted if a person asked for it. There is no picture yet to skip."""
+        """Raise TaskAborted if a person asked for it."""
         if self._reporter is not None:
-            try:
-                self._reporter.check()
-            except ImageSkipped:
-                log.info("nothing is skipped while %s is fetched", self._name)
+            check_stopped(self._reporter)
 
     def progress(self, received: int, total: int) -> None:
         """Say how far it is."""

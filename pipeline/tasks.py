@@ -1,13 +1,16 @@
 """A task and what is known of it while it lives in memory. Knows no queue and no database."""
 
+import logging
 from collections.abc import Callable
 from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from pipeline.errors import InputMissing
+from pipeline.errors import ImageSkipped, InputMissing
 from pipeline.params import GenerateParams
 from pipeline.vision.options import ImageType, MaskOptions
+
+log = logging.getLogger(__name__)
 
 TaskStatus = Literal["finished", "stop", "skip", "failed"]
 
@@ -87,6 +90,14 @@ class Reporter(Protocol):
 
     def model(self, kind: str, name: str, seconds: float | None) -> None:
         """A model is being read (``seconds`` None) or is ready after ``seconds``."""
+
+
+def check_stopped(reporter: Reporter) -> None:
+    """Raise TaskAborted if a person asked for it; there is no picture yet that could be skipped."""
+    try:
+        reporter.check()
+    except ImageSkipped:
+        log.info("nothing is skipped before the first picture is begun")
 
 
 class InputPictures(Protocol):

@@ -1,6 +1,5 @@
 """Where the models and input pictures of one task come from. Device thread only."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +8,13 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
-from pipeline.errors import ImageSkipped
 from pipeline.images.encode import open_upright
 from pipeline.known_files import KnownFile
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.residency import Residency
 from pipeline.models.vae import Vae
 from pipeline.parts import PartFiles
-from pipeline.tasks import InputPictures, Reporter
-
-log = logging.getLogger(__name__)
+from pipeline.tasks import InputPictures, Reporter, check_stopped
 
 T = TypeVar("T")
 
@@ -38,10 +34,7 @@ class Workshop:
 
     def check(self) -> None:
         """Raise TaskAborted if a person asked for it; no picture is begun that could be skipped."""
-        try:
-            self.reporter.check()
-        except ImageSkipped:
-            log.info("nothing is skipped before the first step")
+        check_stopped(self.reporter)
 
     def picture(self, path: str) -> Image.Image:
         """A stored input picture, upright, in RGB. Raises InputMissing, UnreadableImage."""

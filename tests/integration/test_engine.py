@@ -285,3 +285,11 @@ def test_a_damaged_checkpoint_fails_its_task_and_the_next_one_works(
 def test_a_device_that_is_not_there_is_refused(name: str, engine: Engine) -> None:
     with pytest.raises(PipelineError, match=name):
         load_engine(name, engine._library)
+
+
+def test_a_skip_before_the_first_picture_is_begun_skips_nothing(
+    engine: Engine, presets: PresetStore
+) -> None:
+    listener = Listener({(0, 0): ImageSkipped("skipped while models are loaded")})
+    run(engine, presets, listener)
+    assert len(listener.images) == 1
