@@ -4,6 +4,7 @@ import { api, parseExact, socketUrl } from "./api.js";
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
+const WATCH_MS = 20_000;
 const GATHER_MS = 60;
 const SMALL = 4096; // previews are larger, and hold no seed
 const ENDS = new Set(["task.finished", "task.failed", "task.stopped", "task.skipped"]);
@@ -23,11 +24,14 @@ export class EventConnection extends EventTarget {
   #pause = FIRST_PAUSE_MS;
   #timer = 0;
   #ended = false;
+  #heard = 0;
+  #asked = 0;
+  #watch = 0;
+  #online = () => { if (!this.connected) this.#again(0); };
 
   constructor(filter = {}) {
     super();
     this.#filter = filter;
-    this.online = () => { if (!this.connected) this.#again(0); };
   }
 
   get connected() {
@@ -35,14 +39,16 @@ export class EventConnection extends EventTarget {
   }
 
   open() {
-    addEventListener("online", this.online);
+    addEventListener("online", this.#online);
+    this.#watch = setInterval(() => this.#lookAfter(), WATCH_MS);
     this.#connect();
   }
 
   close() {
     this.#ended = true;
     clearTimeout(this.#timer);
-    removeEventListener("online", this.online);
+    clearInterval(this.#watch);
+    removeEventListener("online", this.#online);
     this.#socket?.close();
   }
 
@@ -52,15 +58,33 @@ export class EventConnection extends EventTarget {
     this.#socket = socket;
     socket.addEventListener("open", () => {
       this.#pause = FIRST_PAUSE_MS;
+      this.#heard = this.#asked = Date.now();
       say(this, "open");
     });
-    socket.addEventListener("message", ({ data }) => this.#take(data.length < SMALL ? parseExact(data) : JSON.parse(data)));
-    socket.addEventListener("close", () => {
-      if (socket !== this.#socket) return;
-      say(this, "closed");
-      this.#again(this.#pause * (0.75 + Math.random() / 2));
-      this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
+    socket.addEventListener("message", ({ data }) => {
+      this.#heard = Date.now();
+      if (socket === this.#socket) this.#take(data.length < SMALL ? parseExact(data) : JSON.parse(data));
     });
+    socket.addEventListener("close", () => { if (socket === this.#socket) this.#lost(); });
+  }
+
+  #lost() {
+    this.#socket = null;
+    say(this, "closed");
+    this.#again(this.#pause * (0.75 + Math.random() / 2));
+    this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
+  }
+
+  /** A network that went away says nothing: ask, and give up on who does not answer. */
+  #lookAfter() {
+    if (!this.connected) return;
+    if (this.#asked > this.#heard) {
+      this.#socket.close();
+      this.#lost();
+      return;
+    }
+    this.#asked = Date.now();
+    this.#socket.send('{"op":"ping"}');
   }
 
   #again(wait) {
@@ -69,7 +93,7 @@ export class EventConnection extends EventTarget {
   }
 
   #take(message) {
-    if (message.seq === undefined) return;
+    if (message.op || message.seq === undefined) return; // an answer, such as to a ping
     this.#since = message.seq;
     if (message.type === "hello" || message.type === "bus.gap") say(this, "resync", message);
     if (message.type !== "hello") say(this, "event", message);

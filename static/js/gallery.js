@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { CardGrid } from "./grid.js";
-import { pictureOf } from "./inputs.js";
+import { pictureOf, readFile } from "./slot.js";
 import { button, icon, make, notify, t } from "./ui.js";
 import { openViewer, showParameters } from "./viewer.js";
 
@@ -54,7 +54,6 @@ class GalleryPage {
     this.favourites = make("input", { type: "checkbox", onchange: changed });
     this.total = make("p", { class: "muted", role: "status" });
     const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "unseen", tabindex: -1, "aria-label": t("gallery.read"), onchange: async () => {
-      const { readFile } = await import("./inputs.js");
       if (file.files[0]) showParameters(this.shell, await readFile(file.files[0]));
       file.value = "";
     } });
