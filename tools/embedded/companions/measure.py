@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from pipeline.images.preprocessors import canny_hint
 from pipeline.models.residency import EMBEDDED_FOLDER
@@ -27,14 +27,15 @@ from tools.embedded.pictures import draw_example
 from tools.embedded.vocabulary import COLOURS, SCOPES
 
 Figures = dict[str, Any]
+Box = tuple[int, int, int, int]
 
 SCOPE: Final = "small"
 WEIGHTS: Final = (0.0, 0.3, 0.6, 1.0)
 FIRST_NUMBER: Final = 6_000_000  # pictures that nothing was trained on
 NEAR: Final = 2  # pixels that an edge may be off
 MODES: Final = ("Extreme Speed", "Lightning", "Hyper-SD")
-MASK_BOX: Final = (40, 40, 216, 216)
-RING: Final = 10  # pixels inside the mask's edge that should go on with the background
+FIGURE_BOX: Final = (40, 40, 216, 216)
+HALF_BOX: Final = (128, 0, 256, 256)
 
 
 def measure_all(companions: Path, work: Path, count: int) -> Figures:
@@ -88,19 +89,25 @@ def measure_control(studio: Studio, kind: str, count: int) -> Figures:
 
 
 def measure_inpaint(studio: Studio, count: int) -> Figures:
-    """A figure is painted over by one of another colour: is it there, and does the ground go on?"""
+    """With head and patch and without: is what was asked for there, and does the picture go on?
+
+    Asked for is the figure in another colour, the whole figure under the mask. Going on is
+    painting the right half anew without a prompt: how far, in levels, it is from the left's
+    picture as it was drawn.
+    """
     found: Figures = {}
-    mask = Image.new("L", (256, 256))
-    ImageDraw.Draw(mask).rectangle(MASK_BOX, fill=255)
     for name, patched in (("without", False), ("with", True)):
-        verdicts, seams = [], []
+        verdicts, errors = [], []
         for seed, triple, _ in _references(count):
             asked = triple._replace(colour=_next_colour(triple))
             before = draw_triple(triple, FIRST_NUMBER + seed)
-            made = studio.inpaint(examination_prompt(asked), seed, before, mask, patched=patched)
+            made = studio.inpaint(
+                examination_prompt(asked), seed, before, _mask(FIGURE_BOX), patched=patched
+            )
             verdicts.append(judge(made, asked, shape_templates()))
-            seams.append(seam(np.asarray(made), np.asarray(before)))
-        found[name] = {**summary(verdicts), "seam": round(float(np.mean(seams)), 2)}
+            completed = studio.inpaint("", seed, before, _mask(HALF_BOX), patched=patched)
+            errors.append(mean_difference(completed, before, HALF_BOX))
+        found[name] = {**summary(verdicts), "half_error": round(float(np.mean(errors)), 1)}
     return found
 
 
@@ -147,14 +154,16 @@ def edge_agreement(first: Image.Image, second: Image.Image) -> float:
     return float(2 * right * there / max(1e-9, right + there))
 
 
-def seam(made: NDArray[np.uint8], before: NDArray[np.uint8]) -> float:
-    """Mean difference, in levels, between the mask's inner rim and the background around it."""
-    left, top, right, bottom = MASK_BOX
-    inner = np.zeros(made.shape[:2], np.bool_)
-    inner[top:bottom, left:right] = True
-    inner[top + RING : bottom - RING, left + RING : right - RING] = False
-    ground = np.median(before[:top].reshape(-1, 3), 0)
-    return float(np.mean(np.abs(made[inner].astype(float) - ground)))
+def mean_difference(first: Image.Image, second: Image.Image, box: Box) -> float:
+    """In levels (0 to 255), within a box."""
+    pixels = [np.asarray(each.crop(box), np.float64) for each in (first, second)]
+    return float(np.mean(np.abs(pixels[0] - pixels[1])))
+
+
+def _mask(box: Box) -> Image.Image:
+    mask = Image.new("L", (256, 256))
+    mask.paste(255, box)
+    return mask
 
 
 class Reference(NamedTuple):
