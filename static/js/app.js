@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { LiveQueue } from "./events.js";
-import { attempt, button, dialog, icon, language, loadTexts, make, notify, t, translate } from "./ui.js";
+import { announce, attempt, button, dialog, icon, language, loadTexts, make, notify, t, translate } from "./ui.js";
 
 const PAGES = { create: "bolt", queue: "list", gallery: "grid", models: "box", system: "pulse" };
 const THEMES = ["auto", "light", "dark"];
@@ -40,6 +40,7 @@ async function show(name) {
   if (isNew) for (const box of document.querySelectorAll("dialog[open]")) box.close();
   current = name;
   document.title = `${t(`page.${name}`)} — Focal`;
+  if (isNew && opened.size > 1) announce(t(`page.${name}`));
   for (const link of document.querySelectorAll("#pages a")) {
     if (link.dataset.page === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -97,6 +98,10 @@ function setTheme(theme) {
 }
 
 function wireTools() {
+  document.querySelector(".skip-link").addEventListener("click", (event) => {
+    event.preventDefault(); // its address would be taken for a page's
+    opened.get(current).host.querySelector("h1").focus();
+  });
   const choice = document.getElementById("language");
   choice.value = language;
   choice.addEventListener("change", () => {

@@ -5,6 +5,8 @@ import { Stage } from "./stage.js";
 import { attempt, button, helpOf, icon, labelOf, make, makeField, notify, t } from "./ui.js";
 
 const SAVED = "focal.request";
+const TRIES = 4;
+const PAUSE_MS = 500;
 const SIZES = ["1024*1024", "1152*896", "896*1152", "1344*768", "768*1344"];
 
 // Which parameter stands where. What is named nowhere, such as a new one, goes to the last group.
@@ -346,10 +348,21 @@ class CreatePage {
     if (this.loadingInputs) Object.assign(body, await (await this.inputs()).parameters());
     this.send.disabled = true;
     const key = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-    const record = await attempt(() => api.generate(body, key));
+    const record = await attempt(() => this.post(body, key));
     this.send.disabled = false;
     if (!record) return;
     this.stage.add(record.task_id, String(this.request.get("prompt")));
     if (matchMedia("(max-width: 48rem)").matches) this.stage.element.scrollIntoView({ block: "start" });
+  }
+  /** A connection that breaks is tried again: the key keeps the server from making two tasks of it. */
+  async post(body, key) {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await api.generate(body, key);
+      } catch (error) {
+        if (!(error instanceof TypeError) || tries === TRIES) throw error;
+        await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS * tries); });
+      }
+    }
   }
 }

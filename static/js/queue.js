@@ -5,6 +5,7 @@ import { announce, attempt, button, icon, make, notify, progressText, t, when } 
 
 const ENDED_SHOWN = 20;
 const PENDING_SHOWN = 200;
+const DRAGGED = "application/x-focal-task";
 
 export async function open(host, shell) {
   return new QueuePage(host, shell);
@@ -78,7 +79,17 @@ class QueuePage {
       type: "number", min: -100, max: 100, value: task.priority, "aria-label": t("queue.priority"), title: t("queue.priority"), "data-key": `${task.task_id}-priority`,
       onchange: (event) => this.change(() => api.prioritise(task.task_id, Number(event.target.value))),
     });
-    return make("li", { class: "task" },
+    const drag = {
+      draggable: "true",
+      ondragstart: (event) => event.dataTransfer.setData(DRAGGED, task.task_id),
+      ondragover: (event) => { if (event.dataTransfer.types.includes(DRAGGED)) event.preventDefault(); },
+      ondrop: (event) => {
+        event.preventDefault();
+        const dragged = event.dataTransfer.getData(DRAGGED);
+        if (dragged) this.change(() => api.move(dragged, index), t("queue.moved", { place: index + 1 }));
+      },
+    };
+    return make("li", { class: "task", ...drag },
       make("span", { class: "place", "aria-hidden": "true" }, String(index + 1)),
       make("div", { class: "what" }, make("strong", {}, task.prompt || t("no_prompt")),
         make("span", { class: "muted" }, `${t("queue.images", { count: task.image_number })} · ${when(task.in_queue_mills)}`)),

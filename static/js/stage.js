@@ -195,7 +195,7 @@ export class Stage {
 
   result(record, url, index) {
     const picture = make("img", { src: pictureUrl(url), alt: String(record.req_params.prompt || t("stage.picture")) });
-    return make("button", { type: "button", class: "result", "aria-label": t("stage.open", { number: index + 1 }), onclick: () => this.view(record, index) }, picture);
+    return make("button", { type: "button", class: "result", "aria-label": `${t("stage.open", { number: index + 1 })}: ${picture.alt}`, onclick: () => this.view(record, index) }, picture);
   }
 
   async view(record, index) {

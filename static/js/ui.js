@@ -156,6 +156,7 @@ export function dialog(title, content, { wide = false } = {}) {
     make("header", {}, heading, button(t("close"), { icon: "close", onclick: () => box.close() })), content);
   document.body.append(box);
   box.addEventListener("close", () => box.remove());
+  box.addEventListener("click", (event) => { if (event.target === box && !box.classList.contains("wide")) box.close(); });
   box.showModal();
   return box;
 }

@@ -65,7 +65,7 @@ export async function openViewer(shell, cards, index, { image = 0, compare } = {
 class Viewer {
   constructor(shell, cards, compare) {
     Object.assign(this, { shell, cards, compare, fetches: !Array.isArray(cards) });
-    this.zoom = new Zoom();
+    this.zoom = new Zoom((way) => this.turn(way));
     this.side = make("aside", { class: "facts", "aria-label": t("viewer.facts") });
     this.place = make("span", { class: "muted", "aria-live": "polite" });
     this.thumbs = make("div", { class: "thumbs", role: "group", "aria-label": t("viewer.pictures") });

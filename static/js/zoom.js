@@ -3,19 +3,30 @@
 import { make } from "./ui.js";
 
 const LARGEST = 16;
+const SWIPE_PX = 60;
 
 export class Zoom {
   #scale = 1;
   #x = 0;
   #y = 0;
   #held = new Map();
+  #start = null;
 
-  constructor() {
+  /** `onswipe` hears 1 or -1: a swipe to the left or to the right over the whole picture. */
+  constructor(onswipe) {
     this.picture = make("img", { draggable: false });
     this.element = make("div", { class: "zoom" }, this.picture);
     this.element.addEventListener("wheel", (event) => { event.preventDefault(); this.by(Math.exp(-event.deltaY / 400), event); }, { passive: false });
     this.element.addEventListener("dblclick", (event) => (this.#scale > 1 ? this.fit() : this.by(3, event)));
-    this.element.addEventListener("pointerdown", (event) => { this.element.setPointerCapture(event.pointerId); this.#held.set(event.pointerId, event); });
+    this.element.addEventListener("pointerdown", (event) => {
+      this.element.setPointerCapture(event.pointerId);
+      this.#held.set(event.pointerId, event);
+      this.#start = this.#held.size === 1 && this.#scale === 1 ? event : null;
+    });
+    this.element.addEventListener("pointerup", (event) => {
+      const [across, down] = this.#start ? [event.clientX - this.#start.clientX, event.clientY - this.#start.clientY] : [0, 0];
+      if (Math.abs(across) > SWIPE_PX && Math.abs(down) < SWIPE_PX) onswipe(across < 0 ? 1 : -1);
+    });
     this.element.addEventListener("pointermove", (event) => this.#move(event));
     this.element.addEventListener("lostpointercapture", (event) => this.#held.delete(event.pointerId));
   }

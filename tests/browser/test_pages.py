@@ -66,6 +66,20 @@ def test_waiting_tasks_are_moved_and_prioritised(three_waiting: Page) -> None:
     expect(rows.nth(0)).to_contain_text("second in line")
 
 
+def test_a_waiting_task_is_dragged_to_its_place(three_waiting: Page) -> None:
+    rows = waiting(three_waiting)
+    rows.nth(2).drag_to(rows.nth(0))
+    expect(rows.nth(0)).to_contain_text("third in line")
+
+
+def test_the_skip_link_stays_on_its_page(app: Page) -> None:
+    visit(app, "gallery")
+    expect(app.get_by_role("heading", name="Gallery")).to_be_visible()
+    app.get_by_role("link", name="Skip to content").focus()
+    app.keyboard.press("Enter")
+    expect(app.get_by_role("heading", name="Gallery")).to_be_focused()
+
+
 def test_a_move_keeps_the_focus_where_it_was(three_waiting: Page) -> None:
     later = waiting(three_waiting).nth(0).get_by_role("button", name="Later")
     later.focus()

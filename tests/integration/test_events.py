@@ -189,7 +189,8 @@ async def test_a_newcomer_is_told_how_things_stand(client: Client) -> None:
     client.app[EXECUTOR].submit(waiting_task(TASK))
     async with client.ws_connect("/ws") as ws:
         hello = await next_frame(ws)
-    assert hello == {"type": "hello", "seq": 2, "data": {"pending": 1, "running": [], "paused": False}}
+    state = {"pending": 1, "running": [], "paused": False}
+    assert hello == {"type": "hello", "seq": 2, "data": state}
 
 
 async def test_websocket_replays_instead_of_greeting_when_it_says_since(
