@@ -125,8 +125,18 @@ export function size(bytes) {
   return `${(bytes / unit[0]).toLocaleString(document.documentElement.lang, { maximumFractionDigits: 1 })} ${unit[1]}`;
 }
 
+/** Notices and announcements stand in the dialog that is open: the rest of the page is out of reach then. */
+function bringAlong() {
+  const parent = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  for (const id of ["notices", "announcer"]) {
+    const host = document.getElementById(id);
+    if (host.parentNode !== parent) parent.append(host);
+  }
+}
+
 /** Say something in passing. With `action`, a button that takes it back or goes on from it. */
 export function notify(text, { bad = false, action, run, ms } = {}) {
+  bringAlong();
   const host = document.getElementById("notices");
   const close = () => notice.remove();
   const notice = make("div", { class: `notice ${bad ? "bad" : ""}`, role: bad ? "alert" : "status" }, make("span", {}, text));
@@ -155,9 +165,13 @@ export function dialog(title, content, { wide = false } = {}) {
   const box = make("dialog", { class: wide ? "wide" : "", "aria-label": title },
     make("header", {}, heading, button(t("close"), { icon: "close", onclick: () => box.close() })), content);
   document.body.append(box);
-  box.addEventListener("close", () => box.remove());
+  box.addEventListener("close", () => {
+    bringAlong();
+    box.remove();
+  });
   box.addEventListener("click", (event) => { if (event.target === box && !box.classList.contains("wide")) box.close(); });
   box.showModal();
+  bringAlong();
   return box;
 }
 

@@ -1,5 +1,6 @@
 """Real servers and a real, headless Chromium."""
 
+import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 from tools.server_process import ROOT, ServerProcess, running_server
 
@@ -120,3 +121,19 @@ def picture_file(folder: Path, name: str = "picture.png", prompt: str = "") -> P
     path = folder / name
     Image.new("RGB", (200, 120), "teal").save(path, pnginfo=words)
     return path
+
+
+def give_file(target: Locator, event: str, path: Path) -> None:
+    """Drop or paste a file, as the system would hand it over."""
+    target.evaluate(
+        """(element, [event, name, content]) => {
+          const data = new DataTransfer();
+          const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+          data.items.add(new File([bytes], name, {type: "image/png"}));
+          const options = {bubbles: true, cancelable: true};
+          element.dispatchEvent(event === "paste"
+            ? new ClipboardEvent("paste", {...options, clipboardData: data})
+            : new DragEvent("drop", {...options, dataTransfer: data}));
+        }""",
+        [event, path.name, base64.b64encode(path.read_bytes()).decode()],
+    )

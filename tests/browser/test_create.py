@@ -10,9 +10,16 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
-from tests.browser.conftest import PAINTED, PRESET, opened_page, picture_file, text_of
+from tests.browser.conftest import (
+    PAINTED,
+    PRESET,
+    give_file,
+    opened_page,
+    picture_file,
+    text_of,
+)
 from tools.server_process import ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -204,6 +211,25 @@ def test_a_refused_request_says_why(app: Page) -> None:
     expect(app.get_by_role("alert").filter(has_text="image_number")).to_be_visible()
 
 
+def test_a_broken_connection_makes_one_task_and_not_two(app: Page, painted: ServerProcess) -> None:
+    lost: list[str] = []
+
+    def lose_the_first_answer(route: Route) -> None:
+        if lost:
+            route.continue_()
+            return
+        lost.append(route.fetch().text())  # the server has heard it; the page never knows
+        route.abort("connectionreset")
+
+    app.route("**/v1/engine/generate/", lose_the_first_answer)
+    app.goto("/")
+    write(app, "sent over a bad line")
+    generate(app)
+    expect(stage(app).get_by_text("Finished")).to_be_visible()
+    assert len(lost) == 1
+    assert painted.get("/v1/history?search=bad+line")["total"] == 1
+
+
 def test_a_failed_task_says_why_and_can_be_tried_again(app: Page) -> None:
     app.goto("/")
     write(app, "fail please")
@@ -305,15 +331,18 @@ def test_outpainting_edges_are_moved_and_sent(app: Page, tmp_path: Path) -> None
     assert body["outpaint_distance"] == [0, 0, 64, 0]
 
 
-def test_image_prompts_are_pasted_and_sent_with_their_settings(app: Page, tmp_path: Path) -> None:
+def test_image_prompts_are_pasted_dropped_and_sent(app: Page, tmp_path: Path) -> None:
     app.goto("/")
     app.get_by_text("Input pictures").click()
     app.get_by_text("Image prompt", exact=True).click()
-    app.get_by_label("File for Image prompt 1").set_input_files(picture_file(tmp_path))
+    give_file(app.locator("body"), "paste", picture_file(tmp_path))
+    give_file(app.locator("image-slot:visible").nth(1), "drop", picture_file(tmp_path))
+    expect(app.get_by_role("img", name=re.compile("Chosen picture: Image prompt"))).to_have_count(2)
     app.get_by_label("Kind").first.select_option("PyraCanny")
     with app.expect_request("**/v1/engine/generate/") as request:
         generate(app)
-    (prompt,) = sent(request.value)["controlnet_image"]
+    prompt, dropped = sent(request.value)["controlnet_image"]
+    assert dropped["cn_img"].startswith("data:image/png")
     assert prompt["cn_type"] == "PyraCanny"
     assert prompt["cn_img"].startswith("data:image/png")
 

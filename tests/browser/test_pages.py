@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import opened_page, picture_file
+from tests.browser.conftest import give_file, opened_page, picture_file
 from tools.server_process import ROOT, ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -280,6 +280,22 @@ def test_the_parameters_of_any_picture_are_read(app: Page, tmp_path: Path) -> No
     dialog.get_by_role("button", name="Use these parameters").click()
     expect(app.get_by_label("Prompt", exact=True)).to_have_value("from elsewhere")
     expect(app.get_by_label("Seed", exact=True)).to_have_value(str(2**63 - 1))
+
+
+def test_a_picture_dropped_onto_the_gallery_is_read(app: Page, tmp_path: Path) -> None:
+    visit(app, "gallery")
+    expect(cards(app).first).to_be_visible()
+    give_file(cards(app).first, "drop", picture_file(tmp_path, prompt="dropped from the desk"))
+    dialog = app.get_by_role("dialog", name="What the picture says")
+    expect(dialog).to_contain_text("dropped from the desk")
+
+
+def test_a_prompt_is_copied(app: Page, queue: Callable[..., str]) -> None:
+    app.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    dialog = open_picture(app, "to be copied", queue)
+    dialog.get_by_role("button", name="Copy prompt").click()
+    expect(dialog.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+    assert app.evaluate("navigator.clipboard.readText()") == "to be copied"
 
 
 def test_no_script_runs_from_prompts_file_names_or_metadata(
