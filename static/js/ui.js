@@ -74,7 +74,7 @@ export function button(label, { onclick, icon: drawing, text = !drawing, kind = 
 }
 
 /** The saved choice of language, else the browser's. */
-export function chosenLanguage() {
+function chosenLanguage() {
   const wanted = localStorage.getItem("focal.language") ?? navigator.language;
   return wanted.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
