@@ -7,7 +7,8 @@ import { attempt, dialog, labelOf, make, t } from "./ui.js";
 export async function openComparison(cards) {
   const records = await attempt(() => Promise.all(cards.map((card) => api.task(card.task_id))));
   if (!records) return;
-  const figures = cards.map((card) => make("figure", {}, make("div", { class: "frame" }, make("img", { src: pictureUrl(card.images[0]), alt: card.prompt || t("stage.picture") })),
+  const figures = cards.map((card) => make("figure", {},
+    make("div", { class: "frame" }, make("img", { src: pictureUrl(card.images[0]), alt: card.prompt || t("stage.picture") })),
     make("figcaption", {}, card.prompt || t("no_prompt"))));
   const pair = make("div", { class: "pair" }, figures);
   const zoom = make("input", { type: "range", min: 1, max: 6, step: 0.1, value: 1, "aria-label": t("compare.zoom") });
@@ -19,7 +20,8 @@ export async function openComparison(cards) {
     const place = `${(100 * (event.clientX - box.left)) / box.width}% ${(100 * (event.clientY - box.top)) / box.height}%`;
     for (const image of pair.querySelectorAll("img")) image.style.transformOrigin = place;
   });
-  dialog(t("compare.title"), make("div", { class: "compare" }, pair, make("label", { class: "zoom-row" }, make("span", {}, t("compare.zoom")), zoom), differences(records)), { wide: true });
+  const slider = make("label", { class: "zoom-row" }, make("span", {}, t("compare.zoom")), zoom);
+  dialog(t("compare.title"), make("div", { class: "compare" }, pair, slider, differences(records)), { wide: true });
 }
 
 function differences([one, two]) {

@@ -306,7 +306,9 @@ class CreatePage {
       const slots = this.request.get("loras").map((slot) => ({ ...slot }));
       rows.replaceChildren(...slots.map((slot, index) => {
         const change = (key, value) => { slot[key] = value; save(slots); };
-        const field = (key, extra) => makeField(key, schema[key], { value: slot[key], quiet: true, onchange: (value) => change(key, value), ...extra }).element;
+        const field = (key, extra) => makeField(key, schema[key], {
+          value: slot[key], quiet: true, onchange: (value) => change(key, value), ...extra,
+        }).element;
         const options = [schema.model_name.default, ...this.models.loras.map((file) => file.name)];
         return make("fieldset", { class: "lora" }, make("legend", {}, t("create.lora_number", { number: index + 1 })),
           field("enabled"), field("model_name", { options }), field("weight"),

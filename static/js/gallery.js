@@ -53,10 +53,11 @@ class GalleryPage {
     this.span = select(t("gallery.time"), Object.keys(SPANS).map((name) => [name, t(`gallery.time_${name}`)]), changed);
     this.favourites = make("input", { type: "checkbox", onchange: changed });
     this.total = make("p", { class: "muted", role: "status" });
-    const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "unseen", tabindex: -1, "aria-label": t("gallery.read"), onchange: async () => {
+    const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", class: "unseen", tabindex: -1, "aria-label": t("gallery.read") });
+    file.addEventListener("change", async () => {
       if (file.files[0]) showParameters(this.shell, await readFile(file.files[0]));
       file.value = "";
-    } });
+    });
     this.comparing = make("div", { class: "comparing", hidden: true });
     return make("div", { class: "toolbar gallery-tools", role: "search", "aria-label": t("gallery.filters") }, this.search, this.status, this.model, this.span,
       make("label", { class: "check" }, this.favourites, make("span", {}, t("gallery.favourites"))), this.total,

@@ -120,7 +120,9 @@ export class InputPictures {
 
   field(name) {
     const schema = this.request.schema.properties[name];
-    const field = makeField(name, schema, { value: this.request.get(name), onchange: (value) => this.request.set(name, value), multiline: schema.maxLength > 4096 });
+    const field = makeField(name, schema, {
+      value: this.request.get(name), onchange: (value) => this.request.set(name, value), multiline: schema.maxLength > 4096,
+    });
     this.updates.push(() => field.set(this.request.get(name)));
     return field.element;
   }
@@ -160,11 +162,17 @@ export class InputPictures {
         oninput: (event) => this.setDistance(index, Number(event.target.value), event.target) });
     });
     const boxes = SIDES.map((side, index) => make("label", { class: "side" },
-      make("input", { type: "checkbox", onchange: (event) => { if (event.target.checked) this.sides.add(side); else this.sides.delete(side); this.showOutpaint(); } }),
+      make("input", { type: "checkbox", onchange: (event) => this.setSide(side, event.target.checked) }),
       make("span", {}, t(`inputs.${side.toLowerCase()}`)), inputs[index]));
     this.distanceInputs = inputs;
     this.sideBoxes = boxes.map((box) => box.querySelector("input"));
     return [host, this.finding(), make("fieldset", { class: "sides" }, make("legend", {}, t("inputs.outpaint")), boxes)];
+  }
+
+  setSide(side, on) {
+    if (on) this.sides.add(side);
+    else this.sides.delete(side);
+    this.showOutpaint();
   }
 
   setDistance(index, pixels, from) {
@@ -187,8 +195,10 @@ export class InputPictures {
   /** Bars at the four edges of the picture, dragged or moved with the arrow keys. */
   outpaintHandles() {
     return SIDES.map((side, index) => {
-      const handle = make("button", { type: "button", class: `edge ${side.toLowerCase()}`, role: "slider", "aria-label": t(`inputs.pixels_${side.toLowerCase()}`),
-        "aria-valuemin": 0, "aria-valuemax": 2048, "aria-valuenow": 0, "aria-orientation": index % 2 === 0 ? "horizontal" : "vertical" });
+      const handle = make("button", {
+        type: "button", class: `edge ${side.toLowerCase()}`, role: "slider", "aria-label": t(`inputs.pixels_${side.toLowerCase()}`),
+        "aria-valuemin": 0, "aria-valuemax": 2048, "aria-valuenow": 0, "aria-orientation": index % 2 === 0 ? "horizontal" : "vertical",
+      });
       const by = (pixels) => { this.setDistance(index, pixels); handle.setAttribute("aria-valuenow", this.distances[index]); };
       handle.addEventListener("keydown", (event) => {
         const outward = ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"];

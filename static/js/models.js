@@ -26,8 +26,10 @@ class ModelsPage {
     this.lists = make("div", { class: "masonry" });
     const unload = button(t("models.unload"), { icon: "trash", text: true, onclick: () => this.unload() });
     host.append(make("div", { class: "columns" },
-      make("section", { class: "panel part" }, make("h2", {}, t("models.loaded")), this.loaded, make("p", { class: "nothing" }, t("models.nothing_loaded")), this.memory, unload),
-      make("section", { class: "panel part" }, make("h2", {}, t("models.downloads")), this.downloads, make("p", { class: "nothing" }, t("models.no_downloads")))),
+      make("section", { class: "panel part" }, make("h2", {}, t("models.loaded")), this.loaded,
+        make("p", { class: "nothing" }, t("models.nothing_loaded")), this.memory, unload),
+      make("section", { class: "panel part" }, make("h2", {}, t("models.downloads")), this.downloads,
+        make("p", { class: "nothing" }, t("models.no_downloads")))),
     make("div", { class: "toolbar" }, this.search), this.lists);
     shell.live.connection.addEventListener("event", ({ detail }) => this.hear(detail));
     shell.live.addEventListener("resync", () => this.later());
@@ -64,20 +66,24 @@ class ModelsPage {
     const used = total - available;
     const bar = make("meter", { min: 0, max: total || 1, value: used, low: total * 0.7, high: total * 0.9, optimum: 0, "aria-label": t("models.memory") });
     this.memory.hidden = !total;
-    this.memory.replaceChildren(bar, make("span", { class: "muted" }, t("models.memory_text", { used: size(used), total: size(total), process: size(process) })));
+    const words = t("models.memory_text", { used: size(used), total: size(total), process: size(process) });
+    this.memory.replaceChildren(bar, make("span", { class: "muted" }, words));
   }
 
   files(title, list) {
-    const rows = list.map((file) => make("li", { "data-name": file.name.toLowerCase() }, make("span", { class: "name" }, file.name), make("span", { class: "muted" }, size(file.bytes))));
+    const rows = list.map((file) => make("li", { "data-name": file.name.toLowerCase() },
+      make("span", { class: "name" }, file.name), make("span", { class: "muted" }, size(file.bytes))));
     return make("section", { class: "panel part" }, make("h2", {}, t(title), make("span", { class: "muted" }, ` ${list.length}`)),
       make("ul", { class: "rows long", "aria-label": t(title), tabindex: 0 }, rows), make("p", { class: "nothing" }, t("models.none")));
   }
 
   presets(list) {
-    const rows = list.map((preset) => make("li", { "data-name": preset.name.toLowerCase() }, make("details", {}, make("summary", {}, make("span", { class: "name" }, preset.name),
+    const rows = list.map((preset) => make("li", { "data-name": preset.name.toLowerCase() }, make("details", {}, make("summary", {},
+      make("span", { class: "name" }, preset.name),
       preset.is_initial && make("span", { class: "tag" }, t("models.start_preset")),
       !preset.model_installed && make("span", { class: "tag failed" }, t("models.not_installed"))),
-    preset.note && make("p", { class: "muted" }, preset.note), preset.problem && make("p", { class: "problem" }, preset.problem), parameterTable(preset.parameters))));
+    preset.note && make("p", { class: "muted" }, preset.note),
+    preset.problem && make("p", { class: "problem" }, preset.problem), parameterTable(preset.parameters))));
     return make("section", { class: "panel part" }, make("h2", {}, t("models.presets"), make("span", { class: "muted" }, ` ${list.length}`)),
       make("ul", { class: "rows long", "aria-label": t("models.presets"), tabindex: 0 }, rows));
   }

@@ -42,10 +42,12 @@ class QueuePage {
   draw() {
     const { paused, pending, running, limit } = this.live;
     this.toggle.replaceChildren(icon(paused ? "play" : "pause"), make("span", {}, t(paused ? "queue.resume" : "queue.pause")));
-    this.count.textContent = `${paused ? `${t("queue.paused")} · ` : ""}${t("queue.counts", { running: running.length, pending: pending.length, limit: limit || "…" })}`;
+    const counts = t("queue.counts", { running: running.length, pending: pending.length, limit: limit || "…" });
+    this.count.textContent = paused ? `${t("queue.paused")} · ${counts}` : counts;
     this.rows.clear();
     this.running.replaceChildren(...running.map((task) => this.runningRow(task)));
-    keepFocus(this.pending, () => this.pending.replaceChildren(...pending.slice(0, PENDING_SHOWN).map((task, index) => this.pendingRow(task, index, pending.length))));
+    const rows = pending.slice(0, PENDING_SHOWN).map((task, index) => this.pendingRow(task, index, pending.length));
+    keepFocus(this.pending, () => this.pending.replaceChildren(...rows));
     if (pending.length > PENDING_SHOWN) this.pending.append(make("li", { class: "muted" }, t("queue.more", { count: pending.length - PENDING_SHOWN })));
   }
 
@@ -76,7 +78,8 @@ class QueuePage {
       onclick: () => this.change(() => api.move(task.task_id, place), t("queue.moved", { place: Math.max(0, place) + 1 })),
     });
     const priority = make("input", {
-      type: "number", min: -100, max: 100, value: task.priority, "aria-label": t("queue.priority"), title: t("queue.priority"), "data-key": `${task.task_id}-priority`,
+      type: "number", min: -100, max: 100, value: task.priority, "data-key": `${task.task_id}-priority`,
+      "aria-label": t("queue.priority"), title: t("queue.priority"),
       onchange: (event) => this.change(() => api.prioritise(task.task_id, Number(event.target.value))),
     });
     const drag = {

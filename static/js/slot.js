@@ -40,7 +40,8 @@ export class ImageSlot extends HTMLElement {
     this.picker = make("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-label": t("inputs.file_of", { name: this.name }),
       onchange: async () => { if (this.picker.files[0]) this.take(await readFile(this.picker.files[0])); this.picker.value = ""; } });
     this.picture = make("img", { alt: t("inputs.picture_of", { name: this.name }), hidden: true });
-    this.choose = make("button", { type: "button", class: "choose", onclick: () => this.picker.click() }, icon("image"), make("span", {}, this.name), make("small", {}, t("inputs.how")));
+    this.choose = make("button", { type: "button", class: "choose", onclick: () => this.picker.click() },
+      icon("image"), make("span", {}, this.name), make("small", {}, t("inputs.how")));
     this.remove_ = button(t("inputs.remove"), { icon: "close", text: false, hidden: true, kind: "remove", onclick: () => this.take("") });
     this.append(this.picker, this.picture, this.choose, this.remove_);
     this.addEventListener("dragover", (event) => { event.preventDefault(); this.classList.add("over"); });

@@ -42,7 +42,9 @@ export class Stage {
     this.recent = make("div", { class: "strip", role: "group", "aria-label": t("stage.recent"), hidden: true });
     this.element = make("section", { class: "stage panel", "aria-label": t("stage.title") },
       make("div", { class: "canvas" }, this.empty, this.preview, this.images), this.problem,
-      make("div", { class: "status" }, make("div", { class: "words" }, make("div", { class: "line-of-words" }, this.message, this.more), this.meter), this.controls), this.recent);
+      make("div", { class: "status" },
+        make("div", { class: "words" }, make("div", { class: "line-of-words" }, this.message, this.more), this.meter), this.controls),
+      this.recent);
     this.idle();
   }
 
@@ -195,7 +197,8 @@ export class Stage {
 
   result(record, url, index) {
     const picture = make("img", { src: pictureUrl(url), alt: String(record.req_params.prompt || t("stage.picture")) });
-    return make("button", { type: "button", class: "result", "aria-label": `${t("stage.open", { number: index + 1 })}: ${picture.alt}`, onclick: () => this.view(record, index) }, picture);
+    const name = `${t("stage.open", { number: index + 1 })}: ${picture.alt}`;
+    return make("button", { type: "button", class: "result", "aria-label": name, onclick: () => this.view(record, index) }, picture);
   }
 
   async view(record, index) {
@@ -207,7 +210,10 @@ export class Stage {
     this.strip = [record, ...this.strip.filter((other) => other.task_id !== record.task_id)].slice(0, STRIP_LENGTH);
     this.recent.hidden = this.strip.length < 2;
     this.recent.replaceChildren(...this.strip.map((one) =>
-      make("button", { type: "button", "aria-label": String(one.req_params.prompt || t("stage.picture")), onclick: () => this.follow(one.task_id, one.req_params.prompt) },
+      make("button", {
+        type: "button", "aria-label": String(one.req_params.prompt || t("stage.picture")),
+        onclick: () => this.follow(one.task_id, one.req_params.prompt),
+      },
         make("img", { src: thumbnailUrl(one.result[0]), alt: "" }))));
   }
 

@@ -5,6 +5,9 @@ import { EventConnection } from "./events.js";
 import { openViewer } from "./viewer.js";
 import { button, make, t, when } from "./ui.js";
 
+const EVENT_TYPES = ["task.queued", "task.started", "task.progress", "task.preview", "task.image", "task.finished", "task.failed",
+  "task.stopped", "task.skipped", "task.marked", "queue.changed", "history.deleted", "history.restored", "model.loading",
+  "model.loaded", "model.unloaded", "download.progress", "server.status"];
 const EVENTS_KEPT = 300;
 const REFRESH_MS = 5000;
 const HOUR_MS = 3_600_000;
@@ -24,7 +27,9 @@ class SystemPage {
     this.cards = make("dl", { class: "cards" });
     this.errors = make("ul", { class: "rows", "aria-label": t("system.errors") });
     this.log = make("div", { class: "log", role: "log", "aria-label": t("system.events"), "aria-live": "off", tabindex: 0 });
-    this.types = make("input", { type: "text", placeholder: t("system.types_hint"), "aria-label": t("system.types"), autocomplete: "off", list: "event-types" });
+    this.types = make("input", {
+      type: "text", placeholder: t("system.types_hint"), "aria-label": t("system.types"), autocomplete: "off", list: "event-types",
+    });
     this.task = make("input", { type: "text", "aria-label": t("system.task"), placeholder: t("system.task"), autocomplete: "off" });
     this.problem = make("p", { class: "problem", role: "alert", hidden: true });
     this.pause = button(t("queue.pause_log"), { icon: "pause", text: true, "aria-pressed": "false", onclick: () => this.togglePause() });
@@ -52,9 +57,7 @@ class SystemPage {
   }
 
   typeList() {
-    const names = ["task.queued", "task.started", "task.progress", "task.preview", "task.image", "task.finished", "task.failed", "task.stopped", "task.skipped",
-      "task.marked", "queue.changed", "history.deleted", "history.restored", "model.loading", "model.loaded", "model.unloaded", "download.progress", "server.status"];
-    return make("datalist", { id: "event-types" }, names.map((name) => make("option", { value: name })));
+    return make("datalist", { id: "event-types" }, EVENT_TYPES.map((name) => make("option", { value: name })));
   }
 
   async refresh() {
@@ -70,12 +73,14 @@ class SystemPage {
       [t("system.status"), t(`health.${health.status}`), health.ready ? "good" : "bad", health.detail],
       [t("system.version"), health.version, "", t("system.preset", { name: health.preset })],
       [t("system.uptime"), duration(health.uptime_seconds), ""],
-      ...health.devices.map((device) => [t("system.device"), device.name, device.state === "failed" ? "bad" : "good", device.error || t(`health.${device.state}`)]),
+      ...health.devices.map((device) =>
+        [t("system.device"), device.name, device.state === "failed" ? "bad" : "good", device.error || t(`health.${device.state}`)]),
       [t("system.queue"), t("queue.counts_short", { running: health.running, pending: health.pending }), "", this.shell.live.paused ? t("queue.paused") : ""],
       [t("system.rate"), t("system.rate_value", { count: hour.total }), "", t("system.total", { count: summary.total })],
     ]);
     this.errors.replaceChildren(...failed.items.map((card, index) => make("li", {},
-      make("div", { class: "what" }, make("span", { class: "problem" }, card.error ?? ""), make("span", { class: "muted" }, `${card.prompt || t("no_prompt")} · ${when(card.finish_mills)}`)),
+      make("div", { class: "what" }, make("span", { class: "problem" }, card.error ?? ""),
+        make("span", { class: "muted" }, `${card.prompt || t("no_prompt")} · ${when(card.finish_mills)}`)),
       button(t("view"), { icon: "image", text: true, onclick: () => openViewer(this.shell, failed.items, index) }))));
   }
 

@@ -100,17 +100,23 @@ class Viewer {
     this.zoom.show(url ? pictureUrl(url) : "", card.prompt || t("stage.picture"));
     this.thumbs.hidden = card.images.length < 2;
     this.thumbs.replaceChildren(...card.images.map((one, number) =>
-      make("button", { type: "button", "aria-label": t("stage.open", { number: number + 1 }), "aria-pressed": number === image, onclick: () => { this.image = number; this.showImage(); this.showFacts(); } },
+      make("button", {
+        type: "button", "aria-label": t("stage.open", { number: number + 1 }), "aria-pressed": number === image, onclick: () => this.choose(number),
+      },
         make("img", { src: thumbnailUrl(one), alt: "" }))));
+  }
+
+  choose(number) {
+    this.image = number;
+    this.showImage();
+    this.showFacts();
   }
 
   /** The next picture: of this task, then of the next one. */
   async turn(way) {
     const next = this.image + way;
     if (next >= 0 && next < this.card.images.length) {
-      this.image = next;
-      this.showImage();
-      this.showFacts();
+      this.choose(next);
       return;
     }
     await this.show(this.index + way, way < 0 ? -1 : 0);
@@ -163,7 +169,8 @@ class Viewer {
   async askIfFavourite(card) {
     if (card.asked || this.fetches) return;
     card.asked = true;
-    const { items } = await api.history({ favourite: 1, start_at: new Date(card.in_queue_mills).toISOString(), end_at: new Date(card.in_queue_mills).toISOString() }).catch(() => ({ items: [] }));
+    const moment = new Date(card.in_queue_mills).toISOString();
+    const { items } = await api.history({ favourite: 1, start_at: moment, end_at: moment }).catch(() => ({ items: [] }));
     card.favourite ||= items.some((item) => item.task_id === card.task_id);
     if (this.card === card) this.star.setAttribute("aria-pressed", card.favourite);
   }

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from bus.events import EVENT_TYPES, BusGap
+
 STATIC = Path(__file__).parents[2] / "static"
 SCRIPTS = sorted((STATIC / "js").glob("*.js"))
 WEIGHT_LIMIT = 250_000  # bytes, uncompressed, of everything that is served as a page's file
@@ -61,3 +63,12 @@ def test_only_one_module_knows_the_servers_urls() -> None:
 def test_all_files_together_are_light() -> None:
     weight = sum(path.stat().st_size for path in STATIC.rglob("*") if path.is_file())
     assert weight <= WEIGHT_LIMIT
+
+
+def test_the_dashboard_offers_every_event_type() -> None:
+    listed = re.search(
+        r"EVENT_TYPES = \[(.*?)\]", (STATIC / "js" / "system.js").read_text(), re.DOTALL
+    )
+    assert listed
+    offered = set(re.findall(r'"([\w.]+)"', listed[1]))
+    assert offered == {kind.type for kind in EVENT_TYPES} - {BusGap.type}
