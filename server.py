@@ -58,6 +58,7 @@ from storage.gallery import GalleryRepository
 from storage.history import HistoryRepository
 from storage.inputs import InputStore
 from storage.limits import Limits
+from storage.lock import FolderInUse, FolderLock
 from storage.outputs import OutputStore
 from storage.queue_state import QueueState
 from storage.recorder import Recorder
@@ -204,8 +205,9 @@ def main() -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     try:
         settings = load_settings(sys.argv[1:], os.environ)
+        lock = FolderLock(settings.outputs_dir)  # before anything in the folder is touched
         app = create_app(settings)
-    except (SettingsError, PipelineError, ValueError) as error:
+    except (SettingsError, FolderInUse, PipelineError, ValueError, OSError) as error:
         sys.exit(f"focal: {error}")
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -219,6 +221,7 @@ def main() -> None:
         print=log.info,
         shutdown_timeout=2.0,
     )
+    lock.release()
 
 
 if __name__ == "__main__":

@@ -85,6 +85,24 @@ def test_on_sigterm_the_queue_stays_for_the_next_start(tmp_path: Path) -> None:
         events_until(second, f"task_id={waiting}&since=0", "task.finished")
 
 
+def test_a_second_server_of_one_outputs_folder_is_refused_and_disturbs_nothing(
+    tmp_path: Path,
+) -> None:
+    with server(tmp_path) as first:
+        first.post("/v1/queue/pause", {})
+        waiting = submit(first, QUICK)
+        second = ServerProcess(tmp_path, OPTIONS)
+        try:
+            assert second.process.wait(60) == 1
+        finally:
+            second.stop(signal.SIGKILL)
+        assert "another server uses the outputs folder" in second.log.read_text()
+        assert [task["task_id"] for task in first.get("/tasks")["pending"]] == [waiting]
+        first.stop(signal.SIGKILL)
+    with server(tmp_path) as third:  # what a killed server held is free
+        assert [task["task_id"] for task in third.get("/tasks")["pending"]] == [waiting]
+
+
 def test_a_restart_can_mark_unfinished_tasks_failed_instead(tmp_path: Path) -> None:
     with server(tmp_path) as first:
         running = submit(first, LONG)
