@@ -1,14 +1,13 @@
 """Pictures that a request brings along or points at, as bytes."""
 
 import asyncio
-import base64
-import binascii
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
 from handlers.access import is_loopback
+from handlers.base64_text import decode_base64
 from handlers.errors import RequestRefused
 from handlers.keys import CLIENT, INPUTS, OUTPUTS, SETTINGS
 from handlers.respond import base_url
@@ -74,10 +73,9 @@ def _from_text(place: Place, value: str) -> bytes:
         head, _, content = value.partition(",")
         if not head.lower().endswith(";base64"):
             raise InvalidParameter(place, "Expected data:image/…;base64,… in a data URL")
-    compact = "".join(content.split())
     try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        return decode_base64(content)
+    except ValueError:
         message = "Expected a data URL, base64, a URL, or a path of this server's pictures"
         raise InvalidParameter(place, message) from None
 
