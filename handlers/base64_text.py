@@ -25,6 +25,6 @@ def decode_base64(text: str) -> bytes:
 
 
 def _decoded(piece: str) -> bytes:
-    if "=" in piece:
-        raise binascii.Error("something stands behind the padding")
+    if "=" in piece or not piece.isascii():
+        raise binascii.Error("padding in the middle, or a letter of no such text")
     return binascii.a2b_base64(piece + "=" * (-len(piece) % 4), strict_mode=True)
