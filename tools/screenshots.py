@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import re
 import shutil
 import sys
 import time
@@ -37,6 +38,7 @@ PROMPTS: Final = (
     "an orange square on a green background",
     "a pink heart on a blue background",
 )
+HALF_WAY: Final = re.compile(r" (2[5-9]|[345][0-9])/60")  # of the steps, in any language
 LONG: Final = "a rainbow over green hills"  # what runs while the pictures are taken
 
 
@@ -100,6 +102,7 @@ def take_pages(page: Page, server: ServerProcess, look: str) -> None:
     with busy(server):
         go(page, "create")
         expect(page.locator(".canvas > img")).to_be_visible(timeout=TIMEOUT_MS)
+        expect(page.locator(".stage .message")).to_have_text(HALF_WAY, timeout=TIMEOUT_MS)
         if look == "phone":
             page.locator(".stage").scroll_into_view_if_needed()
         shoot(page, f"create-running-{look}")
@@ -112,9 +115,13 @@ def take_pages(page: Page, server: ServerProcess, look: str) -> None:
     page.locator(".cell .open").filter(has_text=PROMPTS[1]).click()
     expect(page.locator("dialog .parameters")).to_be_visible()
     shoot(page, f"picture-{look}")
-    for name in ("models", "system"):
-        go(page, name)
-        shoot(page, f"{name}-{look}")
+    go(page, "models")
+    shoot(page, f"models-{look}")
+    go(page, "system")
+    expect(page.locator(".card").first).to_be_visible()
+    seen = server.post("/v1/engine/generate/", {"prompt": PROMPTS[0], "disable_preview": True})
+    server.post(f"/tasks/{seen['task_id']}/delete", {})
+    shoot(page, f"system-{look}")
     take_inpainting(page, server, look)
     page.goto("/docs")
     page.locator("details").first.locator("summary").click()
