@@ -8,6 +8,7 @@ from aiohttp import web
 
 from bus.subscription import Subscription
 from handlers.errors import RequestRefused
+from handlers.ignored import ignored_headers
 from handlers.intake import Order
 from handlers.keys import EXECUTOR
 from handlers.respond import json_response
@@ -39,9 +40,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def to(cls, request: web.Request, order: Order, task_id: str) -> "Answer":
         """The answer that this request expects, now that ``task_id`` is in the queue."""
-        headers = {"X-Task-Id": task_id}
-        if order.ignored:
-            headers["X-Ignored-Params"] = _header_text(order.ignored)
+        headers = {"X-Task-Id": task_id, **ignored_headers(request, order.ignored)}
         return cls(request=request, task=order.task, task_id=task_id, headers=headers)
 
     @property
@@ -142,9 +141,3 @@ async def _record_response(
 ) -> web.Response:
     status = 500 if record.task_status == "failed" else without_picture
     return json_response(await answer.whole(record), status=status, headers=answer.headers)
-
-
-def _header_text(names: tuple[str, ...]) -> str:
-    """Names a header can carry, at most 2,000 characters of them."""
-    text = ", ".join(names).encode("ascii", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else "?" for c in text)[:2000]

@@ -2,25 +2,22 @@
 
 import asyncio
 
-import msgspec
 from aiohttp import web
 
+from handlers.ignored import read_json
 from handlers.keys import CATALOG, STYLES
-from handlers.limits import read_body
 from handlers.pictures import fetch_picture
 from handlers.respond import json_response
 from handlers.schemas import PictureMetadata, ReadMetadata
 from pipeline.images.encode import MIME_TYPES, look_at
 from pipeline.metadata_reading import MAX_CHARS, ModelNames, read_metadata, scheme_of
 
-_decode = msgspec.json.Decoder(ReadMetadata).decode
-
 
 async def picture_metadata(request: web.Request) -> web.Response:
     """What a picture says of its making. One that says nothing is an answer too, not an error."""
-    body = _decode(await read_body(request))
+    body, headers = await read_json(request, ReadMetadata)
     data = await fetch_picture(request, ("image",), body.image)
-    return json_response(await asyncio.to_thread(_read, request.app, data))
+    return json_response(await asyncio.to_thread(_read, request.app, data), headers=headers)
 
 
 def _read(app: web.Application, data: bytes) -> PictureMetadata:

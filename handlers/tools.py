@@ -3,39 +3,35 @@
 import asyncio
 import base64
 
-import msgspec
 from aiohttp import web
 
+from handlers.ignored import read_json
 from handlers.keys import EXECUTOR
-from handlers.limits import read_body
 from handlers.pictures import fetch_picture
 from handlers.respond import json_response
 from handlers.schemas import DescribeImage, Description, GenerateMask
 from pipeline.images.encode import check_readable
 from pipeline.vision.options import MaskOptions
 
-_decode_describe = msgspec.json.Decoder(DescribeImage).decode
-_decode_mask = msgspec.json.Decoder(GenerateMask).decode
-
 
 async def describe_image(request: web.Request) -> web.Response:
     """Put a picture into words."""
-    body = _decode_describe(await read_body(request))
+    body, headers = await read_json(request, DescribeImage)
     picture = await _picture(request, body.image)
     words = await request.app[EXECUTOR].run_tool(
         lambda tools: tools.describe(picture, body.image_type)
     )
-    return json_response(Description(words))
+    return json_response(Description(words), headers=headers)
 
 
 async def generate_mask(request: web.Request) -> web.Response:
     """Find something in a picture and draw a mask of it: a PNG file, in base64."""
-    body = _decode_mask(await read_body(request))
+    body, headers = await read_json(request, GenerateMask)
     options = _options(body)
     options.check(("dino_prompt_text",))
     picture = await _picture(request, body.image)
     mask = await request.app[EXECUTOR].run_tool(lambda tools: tools.generate_mask(picture, options))
-    return json_response(base64.b64encode(mask).decode())
+    return json_response(base64.b64encode(mask).decode(), headers=headers)
 
 
 async def _picture(request: web.Request, image: str) -> bytes:

@@ -107,6 +107,28 @@ async def test_a_foreground_becomes_a_mask(focal: Focal, models: Path) -> None:
     await focal.nothing_is_left()
 
 
+async def test_fields_that_mean_nothing_to_a_tool_are_named(focal: Focal, models: Path) -> None:
+    tiny_vision.save_captioner(models / "blip" / "blip-image-captioning-large")
+    tiny_vision.save_background(models / "rembg" / "u2netp.onnx", 320)
+    bodies = {
+        DESCRIBE: {"image": PICTURE, "imageType": "Anime", "mask_model": "u2net"},
+        MASK: {"image": PICTURE, "mask_model": "u2netp", "imageType": "Anime", "model": "u2net"},
+        "/v1/tools/read-metadata": {"image": PICTURE, "imageType": "Anime", "caf\u00e9": 1},
+    }
+    named = {}
+    for path, body in bodies.items():
+        async with focal.session.post(path, json=body) as answer:
+            assert answer.status == 200
+            named[path] = answer.headers["X-Ignored-Params"]
+    assert list(named.values()) == [
+        "imageType, mask_model",
+        "imageType, model",
+        r"imageType, caf\xe9",
+    ]
+    async with focal.session.post(MASK, json={"image": PICTURE, "mask_model": "u2netp"}) as answer:
+        assert "X-Ignored-Params" not in answer.headers
+
+
 async def test_sam_finds_by_words_and_draws_the_boxes_if_asked(focal: Focal, models: Path) -> None:
     tiny_vision.save_detector(models / "grounding_dino" / "grounding-dino-tiny")
     anything = SAM | {"box_threshold": 0, "text_threshold": 0}
