@@ -64,6 +64,11 @@ class Making:
     start: Start | None = None
     patches: Patches = field(default_factory=Patches)
 
+    @property
+    def changes_network(self) -> bool:
+        """Is it another network that goes on from the switch?"""
+        return self.refiner is not None or self.patches.take_off is not None
+
 
 def make_image(
     plan: ImagePlan, making: Making, encode: EncodeTexts, on_step: OnStep
@@ -100,7 +105,8 @@ def denoise(
 ) -> Tensor:
     """The latent (1, 4, H/8, W/8) in the VAE's space.
 
-    Without a refiner the model takes over from itself, which ``separate`` and ``vae`` show.
+    Without a refiner the model takes over from itself, which ``separate`` and ``vae`` show; of a
+    ``joint`` run one network makes all then.
     """
     checkpoint, start = making.checkpoint, making.start
     bare = Denoiser(
@@ -124,8 +130,10 @@ def denoise(
     inpainting = start.inpaint.inpainting if start and start.inpaint else None
     latent = start.latent if start else None
     device = checkpoint.placement.device
+    alone = plan.swap_method == "joint" and not making.changes_network
     with networks(bare, checkpoint, making.patches, making.refiner) as (first, second):
-        relay = Relay(first, second, plan.switch, plan.swap_method, inpainting)
+        taker = first if alone else second
+        relay = Relay(first, taker, plan.switch, plan.swap_method, inpainting)
         if making.refiner is not None:
             relay, latent = hand_over(plan, relay, latent, checkpoint, making.refiner)
         return diffuse_relay(relay, run, shape, on_step, latent, device)

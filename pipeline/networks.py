@@ -43,8 +43,8 @@ def networks(
     """The picture's first and second network, inside the block; ``base`` asks the model's bare.
 
     The second one is the refiner, or else the model itself: without its inpaint patch and all that
-    steers it where there is one to take off, without controls otherwise, as in Fooocus. Raises
-    InvalidModelFile if the refiner cannot read the model's prompts.
+    steers it where there is one to take off, without controls where a run of its own begins with
+    it, as in Fooocus. Raises InvalidModelFile if the refiner cannot read the model's prompts.
     """
     unet = checkpoint.unet
     with ExitStack() as stack:

@@ -29,7 +29,10 @@ from pipeline.models.shelf import Budgets
 from pipeline.networks import Patches
 from pipeline.params import params_from
 from pipeline.presets import PresetStore
+from pipeline.sampling.control import Control, Residuals
+from pipeline.sampling.denoiser import NetworkInput
 from pipeline.sampling.freeu import FreeU
+from pipeline.steering import Steering
 from pipeline.styles import StyleLibrary
 from pipeline.tasks import Task
 from pipeline.wildcards import Wildcards
@@ -132,6 +135,36 @@ def test_without_a_refiner_the_model_goes_on_from_its_own_picture(base: Checkpoi
     joint = draw(base, None, swap_method="joint")
     assert joint.tobytes() == draw(base, None, switch=99).tobytes()
     assert draw(base, None, swap_method="vae").tobytes() != joint.tobytes()
+
+
+class Watcher:
+    """A control network that adds nothing, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def follow_base(self) -> None:
+        """Nothing of it is the UNet's."""
+
+    def __call__(self, _given: NetworkInput, _hint: Tensor, /) -> Residuals:
+        self.asked += 1
+        nothing = torch.zeros(1, 1, 1, 1)
+        return Residuals((nothing,) * 9, nothing)
+
+
+@pytest.mark.parametrize(("method", "asked"), [("joint", 4), ("separate", 2)])
+def test_a_control_works_to_its_stop_unless_another_run_begins(
+    base: Checkpoint, method: SwapMethod, asked: int
+) -> None:
+    network = Watcher()
+    control = Control(network, torch.zeros(1, 3, 64, 64), weight=1.0, stop=1.0)
+    plan = msgspec.structs.replace(
+        PLAN_OF_FOUR, refiner="None", sampler="euler", cfg=1.0, swap_method=method
+    )
+    making = Making(base, patches=Patches(steering=Steering(controls=(control,))))
+    with torch.inference_mode():
+        make_image(plan, making, TextCache(base), lambda _index, _guess: None)
+    assert network.asked == asked
 
 
 def test_the_same_request_gives_the_same_refined_picture(
