@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from pipeline.choices import NO_MODEL
-from pipeline.fast_modes import EMBEDDED_LORA, FAST_MODES
 from pipeline.params import GenerateParams
 from pipeline.plan import ImagePlan
 from pipeline.styles import EXPANSION
@@ -184,8 +183,7 @@ def _model_hashes(plan: ImagePlan, hashes: Mapping[str, str]) -> Iterator[tuple[
 
 def _lora_entries(plan: ImagePlan, hashes: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     """The LoRAs a person chose; a mode's own comes back with the mode."""
-    own = {EMBEDDED_LORA, *(mode.lora for mode in FAST_MODES.values())}
-    chosen = [(name, weight) for name, weight in plan.loras if name not in own]
+    chosen = plan.loras[:-1] if plan.mode_lora else plan.loras
     yield "loras", [[short_name(name), weight, hashes.get(name, "")] for name, weight in chosen]
     for i, (name, weight) in enumerate(chosen, start=1):
         yield f"lora_combined_{i}", f"{short_name(name)} : {weight}"

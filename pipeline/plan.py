@@ -64,6 +64,7 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     vae: str
     swap_method: SwapMethod = "joint"  # how the refiner, or without one the model itself, goes on
     loras: tuple[tuple[str, float], ...] = ()
+    mode_lora: bool = False  # is the last of the LoRAs the performance mode's own?
     freeu: tuple[float, float, float, float] | None = None  # b1, b2, s1, s2
     denoise: float = 1.0  # the part of the schedule that is walked, from its end
     inpaint_engine: InpaintEngine = "None"  # whose patch and head the model gets
@@ -107,6 +108,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     freeu: tuple[float, float, float, float] | None
     denoise: float
     inpaint_engine: InpaintEngine
+    mode_lora: bool
 
 
 def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) -> list[ImagePlan]:
@@ -231,6 +233,7 @@ def _settings(params: GenerateParams, preset: Preset, goal: StartGoal | None) ->
         freeu=freeu if params.freeu_enabled else None,
         denoise=denoise_of(goal),
         inpaint_engine=goal.engine if isinstance(goal, Inpaint) else "None",
+        mode_lora=fast is not None,
     )
 
 

@@ -62,11 +62,14 @@ SELF_REFINED: dict[str, Any] = {
 }
 
 
-def plan(folder: Path, fields: dict[str, Any]) -> list[ImagePlan]:
+LCM: dict[str, Any] = {"model_name": "sdxl_lcm_lora.safetensors", "weight": 0.7}
+
+
+def plan(folder: Path, fields: dict[str, Any], preset: Preset | None = None) -> list[ImagePlan]:
     style = {"name": "Wrap", "prompt": "photo of {prompt}", "negative_prompt": "blurry"}
     (folder / "s.json").write_text(json.dumps([style]))
     sources = PromptSources(StyleLibrary(folder), Wildcards(folder), NAMES.loras)
-    return plan_images(params_from(fields), Preset(), sources)
+    return plan_images(params_from(fields), preset or Preset(), sources)
 
 
 @pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
@@ -269,3 +272,21 @@ def test_without_its_styles_a_fooocus_text_gives_what_was_encoded() -> None:
 )
 def test_a_text_made_to_be_slow_is_not(text: str) -> None:
     read_metadata(text, NAMES, TEMPLATES)
+
+
+@pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
+@pytest.mark.parametrize(
+    ("fields", "preset"),
+    [
+        (FAST, Preset(few_step_lora="own.safetensors")),
+        (FAST | {"performance_selection": "Speed", "loras": [LCM]}, Preset()),
+    ],
+)
+def test_only_the_loras_that_a_mode_brings_are_left_out(
+    tmp_path: Path, scheme: str, fields: dict[str, Any], preset: Preset
+) -> None:
+    """A model's own few-step LoRA comes back with its mode, one that was chosen by its name."""
+    params = params_from({**fields, "metadata_scheme": scheme})
+    (made,) = plan(tmp_path, fields, preset)
+    (again,) = plan(tmp_path, read_metadata(metadata_text(made, params), NAMES), preset)
+    assert again.loras == made.loras
