@@ -64,11 +64,16 @@ class Means:
         return max(FACTOR, self.scaled(STEP) // FACTOR * FACTOR)
 
     def encoded(self, pixels: Tensor, *, tiled: bool = False) -> Tensor:
-        """The latent of pixels (1, 3, H, W), each time from the seed's first noise."""
-        generator = seeded_generator(self.seed)
-        if tiled:
-            return self.vae.encode_tiled(pixels, generator)
-        return self.vae.encode(pixels, generator)
+        """The latent of pixels (1, 3, H, W), each time from the seed's first noise.
+
+        In tiles too where the device has no room for the picture whole.
+        """
+        if not tiled:
+            try:
+                return self.vae.encode(pixels, seeded_generator(self.seed))
+            except torch.OutOfMemoryError:
+                pass  # the tiles come after the failed attempt's memory is free
+        return self.vae.encode_tiled(pixels, seeded_generator(self.seed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,10 @@ def make_mask(width: int, height: int) -> Image.Image:
     return mask
 
 
+def to_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255.0
+
+
 def latent_of(start: Start) -> Tensor:
     assert start.latent is not None
     return start.latent
@@ -90,6 +94,23 @@ def test_a_varied_picture_is_brought_between_the_models_limits(
     start = start_vary(Vary(0.5), make_image(*size), means(native_side=native_side))
     assert (start.width, start.height) == made
     assert (start.denoise, start.tiled, start.inpaint) == (0.5, False, None)
+
+
+class CrampedVae(MeanVae):
+    """Has no room for a picture whole."""
+
+    def encode(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        super().encode(pixels, generator)  # draws noise before it fails
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+
+def test_a_picture_for_which_the_device_has_no_room_is_encoded_in_tiles() -> None:
+    cramped = Means(CrampedVae(), 1, SIDE)
+    start = start_vary(Vary(0.5), make_image(256, 256), cramped)
+    tiled = MeanVae().encode_tiled(
+        to_tensor(make_image(256, 256)), torch.Generator().manual_seed(1)
+    )
+    assert torch.equal(latent_of(start), tiled)
 
 
 def test_an_upscaled_picture_is_gone_over_in_tiles() -> None:
