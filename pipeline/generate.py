@@ -42,13 +42,21 @@ class TextCache:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._text = checkpoint.text
-        self._known: dict[tuple[tuple[str, ...], int, int], Conditioning] = {}
+        self._known: dict[tuple[object, ...], Conditioning] = {}
 
     def __call__(
-        self, texts: tuple[str, ...], clip_skip: int, *, unpooled: int = 0
+        self,
+        texts: tuple[str, ...],
+        clip_skip: int,
+        *,
+        unpooled: int = 0,
+        loras: tuple[tuple[str, float], ...] = (),
     ) -> Conditioning:
-        """Conditioning of several texts; the last ``unpooled`` are not in the pooled sum."""
-        key = (texts, clip_skip, unpooled)
+        """Conditioning of several texts; the last ``unpooled`` are not in the pooled sum.
+
+        ``loras`` are those that are in the encoders now.
+        """
+        key = (texts, clip_skip, unpooled, loras)
         if key not in self._known:
             top = len(texts) - unpooled
             self._known[key] = self._text.encode(texts, clip_skip, pool_top_k=top)

@@ -50,7 +50,7 @@ class Studio:
             take_off=partial(self._put_loras, plan, patched=False) if plan.refines_itself else None,
         )
         making = Making(self._checkpoint, self._refiner, start, patches)
-        return make_image(plan, making, self._texts, on_step)
+        return make_image(plan, making, partial(self._texts, loras=plan.loras), on_step)
 
     def _put_loras(self, plan: ImagePlan, *, patched: bool) -> None:
         """Have the plan's LoRAs in the models, and in the base its inpaint patch, or not."""

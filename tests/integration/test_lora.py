@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.catalog import ModelCatalog
 from pipeline.engine import Engine, Library, load_engine
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
+from pipeline.generate import TextCache
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.lora import ChosenLora, LoraStack
 from pipeline.models.lora_names import LoraModules
@@ -508,3 +509,22 @@ async def test_a_few_step_mode_without_its_file_is_a_503_that_says_what_to_do(fo
     lora.touch()
     async with focal.session.post(GENERATE, json=body) as answer:
         assert answer.status == 200
+
+
+@torch.inference_mode()
+def test_a_text_is_encoded_anew_under_other_loras(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    name = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
+    file = {f"{name}.lora_up.weight": torch.randn(32, 2)}
+    file[f"{name}.lora_down.weight"] = torch.randn(2, 16)
+    path = tmp_path / "words.safetensors"
+    save_file(file, path)
+    encode = TextCache(checkpoint)
+    plain = encode(("ugly",), 2)
+    assert encode(("ugly",), 2) is plain
+    checkpoint.loras.use([ChosenLora("words", path, 1.0)])
+    try:
+        changed = encode(("ugly",), 2, loras=(("words", 1.0),))
+    finally:
+        checkpoint.loras.remove()
+    assert not torch.equal(changed.context, plain.context)
