@@ -1,6 +1,7 @@
 """From a request's goal to what its pictures begin from. Device thread only."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from PIL import Image
@@ -17,13 +18,16 @@ from pipeline.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
+Check = Callable[[], None]
+"""Raises TaskAborted or ImageSkipped if a person asked for it."""
+
 
 def begin(goal: StartGoal, params: GenerateParams, native_side: int, workshop: Workshop) -> Start:
     """Where the pictures of a request with that goal begin; ``native_side`` is the model's.
 
     Raises InvalidParameter, and what loading files does.
     """
-    means = make_means(goal, params.image_seed, native_side, workshop)
+    means = make_means(goal, params.image_seed, native_side, workshop, workshop.check)
     if isinstance(goal, Inpaint):
         path = params.inpaint_mask_image_upload
         mask = workshop.picture(path) if path else None
@@ -44,12 +48,17 @@ def begin_from(
             return start_vary(goal, image, means)
 
 
-def make_means(goal: StartGoal, seed: int, native_side: int, workshop: Workshop) -> Means:
-    """What a goal may be reached with; the upscaler is loaded when it is first used."""
-    return Means(workshop.vae, seed, native_side, _enlarger(goal, workshop))
+def make_means(
+    goal: StartGoal, seed: int, native_side: int, workshop: Workshop, check: Check
+) -> Means:
+    """What a goal may be reached with; the upscaler is loaded when it is first used.
+
+    ``check`` is called while it enlarges, and raises where someone wants no more of it.
+    """
+    return Means(workshop.vae, seed, native_side, _enlarger(goal, workshop, check))
 
 
-def _enlarger(goal: StartGoal, workshop: Workshop) -> Enlarge | None:
+def _enlarger(goal: StartGoal, workshop: Workshop, check: Check) -> Enlarge | None:
     """The upscaler. Small areas are painted without it too, where it is not to be had."""
     if not isinstance(goal, Upscale):
         try:
@@ -57,14 +66,14 @@ def _enlarger(goal: StartGoal, workshop: Workshop) -> Enlarge | None:
         except ModelNotInstalled as error:
             log.debug("small areas are resampled: %s", error)
             return None
-    return partial(_enlarge, workshop)
+    return partial(_enlarge, workshop, check)
 
 
-def _enlarge(workshop: Workshop, pixels: Pixels) -> Pixels:
+def _enlarge(workshop: Workshop, check: Check, pixels: Pixels) -> Pixels:
     upscaler = workshop.part("upscaler", UPSCALER, partial(load_upscaler, device=workshop.device))
 
     def on_tile(done: int, tiles: int) -> None:
-        workshop.check()
+        check()
         workshop.reporter.progress(0, f"Upscaling image, tile {done + 1}/{tiles} ...")
 
     return upscaler(pixels, on_tile)

@@ -4,6 +4,7 @@ Imports torch, which takes seconds: import it on the device thread.
 """
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -134,11 +135,14 @@ class Engine:
 
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
         studio = self._studio(plans[0], reporter)
+        self._fetch_inversions(plans, reporter)
         expand = partial(self._expanded, task.params, reporter, [])
         preset = self._library.presets.describing(task.params)
 
-        def plan_stage(goal: StartGoal, params: GenerateParams) -> ImagePlan:
-            (plan,) = plan_towards(goal, params, preset, self._sources())
+        def plan_stage(goal: StartGoal, params: GenerateParams, index: int) -> ImagePlan:
+            (plan,) = plan_towards(goal, params, preset, self._sources(), index)
+            _tell_notes(plan, reporter)
+            self._fetch_inversions([plan], reporter)
             return expand(self._with_options(plan))
 
         staff = Staff(expand, plan_stage, self._tools, native_side(preset))
@@ -153,7 +157,6 @@ class Engine:
             for model in (checkpoint, refiner):
                 if model is not None:
                     model.unet.compile()
-        self._residency.fetch_inversions((*plan.positives, *plan.negatives), reporter)
         workshop = Workshop(
             self._residency,
             PartFiles(self._files),
@@ -165,6 +168,11 @@ class Engine:
             reporter,
         )
         return Studio(workshop, refiner)
+
+    def _fetch_inversions(self, plans: Sequence[ImagePlan], reporter: Reporter) -> None:
+        """Have the textual inversions that the texts of these plans name."""
+        texts = [text for plan in plans for text in (*plan.positives, *plan.negatives)]
+        self._residency.fetch_inversions(texts, reporter)
 
     def _expanded(
         self, params: GenerateParams, reporter: Reporter, earlier: list[str], plan: ImagePlan

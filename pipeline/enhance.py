@@ -19,16 +19,21 @@ from pipeline.studio import Studio, sized
 from pipeline.vision.options import MaskOptions
 from pipeline.vision.toolbox import Toolbox
 
-PlanStage = Callable[[StartGoal, GenerateParams], ImagePlan]
-"""The plan of one run towards a goal, for parameters that ask for one picture."""
+PlanStage = Callable[[StartGoal, GenerateParams, int], ImagePlan]
+"""The plan of one run towards a goal, for parameters that ask for one picture, and its number in
+the task from 0: arrays and wildcards give it the words that the picture was made with."""
 
 
 class Enhanced(msgspec.Struct, frozen=True):
-    """What a stage has made. A ``mask`` is there to look at; the others are pictures."""
+    """What a stage has made, or is to change: a picture, or a mask to look at.
+
+    ``described``: it is what its plan says, so that may stand in it.
+    """
 
     image: Image.Image
     plan: ImagePlan
     is_mask: bool = False
+    described: bool = True
 
 
 class Enhancer:
@@ -56,18 +61,22 @@ class Enhancer:
         )
         for number, stage in enumerate(self.stages):
             asked = msgspec.structs.replace(
-                params, prompt=stage.prompt, negative_prompt=stage.negative_prompt
+                params,
+                prompt=stage.prompt,
+                negative_prompt=stage.negative_prompt,
+                inpaint_additional_prompt="",  # the stage's prompt has it, where it goes on from it
             )
-            plan = plan_stage(stage.goal, asked)
+            plan = plan_stage(stage.goal, asked, place.image - 1)
             mask = None
             if stage.control is not None:
                 mask = self._find(image, stage.control, number)
                 if mask is None:
                     continue
                 if params.debugging_enhance_masks_checkbox:
-                    yield Enhanced(mask, plan, is_mask=True)
-            image = self._run(image, mask, stage, plan, place.stage_after(number))
-            yield Enhanced(image, plan)
+                    yield Enhanced(mask, plan, is_mask=True, described=False)
+            made = self._run(image, mask, stage, plan, place.stage_after(number))
+            image = made.image
+            yield made
 
     def _find(self, image: Image.Image, control: EnhanceControl, number: int) -> Image.Image | None:
         """The mask of what the stage is about; None if there is nothing."""
@@ -87,12 +96,13 @@ class Enhancer:
         stage: Stage,
         plan: ImagePlan,
         place: Place,
-    ) -> Image.Image:
+    ) -> Enhanced:
         workshop = self._studio.workshop
-        means = make_means(stage.goal, plan.seed, self._native_side, workshop)
+        reporter = workshop.reporter
+        means = make_means(stage.goal, plan.seed, self._native_side, workshop, reporter.check)
         start = begin_from(stage.goal, image, mask, means)
-        if start.finished is not None:
-            return start.finished
         plan = sized(plan, start)
-        report = StepReport(plan, place, workshop.reporter, self._studio.colours)
-        return self._studio.make(plan, start, Steering(), report)
+        if start.finished is not None:
+            return Enhanced(start.finished, plan)
+        report = StepReport(plan, place, reporter, self._studio.colours)
+        return Enhanced(self._studio.make(plan, start, Steering(), report), plan)

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.image_goals import Inpaint, StartGoal, uov_goal
+from pipeline.image_goals import Inpaint, StartGoal, read_goals, uov_goal, with_addition
 from pipeline.params import EnhanceControl, GenerateParams
 
 _FIRST: Final = "Before First Enhancement"
@@ -24,10 +24,11 @@ def read_stages(params: GenerateParams) -> tuple[Stage, ...]:
     """The stages of a request, in order; none where nothing is to be enhanced."""
     if not (params.enhance_checkbox or params.enhance_input_image):
         return ()
+    main = with_addition(params.prompt, params.inpaint_additional_prompt, read_goals(params).start)
     painted = [
         Stage(
             goal=_goal_of(control),
-            prompt=control.enhance_prompt or params.prompt,
+            prompt=control.enhance_prompt or main,
             negative_prompt=control.enhance_negative_prompt or params.negative_prompt,
             control=control,
         )
@@ -38,8 +39,8 @@ def read_stages(params: GenerateParams) -> tuple[Stage, ...]:
     if whole is None:
         return tuple(painted)
     if params.enhance_uov_processing_order == _FIRST:
-        return (_whole(whole, params.prompt, params.negative_prompt), *painted)
-    return (*painted, _whole(whole, *_last_prompts(params)))
+        return (_whole(whole, main, params.negative_prompt), *painted)
+    return (*painted, _whole(whole, *_last_prompts(params, main)))
 
 
 def _goal_of(control: EnhanceControl) -> Inpaint:
@@ -57,9 +58,9 @@ def _whole(goal: StartGoal, prompt: str, negative: str) -> Stage:
     return Stage(goal=goal, prompt=prompt, negative_prompt=negative)
 
 
-def _last_prompts(params: GenerateParams) -> tuple[str, str]:
+def _last_prompts(params: GenerateParams, main: str) -> tuple[str, str]:
     """The prompts of the last run: as asked, those of the last enhancement that has its own."""
-    prompt, negative = params.prompt, params.negative_prompt
+    prompt, negative = main, params.negative_prompt
     if params.enhance_uov_prompt_type == _LAST_PROMPTS:
         for control in params.enhance_ctrls:
             if control.enhance_enabled:

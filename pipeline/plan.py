@@ -121,9 +121,13 @@ def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) 
 
 
 def plan_towards(
-    goal: StartGoal | None, params: GenerateParams, preset: Preset, sources: PromptSources
+    goal: StartGoal | None,
+    params: GenerateParams,
+    preset: Preset,
+    sources: PromptSources,
+    first: int = 0,
 ) -> list[ImagePlan]:
-    """As ``plan_images``, for a goal that need not be the request's own."""
+    """As ``plan_images``, for a goal that need not be the request's own, from picture ``first``."""
     sources.styles.check(params.style_selections)
     words = with_addition(params.prompt, params.inpaint_additional_prompt, goal)
     params = msgspec.structs.replace(params, prompt=words)
@@ -134,7 +138,7 @@ def plan_towards(
         told = ", ".join(prompts.unknown_loras)
         sizes["notes"]["unknown_loras"] = f"the prompt names LoRAs that are not there: {told}"
     plans = []
-    for index in range(params.image_number):
+    for index in range(first, first + params.image_number):
         texts = picture_texts(params, prompts, sources, seed_of(params, index), index)
         plans.append(
             ImagePlan(
@@ -181,7 +185,7 @@ def _sizes(params: GenerateParams, preset: Preset, goal: StartGoal | None) -> di
     made = made_size(asked, preset)
     width, height = asked if preset.native_sizes else made
     notes = dict(_notes(params, preset))
-    if goal is None:
+    if goal is None and not params.enhance_input_image:
         notes.update(_size_notes(asked, made, preset))
     return {
         "width": width,

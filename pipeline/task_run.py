@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from pipeline.beginnings import begin
-from pipeline.enhance import Enhancer, PlanStage
+from pipeline.enhance import Enhanced, Enhancer, PlanStage
 from pipeline.errors import ImageSkipped
 from pipeline.generate import Place, StepReport
-from pipeline.image_goals import read_goals
+from pipeline.image_goals import Goals, read_goals
 from pipeline.images.encode import encode_image
 from pipeline.images.grid import make_grid
 from pipeline.images.start import Start
@@ -63,7 +63,7 @@ class TaskRun:
         if goals.start is not None:
             start = begin(goals.start, params, self._staff.native_side, self._studio.workshop)
         plans = [sized(plan, start) for plan in self._plans]
-        if (shown := self._instead(plans[0], start)) is not None:
+        if (shown := self._instead(goals, plans[0], start)) is not None:
             for image in shown:
                 self._save(image, plans[0], Place(1, 1), described=False)
             return
@@ -79,9 +79,11 @@ class TaskRun:
         if (grid := make_grid(self._for_grid)) is not None:
             self._save(grid, plans[0], Place(len(plans), len(plans)), described=False)
 
-    def _instead(self, plan: ImagePlan, start: Start | None) -> list[Image.Image] | None:
+    def _instead(
+        self, goals: Goals, plan: ImagePlan, start: Start | None
+    ) -> list[Image.Image] | None:
         """What the request wants to see in place of pictures, or is finished without a run."""
-        if self._params.debugging_cn_preprocessor:
+        if self._params.debugging_cn_preprocessor and goals.image_prompts:
             return preprocessed(self._params, _size(plan), self._studio.workshop)
         if start is None:
             return None
@@ -108,30 +110,37 @@ class TaskRun:
             report = StepReport(plan, place, reporter, self._studio.colours)
             image = self._studio.make(plan, start, steering, report)
             self._log(plan, time.perf_counter() - started)
-        self._enhance(image, plan, place, keep=not given)
+        self._enhance(Enhanced(image, plan, described=not given), place)
 
-    def _enhance(self, image: Image.Image, plan: ImagePlan, place: Place, *, keep: bool) -> None:
-        """Save the picture and what each stage makes of it, or the last one alone."""
-        keep = keep and not self._params.save_final_enhanced_image_only
-        latest, latest_plan = image, plan
+    def _enhance(self, first: Enhanced, place: Place) -> None:
+        """Save the picture and what each stage makes of it, or the last one alone.
+
+        What is finished is saved at once: a later stage may be skipped or fail. A picture that was
+        brought along is saved only where no stage changes it.
+        """
+        only_last = self._params.save_final_enhanced_image_only
+        wait = only_last or not first.described
+        latest, saved = first, None if wait else self._save_made(first, place)
         stages = self._enhancer.enhance(
-            image, plan.seed, place.stage_after(1), self._staff.plan_stage
+            first.image, first.plan.seed, place.stage_after(1), self._staff.plan_stage
         )
-        for made in stages:
-            if made.is_mask:
-                self._save(made.image, made.plan, place, described=False)
+        for each in stages:
+            if each.is_mask:
+                self._save_made(each, place)
                 continue
-            if keep:
-                self._save(latest, latest_plan, place)
-            keep = not self._params.save_final_enhanced_image_only
-            latest, latest_plan = made.image, made.plan
-        self._save(latest, latest_plan, place)
+            latest, saved = each, None if only_last else self._save_made(each, place)
+        if saved is None:
+            saved = self._save_made(latest, place)
         if self._params.generate_image_grid:
-            self._for_grid.append(latest)
+            self._for_grid.append(saved)
+
+    def _save_made(self, made: Enhanced, place: Place) -> Image.Image:
+        return self._save(made.image, made.plan, place, described=made.described)
 
     def _save(
-        self, image: Image.Image, plan: ImagePlan, place: Place, *, described: bool = True
-    ) -> None:
+        self, image: Image.Image, plan: ImagePlan, place: Place, *, described: bool
+    ) -> Image.Image:
+        """Save a picture, blacked out where that is asked for; the picture as it was saved."""
         params, reporter = self._params, self._reporter
         self._saved += 1
         told = f"Saving image {place.image}/{place.images} to system ..."
@@ -149,6 +158,7 @@ class TaskRun:
             height=image.height,
         )
         reporter.image(made)
+        return image
 
     def _log(self, plan: ImagePlan, seconds: float) -> None:
         size = f"{plan.native_width}x{plan.native_height}"
