@@ -25,6 +25,7 @@ from pipeline.sampling.image_prompts import ImagePrompt
 from pipeline.workshop import Workshop
 
 CONTROL_FILES: Final = {"PyraCanny": CANNY_CONTROL, "CPDS": CPDS_CONTROL}
+_ENCODER: Final = "image encoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def make_steering(params: GenerateParams, size: tuple[int, int], workshop: Works
     Raises what loading model files does.
     """
     used = [each for each in params.controlnet_image if each.cn_img]
-    return Steering(
+    steering = Steering(
         controls=tuple(
             _control(each, params, size, workshop) for each in used if each.cn_type in CONTROL_FILES
         ),
@@ -51,6 +52,9 @@ def make_steering(params: GenerateParams, size: tuple[int, int], workshop: Works
         ),
         softness=params.controlnet_softness,
     )
+    if steering.prompts:
+        workshop.done_with(_ENCODER, IMAGE_ENCODER)
+    return steering
 
 
 def preprocessed(
@@ -90,7 +94,7 @@ def _hint(
 
 def _prompt(each: ControlNetImage, params: GenerateParams, workshop: Workshop) -> ImagePrompt:
     load = partial(load_image_encoder, device=workshop.device)
-    encoder = workshop.part("image encoder", IMAGE_ENCODER, load)
+    encoder = workshop.part(_ENCODER, IMAGE_ENCODER, load)
     file = FACE_ADAPTER if each.cn_type == "FaceSwap" else IMAGE_PROMPT_ADAPTER
     module = workshop.checkpoint.unet.module
     adapter = workshop.part(

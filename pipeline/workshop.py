@@ -59,3 +59,7 @@ class Workshop:
         return self.residency.auxiliary(
             kind, path.name, path, load, beside=beside, reporter=self.reporter
         )
+
+    def done_with(self, kind: str, file: KnownFile) -> None:
+        """The task needs that part no more: it may leave when something else wants its room."""
+        self.residency.done_with(kind, self.part_path(file).name)
