@@ -68,7 +68,7 @@ from storage.webhooks import WebhookSender
 
 log = logging.getLogger("focal")
 
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"
 HERE: Final = Path(__file__).resolve().parent
 STOP_SECONDS: Final = 10.0
 

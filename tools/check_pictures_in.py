@@ -1,4 +1,4 @@
-"""Measure vary, upscale, inpaint, outpaint, image prompts and controls on the embedded model.
+"""Measure vary, upscale, inpaint, outpaint, enhance, image prompts, controls: embedded model.
 
 ``python -m tools.check_pictures_in [CHECK…] [--count 50] [--url URL] [--sheets docs/pictures-in]``
 starts a server of its own unless told of one, prints a figure a line, and writes a contact sheet a
@@ -15,7 +15,7 @@ from tools.pictures_in.checks import CHECKS
 from tools.pictures_in.client import Client
 from tools.server_process import running_server
 
-COLUMNS = {"inpaint": 8, "outpaint": 8, "vary": 8, "upscale": 8, "image_prompt": 10}
+COLUMNS = {"inpaint": 8, "outpaint": 8, "vary": 8, "upscale": 8, "enhance": 8, "image_prompt": 10}
 
 
 @contextmanager

@@ -184,11 +184,31 @@ def control(client: Client, count: int, kind: str) -> Result:
     )
 
 
+def enhance(client: Client, count: int) -> Result:
+    """A picture is made, then gone over twice as large: the stages' pictures, and their sizes."""
+    sized, near = [], []
+    shown: list[Shown] = []
+    for each in map(subject, range(count)):
+        first, last = client.pictures(
+            {
+                "prompt": each.prompt,
+                "image_seed": each.number,
+                "enhance_checkbox": True,
+                "enhance_uov_method": "Upscale (2x)",
+            }
+        )
+        sized.append(float(last.size == (2 * first.width, 2 * first.height)))
+        near.append(psnr(first, last))
+        _show(shown, (first, each.prompt), (last, "enhanced: Upscale (2x)"))
+    return Result({"size exact": fmean(sized), "PSNR in dB to what was made": fmean(near)}, shown)
+
+
 CHECKS: Final[Mapping[str, Callable[[Client, int], Result]]] = {
     "inpaint": inpaint,
     "outpaint": outpaint,
     "vary": vary,
     "upscale": upscale,
+    "enhance": enhance,
     "image_prompt": image_prompt,
     "canny": lambda client, count: control(client, count, "PyraCanny"),
     "cpds": lambda client, count: control(client, count, "CPDS"),
