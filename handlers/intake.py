@@ -118,6 +118,8 @@ def _idempotency_key(request: web.Request) -> str:
     if len(key) > KEY_LIMIT:
         detail = f"{IDEMPOTENCY_KEY} may have at most {KEY_LIMIT} characters"
         raise RequestRefused(400, "invalid_header", detail)
+    if not key.isprintable():  # bytes that are no UTF-8 among them: no database takes those
+        raise RequestRefused(400, "invalid_header", f"{IDEMPOTENCY_KEY} must be printable text")
     return key
 
 

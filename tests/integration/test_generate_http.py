@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -390,6 +391,18 @@ async def test_a_refused_request_does_not_use_up_its_idempotency_key(tmp_path: P
 async def test_an_endless_idempotency_key_is_refused(focal: Focal) -> None:
     reply = await focal.generate({}, status=400, Idempotency_Key="x" * 256)
     assert "255" in reply["detail"]
+    await focal.nothing_is_left()
+
+
+@pytest.mark.parametrize("key", ["order \udcff", "order\t5"])
+async def test_an_idempotency_key_that_is_no_text_is_refused(focal: Focal, key: str) -> None:
+    url = urlsplit(focal.url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    head = f"POST {GENERATE} HTTP/1.1\r\nHost: {url.netloc}\r\nIdempotency-Key: {key}\r\n"
+    writer.write(head.encode(errors="surrogateescape") + b"Content-Length: 2\r\n\r\n{}")
+    status = await asyncio.wait_for(reader.readline(), WAIT_S)
+    writer.close()
+    assert status.split()[1] == b"400"
     await focal.nothing_is_left()
 
 
