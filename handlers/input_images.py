@@ -6,15 +6,19 @@ Nothing is written here, so a request that is refused later leaves no file.
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from handlers.pictures import fetch_picture, own_path, place_name
-from pipeline.images.encode import ImageTooLarge, UnreadableImage, check_readable
+from pipeline.errors import InvalidParameter
+from pipeline.images.encode import ImageTooLarge, UnreadableImage, look_at
 from pipeline.images.mask_check import check_mask
 from pipeline.input_images import Place, image_places, with_images
 from pipeline.request import GenerateParams
+
+MAX_SHAPE: Final = 16  # longer side to shorter one
 
 
 class NewInput(msgspec.Struct, frozen=True):
@@ -59,14 +63,27 @@ class _Found(msgspec.Struct, frozen=True):
 async def _bring(request: web.Request, place: Place, value: str) -> _Found:
     data = await fetch_picture(request, place, value)
     try:
-        extension = await asyncio.to_thread(check_readable, data)
+        facts = await asyncio.to_thread(look_at, data)
     except (UnreadableImage, ImageTooLarge) as error:
         raise type(error)(f"{place_name(place)}: {error}") from error
+    _check_shape(place, facts.width, facts.height)
+    extension = facts.format
     path = own_path(request, place, value)
     if path is not None and path.startswith("/inputs/"):
         return _Found(data, extension, path, is_new=False)
     name = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
     return _Found(data, extension, f"/inputs/{name}.{extension}", is_new=True)
+
+
+def _check_shape(place: Place, width: int, height: int) -> None:
+    """A model is shown pictures at about its own number of pixels: of a strip nothing is left to
+    work on, and one that is to cover a square takes gigabytes.
+    """
+    if max(width, height) > MAX_SHAPE * min(width, height):
+        message = (
+            f"the picture is {width}x{height}; a side may be at most {MAX_SHAPE} times the other"
+        )
+        raise InvalidParameter(place, message)
 
 
 async def _check_mask(params: GenerateParams, found: Mapping[Place, _Found]) -> None:

@@ -168,6 +168,25 @@ async def test_a_picture_of_too_many_pixels_is_refused_undecoded(focal: Focal) -
     await focal.nothing_is_left()
 
 
+@pytest.mark.parametrize("size", [(1, 17), (513, 32), (8192, 1)])
+@pytest.mark.parametrize("place", ["uov_input_image", "cn_img"])
+async def test_a_strip_is_refused_by_the_shape_that_it_has(
+    focal: Focal, size: tuple[int, int], place: str
+) -> None:
+    image = data_url(grey(size=size))
+    body: dict[str, Any] = {"controlnet_image": [{"cn_img": image, "cn_type": "ImagePrompt"}]}
+    if place == "uov_input_image":
+        body = {**VARY, place: image}
+    reply = await focal.generate(body, status=422)
+    assert reply["detail"][0]["loc"][-1] == place
+    assert f"{size[0]}x{size[1]}" in reply["detail"][0]["msg"]
+    await focal.nothing_is_left()
+
+
+async def test_a_shape_within_the_limit_is_taken(focal: Focal) -> None:
+    await focal.generate({**VARY, "uov_input_image": data_url(grey(size=(16, 256)))})
+
+
 async def test_a_full_queue_stores_no_picture(tmp_path: Path) -> None:
     async with serve(tmp_path, queue_size=1) as focal:
         focal.device.gate.clear()
