@@ -37,6 +37,7 @@ OnEnded = Callable[[Task, Outcome], Awaitable[None]]
 T = TypeVar("T")
 
 TOOL_WAIT_S: Final = 300.0  # for a device to come round to a tool
+TOOL_LIMIT: Final = 16  # tools that may wait, each with its picture in memory
 ABORT_GRACE_S: Final = 2.0  # of the time to shut down, what an aborted step may still take
 
 
@@ -113,6 +114,7 @@ class Executor:
         self._on_ended = on_ended
         self._queue_limit = queue_limit
         self._reserved = 0
+        self._tools = 0
         self._queue = TaskQueue()
         self._running: dict[str, Running] = {}
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
@@ -241,18 +243,22 @@ class Executor:
         """Let a device do ``call`` before its next task; the result, or what it raises.
 
         It waits ``wait_s`` at most for its turn: a device that starts or is at work ends that
-        first. Cancelled before its turn, it is called off. Raises ServerStopping, DeviceBusy, and
-        UnsupportedFeature if the device has no tools.
+        first. Cancelled before its turn, it is called off. Raises ServerStopping, DeviceBusy (at
+        once where many wait already), and UnsupportedFeature if the device has no tools.
         """
         self._check_open()
+        if self._tools >= TOOL_LIMIT:
+            raise DeviceBusy(f"{self._tools} pictures wait for the tools already; try again later")
         turn = self._worker_for_tool().use_tool(call)
         result = asyncio.wrap_future(turn)
+        self._tools += 1
         try:
             done, _ = await asyncio.wait({result}, timeout=wait_s)
             if not done and turn.cancel():
                 raise DeviceBusy(f"the device was at work for {wait_s:g} s; try again later")
             return await result
         finally:
+            self._tools -= 1
             result.cancel()
 
     async def close(self, grace_s: float) -> None:

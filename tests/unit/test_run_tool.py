@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.errors import DeviceBusy, DeviceOutOfMemory, ServerStopping, UnsupportedFeature
+from pipeline.executor import TOOL_LIMIT
 from pipeline.tasks import HasTools, Reporter, Task
 from pipeline.vision.options import ImageType, MaskOptions
 from tests.unit.test_executor import Gate, draw, entered, house, make_image, make_task, within
@@ -105,6 +106,22 @@ async def test_a_tool_that_waits_too_long_is_told_so_and_called_off() -> None:
         await within(built.executor.wait("a"))
         assert await within(built.executor.run_tool(describing())) == "Photo: a cat"
         assert device.calls.count("tool") == 1
+
+
+async def test_more_tools_than_may_wait_are_refused_at_once() -> None:
+    gate = Gate()
+    async with house(Device(gate)) as built:
+        built.executor.submit(make_task("a"))
+        await entered(gate)
+        waiting = [
+            asyncio.create_task(built.executor.run_tool(describing())) for _ in range(TOOL_LIMIT)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(DeviceBusy, match="try again later"):
+            await within(built.executor.run_tool(describing()))
+        gate.leave.set()
+        assert set(await within(asyncio.gather(*waiting))) == {"Photo: a cat"}
+        assert await within(built.executor.run_tool(describing())) == "Photo: a cat"
 
 
 async def test_a_tool_that_nobody_waits_for_any_more_is_called_off() -> None:
