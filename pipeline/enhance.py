@@ -12,6 +12,7 @@ from pipeline.beginnings import begin_from, make_means
 from pipeline.enhance_stages import Stage, read_stages
 from pipeline.generate import Place, StepReport
 from pipeline.image_goals import StartGoal
+from pipeline.images.start import NothingToPaint
 from pipeline.params import EnhanceControl, GenerateParams
 from pipeline.plan import ImagePlan
 from pipeline.steering import Steering
@@ -74,20 +75,26 @@ class Enhancer:
                     continue
                 if params.debugging_enhance_masks_checkbox:
                     yield Enhanced(mask, plan, is_mask=True, described=False)
-            made = self._run(image, mask, stage, plan, place.stage_after(number))
+            try:
+                made = self._run(image, mask, stage, plan, place.stage_after(number))
+            except NothingToPaint:
+                self._note(number, "shrunk or inverted as asked, the mask has nothing left")
+                continue
             image = made.image
             yield made
 
     def _find(self, image: Image.Image, control: EnhanceControl, number: int) -> Image.Image | None:
         """The mask of what the stage is about; None if there is nothing."""
-        reporter = self._studio.workshop.reporter
         options = MaskOptions.of_enhancement(control, self._params)
-        mask = self._toolbox.mask(image, options, reporter)
+        mask = self._toolbox.mask(image, options, self._studio.workshop.reporter)
         if mask.getbbox() is None:
             what = options.prompt or options.mask_model
-            reporter.note(f"enhancement {number + 1}", f"nothing was found for {what!r}")
+            self._note(number, f"nothing was found for {what!r}")
             return None
         return mask
+
+    def _note(self, number: int, told: str) -> None:
+        self._studio.workshop.reporter.note(f"enhancement {number + 1}", told)
 
     def _run(
         self,

@@ -31,6 +31,10 @@ LEAST_DENOISE: Final = 0.001
 _ENLARGED: Final = 2.0  # an upscaler's result counts as this much larger, whatever is asked
 
 
+class NothingToPaint(InvalidParameter):
+    """No part of the mask is white, also after it was grown and inverted as asked."""
+
+
 class Encoder(Protocol):
     """A VAE, such as ``Vae``."""
 
@@ -141,11 +145,11 @@ def start_inpaint(
 ) -> Start:
     """Begin from the area around the mask, and around what is added to the picture.
 
-    Raises InvalidParameter if that leaves nothing to paint.
+    Raises NothingToPaint.
     """
     picture, painted = _with_room(goal, _rgb(image), mask)
     if not (painted > MIDDLE).any():
-        raise InvalidParameter(
+        raise NothingToPaint(
             ("inpaint_mask_image_upload",),
             "there is nothing to paint: send a mask that is white somewhere, also after"
             " inpaint_erode_or_dilate and invert_mask_checkbox, or sides to outpaint",

@@ -133,6 +133,17 @@ def test_a_picture_in_which_nothing_is_found_is_said_to_be_nobodys(
     assert "nothing was found" in str(made.notes["enhancement 1"])
 
 
+def test_a_mask_of_which_nothing_is_left_changes_nothing(
+    engine: Engine, presets: PresetStore
+) -> None:
+    control = FOUND | {"enhance_inpaint_erode_or_dilate": -64}
+    made = make(engine, presets, enhance_input_image=GIVEN, enhance_ctrls=[control])
+    (same,) = made.images
+    given = open_image(Pictures().read(GIVEN)).convert("RGB")
+    assert open_image(same.data).convert("RGB").tobytes() == given.tobytes()
+    assert "nothing left" in str(made.notes["enhancement 1"])
+
+
 def test_a_picture_that_is_enhanced_is_not_said_to_be_of_the_request_s_size(
     engine: Engine, presets: PresetStore
 ) -> None:
