@@ -36,8 +36,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A request that has passed every check. ``key`` is its Idempotency-Key, or ""."""
 
     task: Task
-    ignored: tuple[str, ...]
-    key: str
+    ignored: tuple[str, ...] = ()
+    key: str = ""
     images: tuple[NewInput, ...] = ()  # to store once there is room in the queue
 
 
@@ -46,23 +46,32 @@ async def read_order(request: web.Request, image_format: str | None) -> Order:
 
     Raises what ``handlers.errors`` maps to 400, 404, 413, 422, 501 and 503.
     """
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     decoded = decode_params(await read_body(request))
     params = await asyncio.to_thread(_complete, request.app, decoded.params, decoded.present)
     if image_format is not None:
         params = msgspec.structs.replace(params, image_number=1, output_format=image_format)
+    webhook_url = params.webhook_url or request.app[SETTINGS].default_webhook
+    order = await make_order(request, params, webhook_url)
+    return msgspec.structs.replace(order, ignored=decoded.ignored, key=key)
+
+
+async def make_order(request: web.Request, params: GenerateParams, webhook_url: str) -> Order:
+    """A new task of checked parameters: its seed drawn, its pictures read.
+
+    Raises what ``bring_images`` does.
+    """
     if params.image_seed < 0:
         params = msgspec.structs.replace(params, image_seed=secrets.randbelow(RANDOM_SEED_LIMIT))
     brought = await bring_images(request, params)
-    params = brought.params
     task = Task(
         task_id=uuid.uuid4().hex,
-        params=params,
+        params=brought.params,
         in_queue_mills=now_ms(),
-        webhook_url=params.webhook_url or request.app[SETTINGS].default_webhook,
+        webhook_url=webhook_url,
         base_url=base_url(request),
     )
-    return Order(task=task, ignored=decoded.ignored, key=key, images=brought.images)
+    return Order(task=task, images=brought.images)
 
 
 class Admissions:
@@ -113,7 +122,8 @@ class Admissions:
             admission.exception()  # the caller may be gone, and asyncio would complain
 
 
-def _idempotency_key(request: web.Request) -> str:
+def idempotency_key(request: web.Request) -> str:
+    """What the header says, or "". Raises RequestRefused (400) for no text or too much of it."""
     key = request.headers.get(IDEMPOTENCY_KEY, "")
     if len(key) > KEY_LIMIT:
         detail = f"{IDEMPOTENCY_KEY} may have at most {KEY_LIMIT} characters"

@@ -101,8 +101,9 @@ PAGE_OPERATIONS: Final[tuple[Operation, ...]] = (
         name="retry_task",
         tag="tasks",
         summary="Queue an ended task's request again, seed and all, as a new task",
+        headers={"Idempotency-Key": "A repeat with the same key joins the first one's task."},
         reply=Payload(type=TaskRecord),
-        errors=(401, 403, 404, 409, 429, 503),
+        errors=(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     ),
     Operation(
         method="POST",

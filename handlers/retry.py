@@ -1,40 +1,35 @@
 """POST /tasks/{task_id}/retry: the same request again, as a new task."""
 
-import uuid
-
 import msgspec
 from aiohttp import web
 
-from bus.events import now_ms
 from handlers.errors import RequestRefused
-from handlers.intake import Order
+from handlers.intake import idempotency_key, make_order
 from handlers.keys import ADMISSIONS, HISTORY
-from handlers.respond import base_url, json_response
+from handlers.respond import json_response
 from handlers.task_reply import live_record
 from pipeline.errors import InvalidParameter
 from pipeline.params import params_from
 from pipeline.request import GenerateParams
-from pipeline.tasks import Task
 from storage.records import TaskRecord, accepted_record
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Queue an ended task's request again, seed and all; answered as an asynchronous request."""
+    """Queue an ended task's request again, seed and all; answered as an asynchronous request.
+
+    Its pictures must still be there: nobody waits in line to hear that they are not.
+    """
+    key = idempotency_key(request)
     task_id = request.match_info["task_id"]
     if live_record(request, task_id) is not None:
         raise RequestRefused(409, "not_ended", "the task has not ended yet")
     record = await request.app[HISTORY].get(task_id)
     if record is None:
         raise RequestRefused(404, "not_found", "there is no such task")
-    task = Task(
-        task_id=uuid.uuid4().hex,
-        params=_params_of(record),
-        in_queue_mills=now_ms(),
-        webhook_url=record.webhook_url,
-        base_url=base_url(request),
-    )
-    await request.app[ADMISSIONS].admit(Order(task=task, ignored=(), key=""))
-    return json_response(accepted_record(task), headers={"X-Task-Id": task.task_id})
+    order = await make_order(request, _params_of(record), record.webhook_url)
+    new_id = await request.app[ADMISSIONS].admit(msgspec.structs.replace(order, key=key))
+    task = msgspec.structs.replace(order.task, task_id=new_id)
+    return json_response(accepted_record(task), headers={"X-Task-Id": new_id})
 
 
 def _params_of(record: TaskRecord) -> GenerateParams:

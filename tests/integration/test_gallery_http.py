@@ -1,6 +1,9 @@
 """History cards, favourites, single deletion with undo, retry, thumbnails and models over HTTP."""
 
+import base64
 import io
+import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,8 @@ from PIL import Image
 from bus.events import now_ms
 from handlers.trash import empty_trash
 from pipeline.errors import PipelineError
-from tests.integration.serving import Focal
+from tests.integration.fake_device import encode
+from tests.integration.serving import Focal, serve
 from tests.integration.test_queue_http import post
 
 
@@ -84,6 +88,55 @@ async def test_a_failed_task_is_retried_with_the_same_seed(focal: Focal) -> None
     assert record["task_status"] == "finished"
     assert record["req_params"] == failed["req_params"]
     await post(focal, "/tasks/nobody/retry", 404)
+
+
+async def test_a_retry_reads_its_pictures_anew_and_says_at_once_that_one_is_gone(
+    focal: Focal,
+) -> None:
+    picture = base64.b64encode(encode("png", 5)).decode()
+    varied = await focal.generate({"uov_method": "Vary (Subtle)", "uov_input_image": picture})
+    (stored,) = [name for name in focal.files() if name.startswith("inputs/")]
+    again = await post(focal, f"/tasks/{varied['task_id']}/retry")
+    assert (await focal.ended(again["task_id"]))["req_params"] == varied["req_params"]
+    (focal.folder / stored).unlink()
+    before = await focal.get("/tasks")
+    await post(focal, f"/tasks/{varied['task_id']}/retry", 404)
+    assert await focal.get("/tasks") == before
+
+
+async def test_a_row_of_the_reference_server_is_retried_with_a_seed_of_its_own(
+    tmp_path: Path,
+) -> None:
+    picture = encode("png", 6)
+    async with serve(tmp_path) as focal:
+        (tmp_path / "inputs" / "old.png").write_bytes(picture)
+        await focal.ended(await focal.queue())
+        params = {
+            "prompt": "old",
+            "image_seed": -1,
+            "uov_method": "Vary (Subtle)",
+            "uov_input_image": f"{focal.url}/inputs/old.png",
+        }
+        with sqlite3.connect(tmp_path / "outputs" / "db.sqlite3") as database:
+            database.execute("UPDATE generate_record SET req_params = ?", (json.dumps(params),))
+        (old,) = (await focal.get("/tasks"))["history"]
+        again = await post(focal, f"/tasks/{old['task_id']}/retry")
+        await focal.ended(again["task_id"])
+        (made,) = [task for task in focal.device.seen if task.task_id == again["task_id"]]
+    assert made.params.image_seed >= 0
+    assert made.params.uov_input_image == "/inputs/old.png"
+
+
+async def test_a_repeated_key_retries_once(focal: Focal) -> None:
+    task_id = (await focal.generate({}))["task_id"]
+    ids = set()
+    for _ in range(3):
+        key = {"Idempotency-Key": "again 1"}
+        async with focal.session.post(f"/tasks/{task_id}/retry", headers=key) as answer:
+            ids.add((await answer.json())["task_id"])
+    assert len(ids) == 1
+    await focal.ended(ids.pop())
+    assert len(focal.device.seen) == 2
 
 
 async def test_a_thumbnail_is_made_once_and_a_picture_can_go_without_its_words(
