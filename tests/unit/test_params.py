@@ -30,7 +30,7 @@ def place_of_error(body: bytes) -> tuple[tuple[str | int, ...], str, str]:
     return validation_location(error)
 
 
-TEXTS = ("prompt", "negative_prompt", "inpaint_additional_prompt")
+TEXTS = ("prompt", "negative_prompt", "inpaint_additional_prompt", "prompt_expansion")
 NAMES = ("base_model_name", "refiner_model_name", "vae_name", "preset", "current_tab")
 IMAGES = (
     "uov_input_image",
