@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from handlers.keys import Status
 from pipeline.choices import ClothCategory, MaskModel, MetadataScheme, SamModel
 from pipeline.device_worker import DeviceState
-from pipeline.request import Grow, Image, Text, Unit
+from pipeline.request_parts import Grow, Image, Text, Unit
 from pipeline.vision.options import ImageType
 
 

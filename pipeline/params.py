@@ -12,15 +12,8 @@ import msgspec
 
 from pipeline.choices import ControlNetType
 from pipeline.errors import InvalidParameter
-from pipeline.request import (
-    MAX_SEED,
-    MAX_SIDE,
-    MIN_SIDE,
-    ControlNetImage,
-    EnhanceControl,
-    GenerateParams,
-    Lora,
-)
+from pipeline.request import MAX_SEED, MAX_SIDE, MIN_SIDE, GenerateParams
+from pipeline.request_parts import ControlNetImage, EnhanceControl, Lora
 
 __all__ = [
     "MAX_SEED",

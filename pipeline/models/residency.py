@@ -5,17 +5,14 @@ Device thread only. A model whose file changed on disk is loaded again.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from typing import Final, TypeVar, cast
 
-import msgspec
 import torch
-from torch import nn
 
 from pipeline.catalog import CHECKPOINTS, EMBEDDED, EMBEDDINGS, VAES, Field
 from pipeline.choices import DEFAULT_VAE, NO_MODEL
-from pipeline.errors import ModelNotInstalled
 from pipeline.known_files import INTERPOSER
 from pipeline.lora_paths import lora_path
 from pipeline.model_files import ModelFiles
@@ -26,6 +23,7 @@ from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.shelf import Budgets, Held, Shelf, choose_budgets
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
+from pipeline.models.wanted import Wanted, file_bytes, key_of, parts_of, variant_of
 from pipeline.tasks import Reporter
 from pipeline.text.inversions import SUFFIXES, InversionLibrary, named_inversions
 
@@ -41,25 +39,6 @@ OnUnloaded = Callable[[str, str], None]
 """Hears, on the device thread, kind and name of each model that has left the device."""
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class HasParts(Protocol):
-    """A model that is no module itself but made of some."""
-
-    @property
-    def parts(self) -> tuple[nn.Module, ...]:
-        """Everything in it that lies on the device."""
-
-
-class _Wanted(NamedTuple):
-    """What to load, and by what it is told from others of its kind."""
-
-    kind: str
-    name: str
-    path: Path
-    variant: str = ""
-    beside: object = None  # a model that this one holds on to: it goes when that goes
 
 
 class Residency:
@@ -93,7 +72,7 @@ class Residency:
 
         Raises ModelNotFound, ModelNotInstalled, DownloadFailed, InvalidModelFile.
         """
-        wanted = _Wanted(_CHECKPOINT, name, self._path(name, ("base_model_name",), reporter))
+        wanted = Wanted(_CHECKPOINT, name, self._path(name, ("base_model_name",), reporter))
         self._shelf.keep_in_use(_REFINER, refiner)
         return self._get(wanted, lambda path: self._load(name, path), reporter)
 
@@ -104,7 +83,7 @@ class Residency:
         """
         if name == NO_MODEL:
             return None
-        wanted = _Wanted(_REFINER, name, self._path(name, ("refiner_model_name",), reporter))
+        wanted = Wanted(_REFINER, name, self._path(name, ("refiner_model_name",), reporter))
         interposer = self._files.models_dir / INTERPOSER.folder / INTERPOSER.name
 
         def load(path: Path) -> Refiner:
@@ -124,7 +103,7 @@ class Residency:
             return checkpoint.vae
         path = self._files.named(VAES, name, ("vae_name",), reporter)
         config, placement = checkpoint.vae_config, checkpoint.placement
-        wanted = _Wanted(_VAE, name, path, variant=_variant(config))
+        wanted = Wanted(_VAE, name, path, variant=variant_of(config))
         return self._get(wanted, lambda each: load_vae(each, config, placement), reporter)
 
     def auxiliary(
@@ -145,7 +124,7 @@ class Residency:
         stays for this task, or until ``done_with``. Raises what ``load`` does.
         """
         variant = "" if beside is None else str(id(beside))
-        wanted = _Wanted(kind, name, path, variant, beside)
+        wanted = Wanted(kind, name, path, variant, beside)
         return self._get(wanted, load, reporter)
 
     def fetch_inversions(self, texts: Sequence[str], reporter: Reporter) -> None:
@@ -232,9 +211,9 @@ class Residency:
         inversions = InversionLibrary(self._files.models_dir / EMBEDDINGS)
         return load_checkpoint(path, self._device, inversions)
 
-    def _get(self, wanted: _Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> T:
+    def _get(self, wanted: Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> T:
         """From the shelf, from main memory, or from its file."""
-        key = _key(wanted)
+        key = key_of(wanted)
         held = self._shelf.find(key)
         if held is None:
             self._shelf.drop(lambda other: (other.kind, other.name) == (wanted.kind, wanted.name))
@@ -247,11 +226,11 @@ class Residency:
             self._timed(wanted, reporter, lambda: self._shelf.bring_back(back))
         return cast(T, held.value)
 
-    def _read(self, wanted: _Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> Held:
-        size = _file_bytes(wanted.path)
+    def _read(self, wanted: Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> Held:
+        size = file_bytes(wanted.path)
         self._room_for(size)
         value = self._timed(wanted, reporter, lambda: load(wanted.path))
-        held = Held(wanted.kind, wanted.name, value, _parts(value), wanted.beside)
+        held = Held(wanted.kind, wanted.name, value, parts_of(value), wanted.beside)
         held.size_bytes = held.size_bytes or size
         return held
 
@@ -260,7 +239,7 @@ class Residency:
         self._shelf.make_room(size_bytes)
         self._free_if_left()
 
-    def _timed(self, wanted: _Wanted, reporter: Reporter | None, load: Callable[[], T]) -> T:
+    def _timed(self, wanted: Wanted, reporter: Reporter | None, load: Callable[[], T]) -> T:
         kind, name = wanted.kind, wanted.name
         if reporter:
             reporter.model(kind, name, None)
@@ -282,27 +261,3 @@ class Residency:
         if self._has_left:
             self._has_left = False
             free_memory(self._device)
-
-
-def _parts(value: object) -> tuple[nn.Module, ...]:
-    if isinstance(value, nn.Module):
-        return (value,)
-    return value.parts if isinstance(value, HasParts) else ()
-
-
-def _key(wanted: _Wanted) -> tuple[str, str, int, str]:
-    """Raises ModelNotInstalled: mostly a path is there, so it can only be the embedded one."""
-    if not wanted.path.exists():
-        raise ModelNotInstalled(f"the files of {wanted.name} are missing; fetch the project again")
-    return wanted.kind, wanted.name, wanted.path.stat().st_mtime_ns, wanted.variant
-
-
-def _file_bytes(path: Path) -> int:
-    """About what a model takes: the size of its file, or of a folder's files in float16 or not."""
-    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
-
-
-def _variant(config: Mapping[str, Any]) -> str:
-    """Tells VAEs of one file apart that were made for checkpoints of different structure."""
-    return msgspec.json.encode(dict(config), order="sorted").decode()

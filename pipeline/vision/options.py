@@ -6,7 +6,8 @@ import msgspec
 
 from pipeline.choices import ClothCategory, MaskModel, SamModel
 from pipeline.errors import InvalidParameter
-from pipeline.request import EnhanceControl, GenerateParams
+from pipeline.request import GenerateParams
+from pipeline.request_parts import EnhanceControl
 
 ImageType = Literal["Photo", "Anime"]
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from pipeline.choices import ClothCategory, MaskModel
 from pipeline.errors import InvalidModelFile, InvalidParameter, ModelNotInstalled
-from pipeline.request import EnhanceControl, GenerateParams
+from pipeline.request import GenerateParams
+from pipeline.request_parts import EnhanceControl
 from pipeline.vision.background import INPUTS, foreground_mask
 from pipeline.vision.detection import Box, caption, draw_boxes
 from pipeline.vision.options import MaskOptions
