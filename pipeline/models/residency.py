@@ -23,7 +23,14 @@ from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.shelf import Budgets, Held, Shelf, choose_budgets
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
-from pipeline.models.wanted import Wanted, file_bytes, key_of, parts_of, variant_of
+from pipeline.models.wanted import (
+    FollowsBase,
+    Wanted,
+    file_bytes,
+    key_of,
+    parts_of,
+    variant_of,
+)
 from pipeline.tasks import Reporter
 from pipeline.text.inversions import SUFFIXES, InversionLibrary, named_inversions
 
@@ -171,6 +178,13 @@ class Residency:
             self._shelf.weigh(stack)
             if fits:
                 reporter.note(note, fits)
+        self._follow(checkpoint)
+
+    def _follow(self, checkpoint: Checkpoint) -> None:
+        """Let what shares the checkpoint's weights do so: it would keep replaced ones in memory."""
+        for held in self._shelf.items():
+            if held.beside is checkpoint and isinstance(held.value, FollowsBase):
+                held.value.follow_base()
 
     def _put(self, stack: LoraStack, chosen: Sequence[ChosenLora], reporter: Reporter) -> list[str]:
         """Put them in if they are not; how each of them fits."""

@@ -22,6 +22,14 @@ class HasParts(Protocol):
         """Everything in it that lies on the device."""
 
 
+@runtime_checkable
+class FollowsBase(Protocol):
+    """A model that shares weights with the one beside it."""
+
+    def follow_base(self) -> None:
+        """Share them as they are now."""
+
+
 class Wanted(NamedTuple):
     """What to load, and by what it is told from others of its kind."""
 

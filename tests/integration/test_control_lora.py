@@ -1,6 +1,8 @@
 """Control networks in the formats that users have, on a small model of SDXL's structure."""
 
+import gc
 import pickle
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,20 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline.catalog import ModelCatalog
 from pipeline.errors import InvalidModelFile
+from pipeline.model_files import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.control_lora import ControlNetwork, control_prefixes, load_control
 from pipeline.models.lora import ChosenLora
+from pipeline.models.residency import Residency
 from pipeline.models.unet import UNet
 from pipeline.sampling.control import Control, ControlledUNet
 from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
 from pipeline.sampling.diffusion import Run, diffuse
 from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.model_sampling import ModelSampling
+from tests.integration.test_engine import Listener
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 from tools.original_layout import original_names
 
@@ -293,6 +299,30 @@ def test_a_control_lora_goes_with_the_loras_in_the_base(
     assert not torch.allclose(changed.middle, without.middle, rtol=1e-3)
     steered(checkpoint.unet, network)
     assert torch.equal(network(ask(), HINT).middle, without.middle)
+
+
+def test_a_control_keeps_no_weights_of_loras_that_are_out_again(
+    tmp_path: Path, checkpoint: Checkpoint, lora_file: Path
+) -> None:
+    name = "lora_unet_time_embedding_linear_1"
+    file = {f"{name}.lora_up.weight": torch.randn(128, RANK)}
+    file[f"{name}.lora_down.weight"] = torch.randn(RANK, 32)
+    (tmp_path / "loras").mkdir()
+    save_file(file, tmp_path / "loras" / "style.safetensors")
+    residency = Residency(ModelFiles(ModelCatalog(tmp_path), allowed=False), CPU)
+    loras = [("style.safetensors", 0.1)]
+    residency.put_loras(checkpoint, None, loras, Listener())
+    changed = weakref.ref(checkpoint.unet.module.time_embedding.linear_1.weight)
+    residency.auxiliary(
+        "control",
+        "c",
+        lora_file,
+        lambda path: load_control(path, checkpoint.unet, CPU),
+        beside=checkpoint,
+    )
+    residency.put_loras(checkpoint, None, [], Listener())
+    gc.collect()
+    assert changed() is None
 
 
 def another_width(tensors: Tensors) -> None:
