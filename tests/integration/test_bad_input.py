@@ -92,6 +92,7 @@ BAD: dict[str, list[Case]] = {
         *nested([0, 0, 0, -1], at=(3,)),
     ],
     "inpaint_additional_prompt": TEXT,
+    "prompt_expansion": TEXT,
     "disable_preview": FLAG,
     "disable_intermediate_results": FLAG,
     "disable_seed_increment": FLAG,
