@@ -136,16 +136,19 @@ class Engine:
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
         studio = self._studio(plans[0], reporter)
         self._fetch_inversions(plans, reporter)
-        expand = partial(self._expanded, task.params, reporter, [])
+        expand = partial(self._expanded, reporter, [])
+        known = task.params.prompt_expansion
         preset = self._library.presets.describing(task.params)
 
         def plan_stage(goal: StartGoal, params: GenerateParams, index: int) -> ImagePlan:
             (plan,) = plan_towards(goal, params, preset, self._sources(), index)
             _tell_notes(plan, reporter)
             self._fetch_inversions([plan], reporter)
-            return expand(self._with_options(plan))
+            # What is known continues the picture's own prompt, and no other.
+            own = plan.prompt == plans[index].prompt
+            return expand(known if own else "", self._with_options(plan))
 
-        staff = Staff(expand, plan_stage, self._tools, native_side(preset))
+        staff = Staff(partial(expand, known), plan_stage, self._tools, native_side(preset))
         TaskRun(task, plans, studio, staff).run()
 
     def _studio(self, plan: ImagePlan, reporter: Reporter) -> Studio:
@@ -175,14 +178,17 @@ class Engine:
         self._residency.fetch_inversions(texts, reporter)
 
     def _expanded(
-        self, params: GenerateParams, reporter: Reporter, earlier: list[str], plan: ImagePlan
+        self, reporter: Reporter, earlier: list[str], known: str, plan: ImagePlan
     ) -> ImagePlan:
-        """``plan`` with its prompt continued; the record holds all texts, picture by picture."""
-        filled = self._expansion.fill(plan, params.prompt_expansion)
+        """``plan`` with its prompt continued; the record holds all texts, picture by picture.
+
+        ``known`` is how the prompt goes on, where that is not to be made up.
+        """
+        filled = self._expansion.fill(plan, known)
         if filled.expansion:
             earlier.append(filled.expansion)
             reporter.note("expansion", list(earlier))
-        elif filled is not plan:
+        elif filled is not plan and not earlier:
             _tell_notes(filled, reporter)
         return filled
 

@@ -190,6 +190,23 @@ def test_what_is_said_for_painting_in_is_not_said_where_a_stage_paints(
     assert record_of(made.data)["prompt"] == "a green hat"
 
 
+def test_the_words_added_to_a_prompt_are_not_added_to_a_stages_own(
+    engine: Engine, presets: PresetStore
+) -> None:
+    control = FOUND | {"enhance_prompt": "a green hat"}
+    asked: dict[str, Any] = {
+        "style_selections": ["Fooocus V2"],
+        "prompt_expansion": "a red circle, vivid",
+        "enhance_checkbox": True,
+        "enhance_uov_method": "Vary (Subtle)",
+        "enhance_ctrls": [control],
+    }
+    made = make(engine, presets, **asked, overwrite_step=1)
+    added = [record_of(each.data)["prompt_expansion"] for each in made.images]
+    assert added == ["a red circle, vivid", "a red circle, vivid", ""]
+    assert made.notes["expansion"] == ["a red circle, vivid"] * 2
+
+
 def test_what_has_looked_at_image_prompts_leaves_room_for_the_pictures(
     models_dir: Path, presets: PresetStore
 ) -> None:
