@@ -77,11 +77,6 @@ class ImageAdapter:
         layers: Any = self._layers.values()
         return [(layer["to_k_ip"](tokens), layer["to_v_ip"](tokens)) for layer in layers]
 
-    def check_fit(self, unet: nn.Module) -> None:
-        """Raises InvalidModelFile if a diffusers UNet has other layers than the adapter is for."""
-        tensors = self._layers.state_dict()
-        fill(_layers_for(unet), tensors, _part(self.name, _LAYERS), self._resampler.latents.dtype)
-
     def _resample(self, features: Tensor) -> Tensor:
         tokens: Tensor = self._resampler(features.to(self._resampler.latents))
         return tokens

@@ -113,7 +113,6 @@ def test_a_written_image_prompt_gives_the_tokens_that_were_trained(
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (224, 224, 3), np.uint8))
     encoder = load_image_encoder(tmp_path / ENCODER_FOLDER, CPU)
     adapter = load_adapter(tmp_path / ADAPTER, checkpoint.unet.module, CPU)
-    adapter.check_fit(checkpoint.unet.module)
     with torch.no_grad():
         tokens = adapter.tokens(image, encoder)
         blank, _ = learner.tokens(torch.zeros(1, 3, 224, 224))

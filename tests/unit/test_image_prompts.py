@@ -349,15 +349,12 @@ def test_a_file_that_does_not_fit_is_refused_with_the_reason(
 
 
 def test_an_adapter_for_another_class_of_models_is_refused(
-    module: UNet2DConditionModel, adapters: list[ImageAdapter], tmp_path: Path
+    module: UNet2DConditionModel, tmp_path: Path
 ) -> None:
     other = tiny_adapter.make_unet(width=12)
     path = tiny_adapter.write_adapter(tmp_path / "a.bin", tiny_adapter.make_adapter(other))
     with pytest.raises(InvalidModelFile, match="of another shape"):
         load_adapter(path, module, CPU)
-    adapters[0].check_fit(module)
-    with pytest.raises(InvalidModelFile, match="of another shape"):
-        adapters[0].check_fit(other)
 
 
 def test_an_encoder_of_another_width_is_refused(
