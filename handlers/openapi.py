@@ -1,5 +1,6 @@
 """GET /openapi.json: the API as OpenAPI 3.1, made from the structs that decode and answer."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -34,7 +35,8 @@ _PHRASES: Final[Mapping[int, str]] = {
 async def openapi(request: web.Request) -> web.Response:
     """The document, with this server's address in it."""
     settings = request.app[SETTINGS]
-    return json_response(build_document(settings.version, base_url(request)))
+    document = await asyncio.to_thread(build_document, settings.version, base_url(request))
+    return json_response(document)
 
 
 def build_document(version: str, server_url: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ Query = Literal["all", "history", "current", "pending"]
 PAGE_SIZE: Final = 10
 PAGE_SIZE_LIMIT: Final = 1000
 PAGE_LIMIT: Final = 10**9
+FEW: Final = 20  # records that are answered on the spot
 _LOST_PLUS: Final = re.compile(r" (\d{2}:?\d{2})$")  # "+08:00" that a query string made " 08:00"
 
 
@@ -61,13 +62,12 @@ async def list_tasks(request: web.Request) -> web.Response:
     except WrongQuery as wrong:
         return field_error(("query", wrong.name), str(wrong))
     wanted = selection.query
-    return json_response(
-        TasksReply(
-            history=await _history(request, selection) if wanted in ("all", "history") else [],
-            current=_current(request) if wanted in ("all", "current") else [],
-            pending=_pending(request, selection) if wanted in ("all", "pending") else [],
-        )
+    reply = TasksReply(
+        history=await _history(request, selection) if wanted in ("all", "history") else [],
+        current=_current(request) if wanted in ("all", "current") else [],
+        pending=_pending(request, selection) if wanted in ("all", "pending") else [],
     )
+    return await _answer(request, reply)
 
 
 async def get_task(request: web.Request) -> web.Response:
@@ -148,24 +148,38 @@ def _moment(query: Mapping[str, str], name: str) -> int | None:
 
 
 async def _history(request: web.Request, selection: Selection) -> list[TaskRecord]:
-    records = await request.app[HISTORY].page(
+    return await request.app[HISTORY].page(
         selection.start_ms,
         selection.end_ms,
         selection.page,
         selection.page_size if selection.paged else None,
     )
-    return [absolute(record, base_url(request)) for record in records]
 
 
 def _current(request: web.Request) -> list[TaskRecord]:
-    records = [record_of(running) for running in request.app[EXECUTOR].running()]
-    return [absolute(record, base_url(request)) for record in records]
+    return [record_of(running) for running in request.app[EXECUTOR].running()]
 
 
 def _pending(request: web.Request, selection: Selection) -> list[TaskRecord]:
     first = selection.page * selection.page_size
     tasks = request.app[EXECUTOR].pending()[first : first + selection.page_size]
-    return [absolute(pending_record(task), base_url(request)) for task in tasks]
+    return [pending_record(task) for task in tasks]
+
+
+async def _answer(request: web.Request, reply: TasksReply) -> web.Response:
+    """With whole URLs. A long list takes longer than the event loop may be held."""
+    base = base_url(request)
+    if len(reply.history) + len(reply.pending) <= FEW:
+        return json_response(_with_urls(reply, base))
+    return await asyncio.to_thread(lambda: json_response(_with_urls(reply, base)))
+
+
+def _with_urls(reply: TasksReply, base: str) -> TasksReply:
+    return TasksReply(
+        history=[absolute(record, base) for record in reply.history],
+        current=[absolute(record, base) for record in reply.current],
+        pending=[absolute(record, base) for record in reply.pending],
+    )
 
 
 async def _delete(request: web.Request, start_ms: int, end_ms: int) -> web.Response:
@@ -177,5 +191,4 @@ async def _delete(request: web.Request, start_ms: int, end_ms: int) -> web.Respo
     if records:
         gone = tuple(record.task_id for record in records)
         request.app[BUS].publish(HistoryDeleted(task_ids=gone))
-    deleted = [absolute(record, base_url(request)) for record in records]
-    return json_response(TasksReply(history=deleted, current=[], pending=[]))
+    return await _answer(request, TasksReply(history=records, current=[], pending=[]))

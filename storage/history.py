@@ -13,7 +13,7 @@ from pipeline.errors import InvalidParameter
 from pipeline.params import params_from
 from pipeline.tasks import Outcome, Task
 from storage.database import Database
-from storage.records import TaskRecord, stored_record
+from storage.records import TaskRecord, stored_record, stored_records
 from storage.schema import BLOCK_BITS
 
 _QUEUE: Final = """
@@ -209,7 +209,7 @@ class HistoryRepository:
             "limit": -1 if limit is None else limit,
             "rest": offset - place["before"],
         }
-        return [stored_record(row) for row in await self._database.fetch_all(_PAGE, values)]
+        return await stored_records(await self._database.fetch_all(_PAGE, values))
 
     async def count(self, start_ms: int | None = None, end_ms: int | None = None) -> int:
         """How many ended tasks were queued in the range, both ends included."""
