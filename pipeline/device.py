@@ -12,7 +12,8 @@ from pipeline.machine import memory_bytes
 # a larger one stays in its file's number format.
 _FLOAT32_SHARE: Final = 0.4
 
-_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory")
+# torch's devices, its CPU allocator and onnxruntime; CUDA's libraries, of their own work space.
+_OUT_OF_MEMORY: Final = ("out of memory", "allocate memory", "STATUS_ALLOC_FAILED")
 
 
 class UnknownDevice(PipelineError):

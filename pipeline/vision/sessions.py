@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.device import is_out_of_memory
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
 
 INSTALL: Final = "pip install -r requirements-vision.txt"
@@ -25,12 +26,17 @@ class Session:
         """Sides of the input; a text or None where the model takes any."""
 
     def first_output(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The model's first output. Raises InvalidModelFile if it takes no such input."""
+        """The model's first output.
+
+        Raises InvalidModelFile if it takes no such input, MemoryError.
+        """
         from onnxruntime.capi import onnxruntime_pybind11_state as faults  # noqa: PLC0415
 
         try:
             (output, *_) = self._session.run(None, {self._input: values})
         except (faults.InvalidArgument, faults.RuntimeException, faults.Fail) as error:
+            if is_out_of_memory(error):
+                raise MemoryError(f"{self._name}: {_first_line(error)}") from error
             raise InvalidModelFile(
                 f"{self._name} is another model than its name says ({_first_line(error)})"
             ) from error

@@ -240,6 +240,7 @@ def test_a_stopped_task_keeps_what_it_made(engine: Engine, presets: PresetStore)
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_without_memory_a_task_fails_by_name_and_the_next_one_works(

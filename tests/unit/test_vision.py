@@ -2,6 +2,8 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,3 +196,21 @@ def test_only_sam_has_to_be_told_what_to_look_for() -> None:
     with pytest.raises(InvalidParameter) as caught:
         MaskOptions(mask_model="sam", prompt="  ").check(("dino_prompt_text",))
     assert caught.value.field == ("dino_prompt_text",)
+
+
+class Cramped:
+    """An onnxruntime session on a device that is full."""
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="input", shape=[1, 3, 320, 320])]
+
+    def run(self, _outputs: None, _given: object) -> None:
+        from onnxruntime.capi import onnxruntime_pybind11_state  # noqa: PLC0415
+
+        told = "Failed to allocate memory for requested buffer of size 157286400"
+        raise onnxruntime_pybind11_state.RuntimeException(told)
+
+
+def test_a_lack_of_memory_is_not_taken_for_another_model() -> None:
+    with pytest.raises(MemoryError, match=r"u2net\.onnx"):
+        Session(Cramped(), "u2net.onnx").first_output(np.zeros((1, 3, 320, 320), np.float32))
