@@ -88,7 +88,11 @@ def start_engine(
     engine = load_engine(device, library, tell_unloaded, options)
     if model := installed_default(presets.load(app[SETTINGS].start_preset), app[CATALOG]):
         started = time.perf_counter()
-        engine.preload(model)
+        try:
+            engine.preload(model)
+        except (PipelineError, MemoryError) as error:  # tasks may name another model
+            log.error("the start preset's model %s was not loaded: %s", model, error)
+            return engine
         seconds = round(time.perf_counter() - started, 3)
         app[BUS].publish(ModelLoaded(name=model, kind="checkpoint", seconds=seconds))
     return engine

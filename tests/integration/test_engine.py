@@ -25,6 +25,8 @@ from pipeline.presets import PresetStore
 from pipeline.styles import StyleLibrary
 from pipeline.tasks import MadeImage, Task
 from pipeline.wildcards import Wildcards
+from server import create_app, start_engine
+from settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_WEIGHTS = (EMBEDDED_FOLDER / "unet" / "diffusion_pytorch_model.safetensors").is_file()
@@ -294,3 +296,21 @@ def test_a_skip_before_the_first_picture_is_begun_skips_nothing(
     listener = Listener({(0, 0): ImageSkipped("skipped while models are loaded")})
     run(engine, presets, listener)
     assert len(listener.images) == 1
+
+
+def test_a_damaged_start_model_is_told_and_the_device_starts_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = tmp_path / "models" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "juggernautXL_v8Rundiffusion.safetensors").write_bytes(b"damaged")
+    settings = Settings(
+        outputs_dir=tmp_path / "outputs",
+        inputs_dir=tmp_path / "inputs",
+        models_dir=tmp_path / "models",
+        preset="default",
+    )
+    engine = start_engine("cpu", create_app(settings, {}))
+    assert isinstance(engine, Engine)
+    engine.preload("embedded")
+    assert "juggernautXL_v8Rundiffusion.safetensors was not loaded" in caplog.text
