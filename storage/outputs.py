@@ -32,9 +32,8 @@ class OutputStore:
         """Make the folder and remove what a crash left half written."""
         self._root = root
         root.mkdir(parents=True, exist_ok=True)
-        for folder in root.iterdir():
-            if _DATE.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
-                remove_parts(folder)
+        for folder in (*_dated(root), *_dated(root / THUMBNAILS)):
+            remove_parts(folder)
 
     def save(self, made: MadeImage, when: datetime | None = None) -> str:
         """Write a picture and return its path on this server, ``/outputs/YYYY-MM-DD/….png``.
@@ -96,6 +95,16 @@ class OutputStore:
                 return self.resolve(date, file)
             case _:
                 return None
+
+
+def _dated(root: Path) -> list[Path]:
+    """Our folders of single days; none where ``root`` is not there."""
+    folders = root.iterdir() if root.is_dir() else ()
+    return [
+        folder
+        for folder in folders
+        if _DATE.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+    ]
 
 
 def _bytes_of(path: Path) -> int:

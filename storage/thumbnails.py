@@ -28,4 +28,7 @@ def find_thumbnail(outputs: OutputStore, date: str, file: str) -> Path | None:
     small.parent.mkdir(parents=True, exist_ok=True)
     with part_file(small.parent, f"{small.name}.{secrets.token_hex(8)}", data) as part:
         part.rename(small)
+    if outputs.resolve(date, file) is None:  # deleted meanwhile: nothing of it may stay
+        small.unlink(missing_ok=True)
+        return None
     return small
