@@ -72,11 +72,6 @@ class OutputStore:
             self.thumbnail_path(found).unlink(missing_ok=True)
             found.unlink(missing_ok=True)
 
-    def size(self) -> int:
-        """Bytes of all pictures, their small forms included."""
-        files = (path for path in self._root.rglob("*") if path.suffix in PICTURE_SUFFIXES)
-        return sum(_bytes_of(path) for path in files)
-
     def size_of(self, path: str) -> int:
         """Bytes of the picture of a stored path and its small form; 0 if it is gone."""
         found = self._stored(path)

@@ -9,7 +9,7 @@ import msgspec
 from storage.database import Database
 from storage.limits import Limits
 from storage.outputs import OutputStore
-from storage.records import TaskRecord, stored_record
+from storage.records import TaskRecord, stored_record, stored_records
 from storage.trash import COLUMNS
 
 BATCH: Final = 200  # tasks a transaction, so that a large deletion holds up no new task
@@ -29,6 +29,7 @@ _OLDEST: Final = f"""
 _RECORDS: Final = """
     SELECT * FROM focal_record WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY mills, id
 """
+_BEHIND: Final = "SELECT * FROM focal_record WHERE id > :after ORDER BY id LIMIT :limit"
 _THROW: Final = f"""
     INSERT INTO focal_trash ({COLUMNS}, until_mills) SELECT {COLUMNS}, :now FROM generate_record
     WHERE id IN (SELECT value FROM json_each(:ids))
@@ -55,10 +56,22 @@ class Retention:
         if limits.tasks and (ids := await self._ids(_TOO_MANY, keep=limits.tasks)):
             return await self._throw(ids, now_ms)
         if limits.bytes:
-            excess = await asyncio.to_thread(self._outputs.size) - limits.bytes
+            excess = await self._bytes() - limits.bytes
             if excess > 0 and (ids := await self._ids_of_bytes(excess)):
                 return await self._throw(ids, now_ms)
         return ()
+
+    async def _bytes(self) -> int:
+        """What the history's pictures take. Others in the folder are nobody's to make room for."""
+        total, after = 0, -1
+        while rows := await self._database.search(_BEHIND, {"after": after, "limit": BATCH}):
+            records = await stored_records(rows)
+            total += await asyncio.to_thread(sum, map(self._bytes_of, records))
+            after = records[-1].id
+        return total
+
+    def _bytes_of(self, record: TaskRecord) -> int:
+        return sum(self._outputs.size_of(path) for path in record.result or ())
 
     async def _ids(self, sql: str, **values: int) -> list[int]:
         rows = await self._database.fetch_all(sql, {**values, "limit": BATCH})
@@ -76,7 +89,7 @@ class Retention:
             if excess <= 0:
                 break
             chosen.append(record.id)
-            excess -= sum(self._outputs.size_of(path) for path in record.result or ())
+            excess -= self._bytes_of(record)
         return chosen
 
     async def _throw(self, ids: list[int], now_ms: int) -> tuple[str, ...]:

@@ -62,4 +62,14 @@ async def test_the_oldest_go_and_favourites_stay(
         left = await HistoryRepository(database).page()
         assert thrown == gone
         assert {record.task_id for record in left} == set("abcde") - set(gone)
-        assert outputs.size() == PICTURE_BYTES * (5 - len(gone))
+        assert len(list((tmp_path / "outputs").glob("*/*.png"))) == 5 - len(gone)
+
+
+async def test_pictures_of_nobody_push_no_task_out(tmp_path: Path) -> None:
+    outputs = OutputStore(tmp_path / "outputs")
+    async with open_database(tmp_path / "db.sqlite3") as database:
+        await fill(database, outputs, 5)
+        (tmp_path / "outputs" / "2020-01-01").mkdir()
+        (tmp_path / "outputs" / "2020-01-01" / "fooocus.png").write_bytes(b"." * 10**6)
+        limits = Limits(bytes=5 * PICTURE_BYTES)
+        assert await Retention(database, outputs).throw(limits, NOW) == ()
