@@ -40,10 +40,10 @@ def colour_share(image: Image.Image, where: Mask, rgb: tuple[int, int, int]) -> 
 
 
 def edges(image: Image.Image, level: float = 40.0) -> Mask:
-    """Where brightness changes fast, one or two pixels wide."""
-    grey = np.asarray(image.convert("L").filter(ImageFilter.GaussianBlur(1.2)), np.float64)
-    down, across = np.gradient(grey)
-    strong: Mask = np.hypot(down, across) * 4.0 > level
+    """Where any of the three colours changes fast, some pixels wide: hues differ at one grey."""
+    smooth = pixels(image.convert("RGB").filter(ImageFilter.GaussianBlur(1.2)))
+    down, across = np.gradient(smooth, axis=(0, 1))
+    strong: Mask = np.hypot(down, across).max(axis=2) * 4.0 > level
     return strong
 
 
