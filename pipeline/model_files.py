@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import urlsplit
 
 from pipeline.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field, ModelCatalog
 from pipeline.errors import ModelNotFound, ModelNotInstalled, PipelineError
 from pipeline.known_files import KnownFile, find_known
 from pipeline.models.download import Download, DownloadLimits, megabytes
+from pipeline.models.sender import shown
 from pipeline.presets import INITIAL, Preset, PresetStore
 from pipeline.tasks import Reporter, check_stopped
 
@@ -110,10 +112,10 @@ class ModelFiles:
         if known is None:
             return ModelNotInstalled(f"{told}; put it there")
         why = "" if self.allowed else " (this server does not download: --downloads forbid)"
-        return ModelNotInstalled(f"{told}; fetch it from {known.url}{why}")
+        return ModelNotInstalled(f"{told}; fetch it from {shown(known.url)}{why}")
 
     def _fetch(self, known: KnownFile, path: Path, watch: "_Told") -> None:
-        log.info("downloading %s from %s", known.name, known.url)
+        log.info("downloading %s from %s", known.name, shown(known.url))
         started = time.perf_counter()
         place = f"models/{known.folder}"
         Download(known.url, path, known.checksum, self._limits, place=place).run(watch)
@@ -150,7 +152,7 @@ def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], KnownFile]:
         (folder, name): KnownFile(folder, name, url)
         for folder, files in by_folder.items()
         for name, url in files.items()
-        if _stays_inside(name) and url.startswith(("https://", "http://"))
+        if _stays_inside(name) and _is_web_address(url)
     }
 
 
@@ -172,6 +174,14 @@ def _stays_inside(name: str) -> bool:
     parts = PurePosixPath(name).parts
     risky = any(part.startswith(".") or part == "/" for part in parts)
     return bool(parts) and not risky and not any(sign in name for sign in "\\:\0")
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as a port that is no number
+        return False
 
 
 class _Told:

@@ -252,6 +252,22 @@ def test_no_preset_leads_out_of_the_models_folder(
     assert server.seen == []
 
 
-def test_a_presets_address_that_is_no_web_address_is_none(tmp_path: Path) -> None:
-    presets = preset_with(tmp_path, lora_downloads={"l.bin": "file:///etc/passwd"})
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://x.example/l", "https:///l", "https://x.example:99999/l"]
+)
+def test_a_presets_address_that_is_no_web_address_is_none(tmp_path: Path, url: str) -> None:
+    presets = preset_with(tmp_path, lora_downloads={"l.bin": url})
     assert files_in(tmp_path, presets=presets).find(LORAS, "l.bin") is None
+
+
+def test_clients_and_logs_are_not_told_the_secret_in_a_presets_address(
+    tmp_path: Path, server: FileServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    url = server.file_url("l.bin") + "?token=SECRET"
+    presets = preset_with(tmp_path, lora_downloads={"l.bin": url})
+    with pytest.raises(ModelNotInstalled) as refused:
+        files_in(tmp_path, presets=presets, allowed=False).require((LORAS, "l.bin"))
+    assert "/l.bin" in str(refused.value)
+    files_in(tmp_path, presets=presets).require((LORAS, "l.bin"))
+    assert "SECRET" not in f"{refused.value} {caplog.text}"
