@@ -82,4 +82,5 @@ def test_reading_again_and_again_leaves_nothing_behind(tmp_path: Path) -> None:
         return sys.getallocatedblocks() - before
 
     left(20)
-    assert left(20) < 100  # the library's own reading leaves 4,000
+    # The interpreter's own caches grow once in a while; the library's reading leaves 4,000 always.
+    assert min(left(20) for _ in range(3)) < 100
