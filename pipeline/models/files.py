@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.errors import InvalidModelFile
 from pipeline.models.layout import UNUSED_SUFFIXES
 from pipeline.models.mapped import map_tensors
-from pipeline.models.pickled import is_pickled
+from pipeline.models.pickled import is_pickled, reason_of
 
 _NAMED: Final = 3  # how many disagreeing tensors a refusal names
 
@@ -22,7 +22,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = map_tensors(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InvalidModelFile(f"{path.name} {_what_is(path)} ({error})") from error
+        raise InvalidModelFile(f"{path.name} {_what_is(path)} ({reason_of(error)})") from error
     return tensors
 
 
@@ -49,7 +49,8 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         name = "/".join(path.parts[-3:])
-        raise InvalidModelFile(f"{name} is no readable configuration ({error})") from error
+        told = f"{name} is no readable configuration ({reason_of(error)})"
+        raise InvalidModelFile(told) from error
     if not isinstance(config, dict):
         raise InvalidModelFile(f"{path.name} is no JSON object")
     return config

@@ -31,7 +31,7 @@ def is_pickled(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(9)
     except OSError as error:
-        raise InvalidModelFile(f"{path.name} cannot be read ({error})") from error
+        raise InvalidModelFile(f"{path.name} cannot be read ({reason_of(error)})") from error
     # A safetensors file begins with a length, whose bytes may be anything, and then its JSON.
     return head.startswith(_HEADS) and not head.endswith(b"{")
 
@@ -42,12 +42,19 @@ def read_pickled(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:  # given a name, torch would go by its ending
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except _BROKEN as error:
-        first = str(error).partition("\n")[0][:200]
         raise InvalidModelFile(
-            f"{path.name} holds more than tensors, or is damaged; it was not loaded ({first})"
+            f"{path.name} holds more than tensors, or is damaged; it was not loaded"
+            f" ({reason_of(error)})"
         ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict):
         raise InvalidModelFile(f"{path.name} holds no named tensors")
     return {name: value for name, value in loaded.items() if isinstance(name, str)}
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong in one line that a client may read: the system's errors tell whole paths."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error).partition("\n")[0][:200]
