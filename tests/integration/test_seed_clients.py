@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from bus.events import TERMINAL
 from tools.server_process import ServerProcess
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 CLIENTS = Path(__file__).parent.parent / "seed_clients"
 DOCUMENTED_ADDRESS = "http://127.0.0.1:7866"
+ENDS = [kind.type for kind in TERMINAL]
 RECORD = ["id", "task_id", "req_params", "in_queue_mills", "start_mills", "finish_mills"]
 
 
@@ -62,10 +64,11 @@ def picture(url: str) -> bytes:
 
 
 def wait_for_end(server: ServerProcess, task_id: str) -> None:
-    """Read the task's events, those of the past too, until it has finished."""
-    url = f"{server.url}/v1/events?task_id={task_id}&since=0"
+    """Read the task's events, those of the past too, until it has ended; it must have finished."""
+    url = f"{server.url}/v1/events?task_id={task_id}&since=0&types={','.join(ENDS)}"
     with urllib.request.urlopen(url, timeout=120) as stream:
-        assert any(line.strip() == b"event: task.finished" for line in stream)
+        end = next(line for line in stream if line.startswith(b"event: task."))
+    assert end.strip() == b"event: task.finished"
 
 
 def is_finished(record: dict[str, Any]) -> bool:
