@@ -23,6 +23,7 @@ from handlers.keys import (
     BUS,
     CATALOG,
     CLIENT,
+    DECODING,
     EXECUTOR,
     GALLERY,
     HISTORY,
@@ -70,6 +71,7 @@ log = logging.getLogger("focal")
 
 VERSION: Final = "0.2.0"
 HERE: Final = Path(__file__).resolve().parent
+DECODES_AT_ONCE: Final = 2
 STOP_SECONDS: Final = 10.0
 
 
@@ -136,8 +138,11 @@ def create_app(
     )
     app[OUTPUTS] = OutputStore(settings.outputs_dir)
     app[INPUTS] = InputStore(settings.inputs_dir)
+    app[DECODING] = asyncio.Semaphore(DECODES_AT_ONCE)
     if devices is None:
         names = [name.strip() for name in settings.device.split(",") if name.strip()]
+        if not names:
+            raise ValueError("--device names no device; leave it out for the best one")
         options = EngineOptions(
             cpu_noise=settings.cpu_noise,
             compile_unet=settings.compile,

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from handlers.keys import DECODING
 from handlers.pictures import fetch_picture, own_path, place_name
 from pipeline.errors import InvalidParameter
 from pipeline.images.encode import ImageTooLarge, UnreadableImage, look_at
@@ -63,7 +64,8 @@ class _Found(msgspec.Struct, frozen=True):
 async def _bring(request: web.Request, place: Place, value: str) -> _Found:
     data = await fetch_picture(request, place, value)
     try:
-        facts = await asyncio.to_thread(look_at, data)
+        async with request.app[DECODING]:
+            facts = await asyncio.to_thread(look_at, data)
     except (UnreadableImage, ImageTooLarge) as error:
         raise type(error)(f"{place_name(place)}: {error}") from error
     _check_shape(place, facts.width, facts.height)

@@ -1,5 +1,6 @@
 """The parts a handler may reach, as keys of the application. ``server.py`` builds and sets each."""
 
+import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -68,6 +69,8 @@ HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
 OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
 INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
 CLIENT: Final[web.AppKey["GuardedClient"]] = web.AppKey("client")
+# Pictures that requests bring are decoded so many at once: each may take some 200 MB for it.
+DECODING: Final = web.AppKey("decoding", asyncio.Semaphore)
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
 MODEL_FILES: Final[web.AppKey["ModelFiles"]] = web.AppKey("model_files")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")

@@ -30,7 +30,7 @@ def begin(goal: StartGoal, params: GenerateParams, native_side: int, workshop: W
     means = make_means(goal, params.image_seed, native_side, workshop, workshop.check)
     if isinstance(goal, Inpaint):
         path = params.inpaint_mask_image_upload
-        mask = workshop.picture(path) if path else None
+        mask = workshop.mask(path) if path else None
         return begin_from(goal, workshop.picture(params.inpaint_input_image), mask, means)
     return begin_from(goal, workshop.picture(params.uov_input_image), None, means)
 

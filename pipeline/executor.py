@@ -336,7 +336,9 @@ class Executor:
         except Exception:  # a full disk, say: the task has ended all the same
             log.exception("the row of task %s could not be closed", task.task_id)
         self._bus.publish(_terminal_event(outcome), task.task_id)
-        self._ends.pop(task.task_id).set_result(outcome)
+        end = self._ends.pop(task.task_id, None)
+        if end is not None:  # nobody waits any more where the server has stopped meanwhile
+            end.set_result(outcome)
         log.info(
             "task %s %s: %d images of %s, %d steps, %.2f s",
             task.task_id,

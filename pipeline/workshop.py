@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
-from pipeline.images.encode import open_upright
+from pipeline.images.encode import open_mask, open_upright
 from pipeline.known_files import KnownFile
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.residency import Residency
@@ -39,6 +39,10 @@ class Workshop:
     def picture(self, path: str) -> Image.Image:
         """A stored input picture, upright, in RGB. Raises InputMissing, UnreadableImage."""
         return open_upright(self.inputs.read(path))
+
+    def mask(self, path: str) -> Image.Image:
+        """A stored mask's levels, upright. Raises as ``picture``."""
+        return open_mask(self.inputs.read(path))
 
     def part_path(self, file: KnownFile) -> Path:
         """Where the file that plays this part beside the model is, fetched if need be.

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
-from pipeline.errors import PipelineError
+from pipeline.errors import InvalidParameter, PipelineError
 from pipeline.metadata import SOFTWARE
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ _PILLOW_FORMATS: Final[Mapping[str, str]] = {
     "jpeg": "JPEG",
     "webp": "WEBP",
 }
+_LONGEST_SIDE: Final[Mapping[str, int]] = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
 _SOFTWARE: Final = 0x0131
 _USER_COMMENT: Final = 0x9286
 _MAKER_NOTE: Final = 0x927C
@@ -73,8 +74,15 @@ class PictureFacts(NamedTuple):
 def encode_image(
     image: Image.Image, output_format: str, parameters: str | None = None, scheme: str | None = None
 ) -> bytes:
-    """Encode as ``png``, ``jpeg``, ``jpg`` or ``webp``; the last three lay alpha on white."""
+    """Encode as ``png``, ``jpeg``, ``jpg`` or ``webp``; the last three lay alpha on white.
+
+    Raises InvalidParameter for a picture that is longer than the format can hold.
+    """
     pillow_format = _PILLOW_FORMATS[output_format]
+    longest = _LONGEST_SIDE.get(pillow_format, max(image.size))
+    if max(image.size) > longest:
+        message = f"{output_format} holds {longest} pixels a side at most; ask for png"
+        raise InvalidParameter(("output_format",), f"{image.width}x{image.height}: {message}")
     buffer = io.BytesIO()
     if pillow_format == "PNG":
         _with_modes(image, ("RGB", "RGBA", "L")).save(
@@ -130,6 +138,20 @@ def check_readable(data: bytes) -> str:
     """
     with open_image(data) as image:
         return _extension(image)
+
+
+def open_mask(data: bytes) -> Image.Image:
+    """A mask's levels ("L"), upright; what is transparent counts as black: not painted.
+
+    Raises UnreadableImage, ImageTooLarge.
+    """
+    drawn = _eight_bit(ImageOps.exif_transpose(open_image(data)))
+    if not drawn.has_transparency_data:
+        return drawn.convert("L")
+    layered = drawn.convert("RGBA")
+    black = Image.new("RGB", layered.size, "black")
+    black.paste(layered, mask=layered.getchannel("A"))
+    return black.convert("L")
 
 
 def read_text(image: Image.Image) -> EmbeddedText | None:

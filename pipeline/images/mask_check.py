@@ -3,7 +3,7 @@
 from typing import Final
 
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import open_upright
+from pipeline.images.encode import open_mask, open_upright
 
 FIELD: Final = "inpaint_mask_image_upload"
 PAINTED: Final = 127  # grey levels above this are painted
@@ -15,7 +15,7 @@ def check_mask(picture: bytes, mask: bytes, *, invert: bool) -> None:
 
     A mask of the same shape but another size is fine: it is brought to the picture's.
     """
-    size, drawn = open_upright(picture).size, open_upright(mask).convert("L")
+    size, drawn = open_upright(picture).size, open_mask(mask)
     if abs(size[0] * drawn.height / (size[1] * drawn.width) - 1.0) > _SHAPE:
         raise InvalidParameter(
             (FIELD,),

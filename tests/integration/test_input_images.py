@@ -16,7 +16,8 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 
 from handlers.keys import CLIENT
-from pipeline.images.encode import open_upright
+from pipeline.errors import InvalidParameter
+from pipeline.images.encode import encode_image, open_upright
 from tests.integration.serving import Focal, serve
 
 VARY = {"uov_method": "Vary (Subtle)"}
@@ -197,6 +198,11 @@ async def test_a_full_queue_stores_no_picture(tmp_path: Path) -> None:
         assert focal.files() == []
 
 
+def brush(alpha: int) -> bytes:
+    """A mask as a canvas gives it: white strokes, or none, on nothing."""
+    return encoded(Image.new("RGBA", (32, 32), (255, 255, 255, alpha)))
+
+
 PAINT = {"inpaint_input_image": data_url(grey(200, (32, 32)))}
 
 
@@ -205,6 +211,7 @@ PAINT = {"inpaint_input_image": data_url(grey(200, (32, 32)))}
     [
         (grey(255, (64, 32)), {}, "64x32"),
         (grey(0, (32, 32)), {}, "black"),
+        (brush(alpha=0), {}, "black"),
         (grey(255, (32, 32)), {"invert_mask_checkbox": True}, "black"),
     ],
 )
@@ -258,3 +265,12 @@ def test_of_an_animation_the_first_frame_counts() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert open_upright(data).getpixel((0, 0)) == (255, 0, 0)
+
+
+async def test_what_is_painted_on_a_transparent_mask_counts(focal: Focal) -> None:
+    await focal.generate({**PAINT, "inpaint_mask_image_upload": data_url(brush(alpha=255))})
+
+
+def test_a_picture_too_long_for_its_format_says_which_one_holds_it() -> None:
+    with pytest.raises(InvalidParameter, match=r"16383.*png"):
+        encode_image(Image.new("L", (16_384, 1)), "webp")
