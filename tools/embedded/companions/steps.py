@@ -56,9 +56,9 @@ class Recipe(NamedTuple):
 RECIPES: Final[Mapping[str, Recipe]] = {
     "image-prompt": Recipe(1800, 16, 1e-3),
     "canny": Recipe(800, 8, 1e-3),
-    "inpaint": Recipe(650, 16, 5e-4),
+    "inpaint": Recipe(2000, 16, 5e-4),
     "few-step": Recipe(250, 16, 5e-4),
-    "upscaler": Recipe(450, 12, 1e-3),
+    "upscaler": Recipe(400, 12, 1e-3),
     "cpds": Recipe(300, 8, 1e-3),
 }
 
