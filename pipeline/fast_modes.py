@@ -7,9 +7,6 @@ import msgspec
 from pipeline.params import GenerateParams
 from pipeline.presets import Preset
 
-# Stands in for the modes' LoRAs on the embedded model, which ships it.
-EMBEDDED_LORA: Final = "embedded_few_step.safetensors"
-
 
 class FastMode(msgspec.Struct, frozen=True):
     """What a few-step mode forces: its LoRA with weight, sampler and scheduler."""

@@ -1,17 +1,14 @@
 """Where the files of a plan's LoRAs are, and what to fetch where one is missing. Torch-free."""
 
 from pathlib import Path
-from typing import Final
 
-from pipeline.catalog import COMPANIONS, LORAS
+from pipeline.catalog import LORAS
 from pipeline.errors import ModelNotInstalled
-from pipeline.fast_modes import EMBEDDED_LORA, FAST_MODES, fast_mode
+from pipeline.fast_modes import FAST_MODES, fast_mode
 from pipeline.model_files import ModelFiles
 from pipeline.params import GenerateParams
 from pipeline.presets import Preset
 from pipeline.tasks import Reporter
-
-EMBEDDED_FILE: Final = COMPANIONS / "few_step_lora.safetensors"
 
 
 def lora_path(name: str, files: ModelFiles, reporter: Reporter | None = None) -> Path:
@@ -19,8 +16,6 @@ def lora_path(name: str, files: ModelFiles, reporter: Reporter | None = None) ->
 
     Raises ModelNotFound, DownloadFailed; ModelNotInstalled where it may not be fetched.
     """
-    if name == EMBEDDED_LORA:
-        return EMBEDDED_FILE
     try:
         return files.named(LORAS, name, ("loras",), reporter)
     except ModelNotInstalled as error:
@@ -33,7 +28,7 @@ def check_mode_lora(params: GenerateParams, preset: Preset, files: ModelFiles) -
     ``preset`` describes the model (``PresetStore.describing``).
     """
     mode = fast_mode(params, preset)
-    if mode is not None and mode.lora != EMBEDDED_LORA:
+    if mode is not None:
         try:
             files.check(LORAS, mode.lora, ("performance_selection",))
         except ModelNotInstalled as error:
