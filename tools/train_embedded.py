@@ -45,7 +45,6 @@ second's:
   image-prompt        train the image encoder and the adapter
   canny, cpds         train a control-LoRA
   inpaint             train the inpaint head and patch
-  few-step            distil the few-step LoRA
   upscaler            train the upscaler
   measure             measure every companion that is there
 """

@@ -20,8 +20,6 @@ from pipeline.models.residency import EMBEDDED_FOLDER
 from pipeline.models.upscaler import load_upscaler
 from tools.embedded.companions.base import Base, Texts, asked
 from tools.embedded.companions.control import ControlLora, build_network, export_control
-from tools.embedded.companions.few_step import FILE as FEW_STEP
-from tools.embedded.companions.few_step import FewStep, export_few_step
 from tools.embedded.companions.image_prompt import (
     ENCODER_FOLDER,
     TOKENS,
@@ -37,6 +35,7 @@ from tools.embedded.companions.inpaint import (
     eight_bit,
     export_inpaint,
 )
+from tools.embedded.companions.low_rank import LowRank, matrices
 from tools.embedded.companions.masks import draw_mask, grey_masked, latent_mask
 from tools.embedded.companions.upscaler import FILE as UPSCALER
 from tools.embedded.companions.upscaler import build_upscaler, export_upscaler
@@ -146,24 +145,6 @@ def test_an_inpaint_patch_brings_the_weights_to_a_level_of_those_that_were_train
     assert load_inpaint_head(tmp_path / HEAD_FILE).channels == base.unet.conv_in.out_channels
 
 
-def test_a_few_step_lora_fits_every_layer_that_it_names(
-    base: Base, checkpoint: Checkpoint, tmp_path: Path
-) -> None:
-    learner = FewStep(base)
-    shake(learner)
-    export_few_step(learner, tmp_path)
-    (fit,) = checkpoint.loras.use([ChosenLora("few steps", tmp_path / FEW_STEP, 1.0)])
-    try:
-        assert fit.changes == len(learner.low_rank.names)
-        assert not fit.faults
-        wanted = learner.low_rank.changed(dict(base.unet.named_parameters()))
-        weights = dict(checkpoint.unet.module.named_parameters())
-        for name, weight in wanted.items():
-            assert relative(weights[name], weight) < HALF
-    finally:
-        checkpoint.loras.remove()
-
-
 def test_a_written_upscaler_doubles_a_picture(tmp_path: Path) -> None:
     export_upscaler(build_upscaler(), tmp_path)
     upscaler = load_upscaler(tmp_path / UPSCALER)
@@ -172,9 +153,18 @@ def test_a_written_upscaler_doubles_a_picture(tmp_path: Path) -> None:
 
 
 def test_low_rank_changes_begin_as_none(base: Base) -> None:
-    weights = dict(base.unet.named_parameters())
-    for name, weight in FewStep(base).low_rank.changed(weights).items():
+    weights = matrices(base.unet, ("down_blocks",))
+    assert weights
+    for name, weight in LowRank(weights, rank=4).changed(weights).items():
         assert torch.equal(weight, weights[name])
+
+
+def test_an_untrained_upscaler_enlarges_smoothly() -> None:
+    ramp = torch.linspace(0.2, 0.8, 16).expand(1, 3, 16, 16)
+    with torch.no_grad():
+        made = build_upscaler()(ramp)[0, :, 8:24, 8:24]
+    steps = made[..., 1:] - made[..., :-1]
+    assert torch.allclose(steps, torch.full_like(steps, 0.6 / 15 / 2), atol=1e-4)
 
 
 def test_masks_are_repeatable_and_leave_something_on_both_sides() -> None:

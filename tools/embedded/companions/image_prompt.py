@@ -134,7 +134,7 @@ class Lessons:
     The model paints by the caption; beside that, each cross-attention is asked what the picture
     would add to an empty prompt. Nothing goes back through the UNet, and no noise is in the way.
     The published adapters are trained on the denoising loss; after 8,000 pictures of that this
-    one had learned no colour yet, after 13,000 of these lessons most.
+    one had learned no colour yet, after 13,000 of these lessons every background's.
     """
 
     def __init__(self, base: Base, draws: Draws, learner: ImagePrompt) -> None:

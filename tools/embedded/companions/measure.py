@@ -15,12 +15,11 @@ from pipeline.models.residency import EMBEDDED_FOLDER
 from pipeline.models.upscaler import load_upscaler
 from tools.embedded.captions import Triple, examination_prompt, with_article
 from tools.embedded.companions.control import CONTROL_FILES
-from tools.embedded.companions.few_step import FILE as FEW_STEP
 from tools.embedded.companions.image_prompt import FILE as ADAPTER
 from tools.embedded.companions.inpaint import PATCH_FILE
 from tools.embedded.companions.studio import Studio
 from tools.embedded.companions.upscaler import FILE as UPSCALER
-from tools.embedded.companions.upscaler import HELD_BACK, as_unit, make_pairs, psnr
+from tools.embedded.companions.upscaler import HELD_BACK, as_unit, make_pairs, making_of, psnr
 from tools.embedded.evaluate import examination
 from tools.embedded.metrics import draw_triple, judge, shape_templates, summary
 from tools.embedded.pictures import draw_example
@@ -33,7 +32,6 @@ SCOPE: Final = "small"
 WEIGHTS: Final = (0.0, 0.3, 0.6, 1.0)
 FIRST_NUMBER: Final = 6_000_000  # pictures that nothing was trained on
 NEAR: Final = 2  # pixels that an edge may be off
-MODES: Final = ("Extreme Speed", "Lightning", "Hyper-SD")
 FIGURE_BOX: Final = (40, 40, 216, 216)
 HALF_BOX: Final = (128, 0, 256, 256)
 
@@ -46,7 +44,6 @@ def measure_all(companions: Path, work: Path, count: int) -> Figures:
         "canny": (CONTROL_FILES["canny"], lambda: measure_control(studio, "canny", count)),
         "cpds": (CONTROL_FILES["cpds"], lambda: measure_control(studio, "cpds", count)),
         "inpaint": (PATCH_FILE, lambda: measure_inpaint(studio, count)),
-        "few-step": (FEW_STEP, lambda: measure_few_step(studio, count)),
         "upscaler": (UPSCALER, lambda: measure_upscaler(companions, work)),
     }
     torch.set_num_threads(1)
@@ -111,36 +108,23 @@ def measure_inpaint(studio: Studio, count: int) -> Figures:
     return found
 
 
-def measure_few_step(studio: Studio, count: int) -> Figures:
-    """The model's own examination in each fast mode, with the LoRA and without."""
-    found: Figures = {}
-    templates = shape_templates()
-    for mode in MODES:
-        for name, with_lora in (("without", False), ("with", True)):
-            verdicts = [
-                judge(
-                    studio.paint_fast(examination_prompt(triple), seed, mode, with_lora=with_lora),
-                    triple,
-                    templates,
-                )
-                for seed, triple in enumerate(examination(SCOPE, count))
-            ]
-            found[f"{mode} {name}"] = summary(verdicts)
-    return found
-
-
 def measure_upscaler(companions: Path, work: Path) -> Figures:
-    """PSNR in dB on pictures that were held back, beside Lanczos's filter."""
+    """Mean PSNR in dB on pictures that were held back, beside Lanczos's filter.
+
+    Small pictures that went through the VAE are such as the model makes.
+    """
     upscaler = load_upscaler(companions / UPSCALER)
     pairs = make_pairs(work / "pairs.npz", SCOPE, EMBEDDED_FOLDER / "vae")
-    large, small = pairs.large[:HELD_BACK], pairs.small[:HELD_BACK]
-    ways: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-        "network": upscaler,
-        "lanczos": _lanczos_doubled,
-    }
+    found: dict[str, dict[str, list[float]]] = {}
+    for number in range(HELD_BACK):
+        small, large = pairs.small[number], as_unit(pairs.large[number][None])
+        kind = "decoded" if making_of(number).decoded else "clean"
+        for name, made in (("network", upscaler(small)), ("lanczos", _lanczos_doubled(small))):
+            score = psnr(as_unit(made[None]), large)
+            found.setdefault(kind, {}).setdefault(name, []).append(score)
     return {
-        name: round(psnr(as_unit(np.stack([double(each) for each in small])), as_unit(large)), 2)
-        for name, double in ways.items()
+        kind: {name: round(float(np.mean(scores)), 2) for name, scores in ways.items()}
+        for kind, ways in found.items()
     }
 
 

@@ -17,7 +17,6 @@ from tools.embedded.companions.control import (
     build_network,
     export_control,
 )
-from tools.embedded.companions.few_step import FewStep, FewStepLoss, export_few_step
 from tools.embedded.companions.image_prompt import (
     ImagePrompt,
     Lessons,
@@ -56,9 +55,8 @@ class Recipe(NamedTuple):
 RECIPES: Final[Mapping[str, Recipe]] = {
     "image-prompt": Recipe(1800, 16, 1e-3),
     "canny": Recipe(800, 8, 1e-3),
-    "inpaint": Recipe(2000, 16, 5e-4),
-    "few-step": Recipe(250, 16, 5e-4),
-    "upscaler": Recipe(400, 12, 1e-3),
+    "inpaint": Recipe(1300, 16, 5e-4),
+    "upscaler": Recipe(900, 12, 1e-3),
     "cpds": Recipe(300, 8, 1e-3),
 }
 
@@ -84,14 +82,6 @@ def train_inpaint(work: Path) -> Trained[Inpaint]:
     learner = Inpaint(base)
     trained = fit(learner, InpaintLoss(base, draws, learner), _plan("inpaint", work))
     export_inpaint(trained.average, base, FOLDER)
-    return trained
-
-
-def train_few_step(work: Path) -> Trained[FewStep]:
-    base, draws = _prepare(work)
-    learner = FewStep(base)
-    trained = fit(learner, FewStepLoss(base, draws, learner), _plan("few-step", work))
-    export_few_step(trained.average, FOLDER)
     return trained
 
 
@@ -136,7 +126,6 @@ TRAIN: Final[Mapping[str, Callable[[Path], Trained[Any]]]] = {
     "image-prompt": train_image_prompt,
     "canny": train_canny,
     "inpaint": train_inpaint,
-    "few-step": train_few_step,
     "upscaler": train_upscaler,
     "cpds": train_cpds,
 }

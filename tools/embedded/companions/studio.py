@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from pipeline.catalog import EMBEDDED
-from pipeline.fast_modes import FAST_MODES
 from pipeline.generate import Making, TextCache, make_image
 from pipeline.image_goals import Inpaint
 from pipeline.images.preprocessors import canny_hint, cpds_hint
@@ -22,7 +21,7 @@ from pipeline.models.lora import ChosenLora
 from pipeline.models.residency import EMBEDDED_FOLDER
 from pipeline.networks import Patches
 from pipeline.params import params_from
-from pipeline.plan import STEPS, ImagePlan, plan_images
+from pipeline.plan import ImagePlan, plan_images
 from pipeline.presets import PresetStore
 from pipeline.prompts import PromptSources
 from pipeline.sampling.control import Control, hint_tensor
@@ -32,7 +31,6 @@ from pipeline.steering import Steering
 from pipeline.styles import StyleLibrary
 from pipeline.wildcards import Wildcards
 from tools.embedded.companions.control import CONTROL_FILES
-from tools.embedded.companions.few_step import FILE as FEW_STEP
 from tools.embedded.companions.image_prompt import ENCODER_FOLDER
 from tools.embedded.companions.image_prompt import FILE as ADAPTER
 from tools.embedded.companions.inpaint import HEAD_FILE, PATCH_FILE
@@ -89,32 +87,13 @@ class Studio:
         surroundings = start.inpaint.surroundings if start.inpaint else None
         if surroundings is not None:
             head = self._part("head", lambda: load_inpaint_head(self._folder / HEAD_FILE))
-            self._use_lora(PATCH_FILE, 1.0)
+            patch = ChosenLora(PATCH_FILE, self._folder / PATCH_FILE, 1.0)
+            self.checkpoint.loras.use([patch])
             patches = Patches(
                 feature=head.feature(surroundings, ModelSampling()),
                 take_off=self.checkpoint.loras.remove,
             )
         return self._make(plan, Making(self.checkpoint, start=start, patches=patches))
-
-    def paint_fast(self, prompt: str, seed: int, mode: str, *, with_lora: bool) -> Image.Image:
-        """In a fast mode, with its sampler and schedule and the few-step LoRA or without."""
-        fast = FAST_MODES[mode]
-        plan = msgspec.structs.replace(
-            self._plan(prompt, seed),
-            steps=STEPS[mode],
-            switch=STEPS[mode],
-            sampler=fast.sampler,
-            scheduler=fast.scheduler,
-            cfg=1.0,
-            adaptive_cfg=1.0,
-            sharpness=0.0,
-            adm_positive=1.0,
-            adm_negative=1.0,
-            adm_end=0.0,
-        )
-        if with_lora:
-            self._use_lora(FEW_STEP, fast.weight)
-        return self._make(plan, Making(self.checkpoint))
 
     def _make(self, plan: ImagePlan, making: Making) -> Image.Image:
         with torch.inference_mode():
@@ -133,9 +112,6 @@ class Studio:
         return msgspec.structs.replace(
             plan, inpaint_engine=goal.engine, switch=round(plan.steps * 0.8)
         )
-
-    def _use_lora(self, file: str, weight: float) -> None:
-        self.checkpoint.loras.use([ChosenLora(file, self._folder / file, weight)])
 
     def _part(self, name: str, load: Any) -> Any:
         if name not in self._loaded:

@@ -40,6 +40,19 @@ class Pairs(NamedTuple):
     small: Pixels
 
 
+class Making(NamedTuple):
+    """How a small picture is made from the large one."""
+
+    by: Image.Resampling
+    decoded: bool  # did it go through the VAE?
+
+
+def making_of(number: int) -> Making:
+    """Decided by the picture's number alone."""
+    rng = random.Random(number)
+    return Making(rng.choice(FILTERS), rng.random() < DECODED_SHARE)
+
+
 class UpscalerLoss:
     """Absolute difference on crops."""
 
@@ -78,6 +91,7 @@ def build_upscaler() -> Network:
     point[1, 1] = 1.0
     slope = torch.tensor([1.0, 2.0, 1.0]) / 4
     nn.init.zeros_(network.conv_body.weight)
+    nn.init.zeros_(network.conv_body.get_parameter("bias"))
     for layer, kernel in (
         (network.conv_first, point),
         (network.get_submodule("conv_up1"), torch.outer(slope, slope)),
@@ -113,8 +127,10 @@ def psnr(made: Tensor, wanted: Tensor) -> float:
 
 
 def export_upscaler(learner: Network, folder: Path) -> None:
-    """Write the network in float16."""
-    save_half(learner.state_dict(), folder / FILE)
+    """Write the network in float16. Who reads it cuts levels off, so half a level is added."""
+    tensors = dict(learner.state_dict())
+    tensors["conv_last.bias"] = tensors["conv_last.bias"] + 0.5 / 255
+    save_half(tensors, folder / FILE)
 
 
 def as_unit(pixels: Pixels) -> Tensor:
@@ -126,10 +142,10 @@ def as_unit(pixels: Pixels) -> Tensor:
 def _made_small(large: Pixels, vae_dir: Path) -> Pixels:
     vae, made = load_vae(vae_dir), []
     for number, pixels in enumerate(large):
-        rng = random.Random(number)
+        making = making_of(number)
         size = (SIDE // SCALE, SIDE // SCALE)
-        small = np.asarray(Image.fromarray(pixels).resize(size, rng.choice(FILTERS)))
-        if rng.random() < DECODED_SHARE:
+        small = np.asarray(Image.fromarray(pixels).resize(size, making.by))
+        if making.decoded:
             decoded = vae.decode(vae.encode(as_tensor(small[None])).latent_dist.mode()).sample
             levels = decoded[0].add(1).mul(127.5).clamp(0, 255).to(torch.uint8)
             small = levels.permute(1, 2, 0).numpy()
