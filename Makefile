@@ -11,12 +11,12 @@ ARGS ?=
 serve: $(VENV)/.run-stamp
 	$(BIN)/python server.py --host $(HOST) --port $(PORT) $(ARGS)
 
-test: $(VENV)/.dev-stamp
+test: $(VENV)/.dev-stamp $(VENV)/.axe-stamp
 	$(BIN)/python -m pytest $(ARGS)
 
 setup: $(VENV)/.run-stamp
 
-check: $(VENV)/.dev-stamp lint
+check: $(VENV)/.dev-stamp $(VENV)/.axe-stamp lint
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev-stamp
@@ -25,7 +25,7 @@ lint: $(VENV)/.dev-stamp
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 
-browser: $(VENV)/.dev-stamp
+browser: $(VENV)/.dev-stamp $(VENV)/.axe-stamp
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 bench: $(VENV)/.dev-stamp
@@ -43,4 +43,11 @@ $(VENV)/.run-stamp: requirements.txt
 
 $(VENV)/.dev-stamp: requirements-dev.txt requirements-vision.txt $(VENV)/.run-stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# axe-core looks over the pages in the browser tests; where it cannot be had they are skipped, with a reason.
+$(VENV)/.axe-stamp: $(VENV)/.run-stamp
+	if command -v npm >/dev/null; then \
+	  npm install --silent --no-fund --no-audit --prefix $(VENV)/axe axe-core@4.14.1 || echo "no axe-core: its tests are skipped"; \
+	fi
 	touch $@
