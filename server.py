@@ -15,8 +15,7 @@ from aiohttp import web
 
 from bus.bus import EventBus
 from bus.events import DownloadProgress, ModelLoaded, ModelUnloaded, ServerStatus, now_ms
-from handlers.access import AccessPolicy, is_loopback
-from handlers.intake import Admissions
+from handlers.http.access import AccessPolicy, is_loopback
 from handlers.keys import (
     ACCESS,
     ADMISSIONS,
@@ -41,17 +40,18 @@ from handlers.keys import (
     ServerState,
 )
 from handlers.routes import install
-from pipeline.catalog import ModelCatalog
-from pipeline.device_worker import StartDevice
+from handlers.service.submit import Admissions
+from pipeline.engine.options import EngineOptions
 from pipeline.errors import PipelineError
-from pipeline.executor import Executor
-from pipeline.model_files import ModelFiles
-from pipeline.named_models import installed_default
-from pipeline.options import EngineOptions
-from pipeline.presets import PresetStore
-from pipeline.styles import StyleLibrary
-from pipeline.tasks import Generate
-from pipeline.wildcards import Wildcards
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
+from pipeline.files.resolve import installed_default
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.task import Generate
+from pipeline.scheduling.worker import StartDevice
 from settings import Settings, SettingsError, load_settings
 from storage.database import open_database
 from storage.fetch import GuardedClient
@@ -79,7 +79,7 @@ def start_engine(
     device: str, app: web.Application, options: EngineOptions | None = None
 ) -> Generate:
     """Load torch and the start preset's model; runs on the device's thread and takes seconds."""
-    from pipeline.engine import Library, load_engine  # noqa: PLC0415 - the web half need not wait
+    from pipeline.engine.engine import Library, load_engine  # noqa: PLC0415 - the web half need not wait
 
     def tell_unloaded(kind: str, name: str) -> None:
         app[BUS].publish(ModelUnloaded(name=name, kind=kind))

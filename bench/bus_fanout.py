@@ -1,9 +1,9 @@
 """What does it cost to tell 1,000 WebSocket clients, one of which never reads?
 
 The server runs in this process, the clients on bare sockets in a second one, which only counts
-what arrives. Our way: the bus and ``handlers.websocket``. The plain way: the same server, aiohttp
-sockets, and ``for ws in sockets: await ws.send_str(json)``, serialised once an event. That loop
-waits for ever on a client that never reads, so the plain way is measured without that one.
+what arrives. Our way: the bus and ``handlers.live.websocket``. The plain way: the same server,
+aiohttp sockets, and ``for ws in sockets: await ws.send_str(json)``, serialised once an event. That
+loop waits for ever on a client that never reads, so the plain way is measured without that one.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from bus.bus import EventBus
 from bus.events import TaskFinished, TaskImage
 from bus.subscription import Delivery
 from handlers.keys import BUS, EXECUTOR
-from handlers.websocket import websocket
-from pipeline.executor import Executor
-from pipeline.tasks import MadeImage, Outcome, Task
+from handlers.live.websocket import websocket
+from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.task import MadeImage, Outcome, Task
 
 MARK = b"/outputs/the-last-one.png"
 PING = b"\x89\x00"  # cannot stand inside a text frame of ours

@@ -11,14 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.catalog import CHECKPOINTS, ModelCatalog
-from pipeline.engine import Library, load_engine
+from pipeline.engine.engine import Library, load_engine
+from pipeline.files.catalog import CHECKPOINTS, ModelCatalog
 from pipeline.models.checkpoint import SDXL_BASE, read_configs
-from pipeline.params import params_from
-from pipeline.presets import PresetStore
-from pipeline.styles import StyleLibrary
-from pipeline.tasks import Task
-from pipeline.wildcards import Wildcards
+from pipeline.request.decode import params_from
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.scheduling.task import Task
 from tools.embedded.painter import Collector
 from tools.make_random_sdxl import write_random_checkpoint
 from tools.server_process import ROOT

@@ -27,15 +27,15 @@ from transformers import CLIPTokenizer
 
 from bench.full_checkpoint import peak_bytes
 from bench.toy_sdxl import write_toy_configs
-from pipeline.generate import Making, TextCache, make_image
+from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint, read_configs
-from pipeline.params import params_from
-from pipeline.plan import ImagePlan, plan_images
-from pipeline.presets import Preset
-from pipeline.prompts import PromptSources
-from pipeline.styles import StyleLibrary
+from pipeline.request.decode import params_from
+from pipeline.request.plan import ImagePlan, plan_images
+from pipeline.request.presets import Preset
+from pipeline.request.prompts import PromptSources
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
 from pipeline.text.tokenizer import find_tokenizer
-from pipeline.wildcards import Wildcards
 from tools.make_random_sdxl import write_random_checkpoint
 from tools.server_process import ROOT
 

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.catalog import EMBEDDED, ModelCatalog
-from pipeline.model_files import ModelFiles
-from pipeline.models.residency import EMBEDDED_FOLDER, Residency
-from pipeline.models.shelf import GIB, Budgets
-from pipeline.tasks import MadeImage
+from pipeline.files.catalog import EMBEDDED, ModelCatalog
+from pipeline.files.locate import ModelFiles
+from pipeline.memory.cache import GIB, Budgets
+from pipeline.models.manager import EMBEDDED_FOLDER, Residency
+from pipeline.scheduling.task import MadeImage
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 
 WARM_UP = 40

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from aiohttp import web
 
-from handlers.access import AccessPolicy
+from handlers.http.access import AccessPolicy
 from storage.limits import Limits
 
 if TYPE_CHECKING:
     from bus.bus import EventBus
-    from handlers.intake import Admissions
-    from handlers.metrics import Metrics
-    from handlers.models import LoadedModels
-    from pipeline.catalog import ModelCatalog
-    from pipeline.executor import Executor
-    from pipeline.model_files import ModelFiles
-    from pipeline.presets import PresetStore
-    from pipeline.styles import StyleLibrary
+    from handlers.ops.metrics import Metrics
+    from handlers.service.submit import Admissions
+    from handlers.web.models import LoadedModels
+    from pipeline.files.catalog import ModelCatalog
+    from pipeline.files.locate import ModelFiles
+    from pipeline.request.presets import PresetStore
+    from pipeline.request.styles import StyleLibrary
+    from pipeline.scheduling.executor import Executor
     from storage.fetch import GuardedClient
     from storage.gallery import GalleryRepository
     from storage.history import HistoryRepository

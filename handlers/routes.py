@@ -2,33 +2,33 @@
 
 from aiohttp import web
 
-from handlers.catalog import all_models, styles
-from handlers.control import control
-from handlers.errors import error_middleware, note_prepared
-from handlers.events import events
-from handlers.gallery import history_summary, list_history, mark
-from handlers.generate import generate
-from handlers.guard import add_headers, guard_middleware
-from handlers.health import health
+from handlers.fooocus.catalog import all_models, styles
+from handlers.fooocus.control import control
+from handlers.fooocus.generate import generate
+from handlers.fooocus.metadata import picture_metadata
+from handlers.fooocus.tasks import get_task, list_tasks
+from handlers.fooocus.tools import describe_image, generate_mask
+from handlers.http.errors import error_middleware, note_prepared
+from handlers.http.guard import add_headers, guard_middleware
 from handlers.keys import LOADED, METRICS
-from handlers.login import login, logout, token
-from handlers.media import input_file, output_file, thumbnail_file
-from handlers.metadata import picture_metadata
-from handlers.metrics import Metrics, measure, metrics, metrics_middleware
-from handlers.models import LoadedModels, models, watch_models
-from handlers.openapi import openapi
-from handlers.pages import docs, index, static_file
-from handlers.queue import move, pause, prioritise, resume, show_queue
-from handlers.retry import retry
-from handlers.tasks import get_task, list_tasks
-from handlers.tools import describe_image, generate_mask
-from handlers.trash import delete_task, restore_task, watch_trash
-from handlers.unload import unload, watch_idle
-from handlers.websocket import websocket
+from handlers.live.events import events
+from handlers.live.websocket import websocket
+from handlers.ops.health import health
+from handlers.ops.metrics import Metrics, measure, metrics, metrics_middleware
+from handlers.ops.openapi import openapi
+from handlers.service.deletion import delete_task, restore_task, watch_trash
+from handlers.service.idle import unload, watch_idle
+from handlers.web.gallery import history_summary, list_history, mark
+from handlers.web.login import login, logout, token
+from handlers.web.media import input_file, output_file, thumbnail_file
+from handlers.web.models import LoadedModels, models, watch_models
+from handlers.web.pages import docs, index, static_file
+from handlers.web.queue import move, pause, prioritise, resume, show_queue
+from handlers.web.retry import retry
 
 
 def create_routes() -> list[web.RouteDef]:
-    """The whole surface. ``handlers.openapi`` describes each; a test holds the two together."""
+    """The whole surface. ``handlers.ops.openapi`` describes each; a test holds the two together."""
     return [
         web.post("/v1/engine/generate/", generate),
         web.post("/v1/engine/generate", generate),

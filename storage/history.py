@@ -10,8 +10,8 @@ import msgspec
 
 from bus.events import now_ms
 from pipeline.errors import InvalidParameter
-from pipeline.params import params_from
-from pipeline.tasks import Outcome, Task
+from pipeline.request.decode import params_from
+from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database
 from storage.records import TaskRecord, stored_record, stored_records
 from storage.schema import BLOCK_BITS

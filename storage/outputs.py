@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import SavingFailed
-from pipeline.tasks import MadeImage
+from pipeline.scheduling.task import MadeImage
 from storage.files import (
     PICTURE_SUFFIXES,
     part_file,

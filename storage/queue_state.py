@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
-from pipeline.line import Waiting
-from pipeline.tasks import Task
+from pipeline.scheduling.queue import Waiting
+from pipeline.scheduling.task import Task
 from storage.database import Database
 
 _SAVE: Final = """

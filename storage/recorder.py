@@ -4,7 +4,7 @@ import logging
 
 from bus.events import now_ms
 from pipeline.errors import InvalidParameter
-from pipeline.tasks import Outcome, Task
+from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database
 from storage.history import HistoryRepository
 from storage.webhooks import WebhookSender

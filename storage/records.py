@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pipeline.tasks import Task
+from pipeline.scheduling.task import Task
 
 # Where a request carries pictures, which are stored as paths on this server.
 _IMAGE_FIELDS: Final = frozenset(

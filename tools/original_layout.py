@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from pipeline.models import layout
 from pipeline.models.checkpoint import Configs
+from pipeline.weights import layout
 
 
 def to_original(weights: Mapping[str, Mapping[str, Tensor]], configs: Configs) -> dict[str, Tensor]:

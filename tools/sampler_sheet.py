@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from pipeline.choices import SAMPLER_NAMES
+from pipeline.request.choices import SAMPLER_NAMES
 from tools.embedded.captions import Triple, examination_prompt
 from tools.embedded.metrics import Verdict, judge, shape_templates
 from tools.embedded.sheet import write_sheet

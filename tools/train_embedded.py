@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from pipeline.models.residency import EMBEDDED_FOLDER
+from pipeline.models.manager import EMBEDDED_FOLDER
 from tools.embedded import card, evaluate, export, sheet
 from tools.embedded.companions import measure, steps
 from tools.embedded.companions.pictures import HINTS, draw_sets, hint_sets, mask_sets

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from handlers.openapi import build_document
+from handlers.ops.openapi import build_document
 from settings import options_table
 from tools.docs_tables import (
     MissingText,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from pipeline.errors import InvalidParameter, PipelineError
-from pipeline.metadata import SOFTWARE
+from pipeline.metadata.write import SOFTWARE
 
 log = logging.getLogger(__name__)
 

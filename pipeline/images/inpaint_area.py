@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from pipeline.images.masks import MIDDLE, Pixels, binary, soften_mask
 from pipeline.images.resize import resize_lanczos
-from pipeline.images.sizes import STEP, shape_ceil, size_of_ceil
+from pipeline.request.sizes import STEP, shape_ceil, size_of_ceil
 
 Enlarge = Callable[[Pixels], Pixels]
 """RGB pixels (H, W, 3) to the same picture, larger, with details made up by a network."""

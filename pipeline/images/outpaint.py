@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.choices import OutpaintSide
 from pipeline.images.masks import Pixels
+from pipeline.request.choices import OutpaintSide
 
 _SHARE: Final = 0.3  # of the picture's side, on a side that has no distance of its own
 

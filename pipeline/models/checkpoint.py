@@ -9,18 +9,18 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from pipeline.casting import cast_at_use
-from pipeline.device import Placement, place
 from pipeline.errors import InvalidModelFile
-from pipeline.models import layout
-from pipeline.models.files import fill, read_component, read_config, read_tensors
-from pipeline.models.lora import LoraStack
-from pipeline.models.lora_names import LoraModules
+from pipeline.memory.device import Placement, place
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
 from pipeline.text.encoder import TextEncoder
-from pipeline.text.inversions import InversionLibrary
 from pipeline.text.tokenizer import find_tokenizer
+from pipeline.weights import layout
+from pipeline.weights.casting import cast_at_use
+from pipeline.weights.lora import LoraStack
+from pipeline.weights.lora_names import LoraModules
+from pipeline.weights.tensors import fill, read_component, read_config, read_tensors
+from pipeline.weights.textual_inversion import InversionLibrary
 
 SDXL_BASE: Final = Path(__file__).parent / "configs" / "sdxl_base"
 LATENT_RGB: Final = "latent_rgb.json"

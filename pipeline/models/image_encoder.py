@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from pipeline.device import place
-from pipeline.models.files import fill, read_component, read_config, read_tensors
+from pipeline.memory.device import place
+from pipeline.weights.tensors import fill, read_component, read_config, read_tensors
 
 CLIP_VIT_H: Final = Path(__file__).parent / "configs" / "clip_vit_h"
 

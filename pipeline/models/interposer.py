@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InvalidModelFile
-from pipeline.models.files import fill, read_tensors
+from pipeline.weights.tensors import fill, read_tensors
 
 _CHANNELS: Final = 4
 _WIDTH: Final = 64

@@ -12,19 +12,19 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.device import place
 from pipeline.errors import InvalidModelFile
-from pipeline.models import layout
+from pipeline.memory.device import place
 from pipeline.models.checkpoint import SDXL_BASE, build_unet, build_vae
-from pipeline.models.files import read_component, read_config, read_tensors
-from pipeline.models.lora import LoraStack
-from pipeline.models.lora_names import LoraModules
-from pipeline.models.own_latents import OwnLatents
+from pipeline.models.latent_bridge import OwnLatents
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes
 from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.text.encoder import TextEncoder
+from pipeline.weights import layout
+from pipeline.weights.lora import LoraStack
+from pipeline.weights.lora_names import LoraModules
+from pipeline.weights.tensors import read_component, read_config, read_tensors
 
 SDXL_REFINER: Final = Path(__file__).parent / "configs" / "sdxl_refiner"
 SD15: Final = SDXL_REFINER.with_name("sd15")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.casting import working_dtype
 from pipeline.sampling.denoiser import NetworkInput
+from pipeline.weights.casting import working_dtype
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import InvalidModelFile
-from pipeline.models.files import fill, read_tensors
-from pipeline.models.pickled import is_pickled, read_pickled
 from pipeline.models.upscaler_layout import named_weights, numbered
+from pipeline.weights.pickled import is_pickled, read_pickled
+from pipeline.weights.tensors import fill, read_tensors
 
 Pixels = NDArray[np.uint8]
 OnTile = Callable[[int, int], None]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.casting import working_dtype
+from pipeline.weights.casting import working_dtype
 
 FACTOR: Final = 8  # pixels a latent cell is wide
 

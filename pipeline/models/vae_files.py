@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pipeline.device import Placement
 from pipeline.errors import InvalidModelFile
-from pipeline.models import layout
+from pipeline.memory.device import Placement
 from pipeline.models.checkpoint import build_vae
-from pipeline.models.files import read_tensors
-from pipeline.models.pickled import is_pickled, read_pickled
 from pipeline.models.vae import Vae
+from pipeline.weights import layout
+from pipeline.weights.pickled import is_pickled, read_pickled
+from pipeline.weights.tensors import read_tensors
 
 # A whole checkpoint's VAE stands below the first; some tools write the second.
 _PREFIXES: Final = (layout.VAE_PREFIX, "vae.", "")

@@ -5,7 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from pipeline.sampling.guidance import Guidance
-from pipeline.sampling.model_sampling import MAX_T
+from pipeline.sampling.parametrisation import MAX_T
 
 TARGET_GRID = 64
 AESTHETIC_POSITIVE = 6.0

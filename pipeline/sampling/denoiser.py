@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes
 from pipeline.sampling.guidance import Guidance, guide
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 
 MAX_REPEATS = 4  # a prompt longer than this many times the other is not padded by repeating
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.sampling.interface import Noise, OnStep
-from pipeline.sampling.model_sampling import ModelSampling
 from pipeline.sampling.noise import PictureNoise
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
 from pipeline.sampling.sigmas import brownian_range, make_sigmas
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.sampling.interface import Denoise
-from pipeline.sampling.model_sampling import ModelSampling
 from pipeline.sampling.noise import seeded_generator
+from pipeline.sampling.parametrisation import ModelSampling
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel

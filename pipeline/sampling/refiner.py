@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pipeline.choices import SwapMethod
+from pipeline.request.choices import SwapMethod
 from pipeline.sampling.diffusion import (
     NetworkDenoise,
     Run,
@@ -21,7 +21,7 @@ from pipeline.sampling.diffusion import (
 )
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise
 from pipeline.sampling.interface import Denoise, Noise, OnStep
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
 from pipeline.sampling.sigmas import make_sigmas, requested_sigmas
 

@@ -11,7 +11,7 @@ from pipeline.sampling import (
     samplers_unipc,
 )
 from pipeline.sampling.interface import Sampler
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 
 _PLAIN: Final[dict[str, Sampler]] = {
     "euler": samplers_euler.euler,

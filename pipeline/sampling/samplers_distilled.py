@@ -6,7 +6,7 @@ from typing import Final
 from torch import Tensor
 
 from pipeline.sampling.interface import Denoise, Noise, OnStep, Sampler, slope
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 
 TCD_ETA: Final = 0.3
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InvalidParameter
-from pipeline.sampling.model_sampling import MAX_T, ModelSampling, model_sampling_for
+from pipeline.sampling.parametrisation import MAX_T, ModelSampling, model_sampling_for
 
 # Align Your Steps (arXiv:2404.14507): the ten-step schedule its authors publish for SDXL.
 ALIGNED_SDXL: Final = (

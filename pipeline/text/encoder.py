@@ -10,9 +10,9 @@ from torch.nn.functional import layer_norm
 
 from pipeline.sampling.denoiser import Conditioning
 from pipeline.text.chunks import Section, Special, empty_section, make_sections, split_words
-from pipeline.text.inversions import InversionLibrary
 from pipeline.text.tokenizer import ClipTokenizer
 from pipeline.text.weights import parse_weights
+from pipeline.weights.textual_inversion import InversionLibrary
 
 _CLIP_G_PAD: Final = 0
 

@@ -14,8 +14,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from pipeline.plan import ImagePlan
-from pipeline.styles import EXPANSION
+from pipeline.request.plan import ImagePlan
+from pipeline.request.styles import EXPANSION
 from pipeline.text.expansion_files import ExpansionFiles, find_expansion, load_expansion
 
 log = logging.getLogger(__name__)

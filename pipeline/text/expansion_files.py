@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from pipeline.errors import InvalidModelFile
-from pipeline.models.files import fill, read_config, read_tensors
-from pipeline.models.pickled import read_pickled
+from pipeline.weights.pickled import read_pickled
+from pipeline.weights.tensors import fill, read_config, read_tensors
 
 FOOOCUS_FOLDER: Final = "fooocus_expansion"
 CONFIG: Final = "config.json"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.choices import ClothCategory, MaskModel
+from pipeline.request.choices import ClothCategory, MaskModel
 from pipeline.vision.pixels import IMAGENET_MEAN, IMAGENET_STD, Triple, mask_of_levels
 from pipeline.vision.sessions import Session
 

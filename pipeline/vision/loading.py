@@ -6,12 +6,12 @@ from typing import TypeVar
 
 import torch
 
-from pipeline.choices import MaskModel, SamModel
-from pipeline.models.residency import Residency
-from pipeline.tasks import Reporter
+from pipeline.files.vision import VisionFiles
+from pipeline.models.manager import Residency
+from pipeline.request.choices import MaskModel, SamModel
+from pipeline.scheduling.task import Reporter
 from pipeline.vision.describe import Captioner, load_captioner
 from pipeline.vision.detection import Detector, load_detector
-from pipeline.vision.installed import VisionFiles
 from pipeline.vision.safety import SafetyChecker, load_safety_checker
 from pipeline.vision.segment import Segmenter, load_segmenter
 from pipeline.vision.sessions import Session, check_installed, open_session

@@ -5,10 +5,10 @@ from typing import Protocol
 
 from PIL import Image
 
-from pipeline.choices import MaskModel, SamModel
+from pipeline.request.choices import MaskModel, SamModel
+from pipeline.request.tools import SAM, MaskOptions
 from pipeline.vision.background import foreground_mask
 from pipeline.vision.detection import Detector, draw_boxes
-from pipeline.vision.options import SAM, MaskOptions
 from pipeline.vision.segment import Segmenter
 from pipeline.vision.sessions import Session
 

@@ -15,10 +15,10 @@ from torch.nn.functional import normalize
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from pipeline.errors import InvalidModelFile
-from pipeline.models.files import fill, read_config, read_tensors
 from pipeline.models.image_encoder import clip_pixels
-from pipeline.models.pickled import is_pickled, read_pickled
-from pipeline.tasks import Reporter
+from pipeline.scheduling.task import Reporter
+from pipeline.weights.pickled import is_pickled, read_pickled
+from pipeline.weights.tensors import fill, read_config, read_tensors
 
 BLACKED_OUT: Final = "blacked_out"
 """The note in a task's record that lists which of its pictures, from 1, were blacked out."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from transformers import SamModel
 
-from pipeline.models.files import fill, read_tensors
-from pipeline.models.pickled import is_pickled, read_pickled
 from pipeline.vision.detection import Box
 from pipeline.vision.folders import load_folder
 from pipeline.vision.pixels import (
@@ -23,6 +21,8 @@ from pipeline.vision.pixels import (
     standardised,
 )
 from pipeline.vision.sam_files import config_of, renamed
+from pipeline.weights.pickled import is_pickled, read_pickled
+from pipeline.weights.tensors import fill, read_tensors
 
 _AT_ONCE: Final = 32  # boxes that are decoded together
 

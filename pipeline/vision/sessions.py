@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.device import is_out_of_memory
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
+from pipeline.memory.device import is_out_of_memory
 
 INSTALL: Final = "pip install -r requirements-vision.txt"
 

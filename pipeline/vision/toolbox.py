@@ -7,16 +7,16 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
-from pipeline.device import is_out_of_memory
 from pipeline.errors import DeviceOutOfMemory
+from pipeline.files.locate import ModelFiles
+from pipeline.files.vision import VisionFiles
 from pipeline.images.encode import encode_image, open_upright
-from pipeline.model_files import ModelFiles
-from pipeline.models.residency import Residency
-from pipeline.tasks import Reporter
-from pipeline.vision.installed import VisionFiles
+from pipeline.memory.device import is_out_of_memory
+from pipeline.models.manager import Residency
+from pipeline.request.tools import ImageType, MaskOptions
+from pipeline.scheduling.task import Reporter
 from pipeline.vision.loading import VisionModels
 from pipeline.vision.masks import make_mask
-from pipeline.vision.options import ImageType, MaskOptions
 from pipeline.vision.safety import Censor
 
 log = logging.getLogger(__name__)

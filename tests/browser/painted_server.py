@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw
 from bus.events import now_ms
 from pipeline.errors import ImageSkipped, PipelineError
 from pipeline.images.encode import encode_image
-from pipeline.params import GenerateParams, parse_aspect_ratio
-from pipeline.tasks import MadeImage, Outcome, Reporter, Task
+from pipeline.request.decode import GenerateParams, parse_aspect_ratio
+from pipeline.scheduling.task import MadeImage, Outcome, Reporter, Task
 from server import create_app
 from settings import load_settings
 from storage.database import open_database

@@ -6,7 +6,7 @@ from io import BytesIO
 from PIL import Image
 
 from pipeline.errors import ImageSkipped
-from pipeline.tasks import MadeImage, Reporter, Task
+from pipeline.scheduling.task import MadeImage, Reporter, Task
 
 STEPS = 4
 WAIT_S = 20.0

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.options import EngineOptions
-from pipeline.tasks import Reporter, Task
+from pipeline.engine.options import EngineOptions
+from pipeline.scheduling.task import Reporter, Task
 from server import start_engine
 from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import Focal, serve

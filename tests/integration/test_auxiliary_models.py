@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.catalog import ModelCatalog
 from pipeline.errors import InvalidModelFile
-from pipeline.model_files import ModelFiles
-from pipeline.models.residency import Residency
-from pipeline.models.shelf import Budgets
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
+from pipeline.memory.cache import Budgets
+from pipeline.models.manager import Residency
 
 CPU = torch.device("cpu")
 SIZE = 4 * 100  # bytes of each model

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from pipeline.choices import NO_MODEL
-from pipeline.request import GenerateParams
+from pipeline.request.choices import NO_MODEL
+from pipeline.request.schema import GenerateParams
 from tests.integration.serving import GENERATE, WAIT_S, Focal, serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from pipeline.engine.options import EngineOptions
 from pipeline.images.encode import open_image, read_text
-from pipeline.options import EngineOptions
 from tests.integration.real_engine import WEIGHTS, pictures, pixels, serve_engine
 from tests.integration.serving import Focal
 

@@ -13,9 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.errors import InvalidModelFile
-from pipeline.generate import Making, TextCache, make_image
-from pipeline.models import layout
 from pipeline.models.checkpoint import (
     SDXL_BASE,
     Checkpoint,
@@ -23,8 +22,9 @@ from pipeline.models.checkpoint import (
     load_checkpoint,
     read_configs,
 )
-from pipeline.models.layout import unet_prefixes, vae_prefixes
-from pipeline.plan import ImagePlan
+from pipeline.request.plan import ImagePlan
+from pipeline.weights import layout
+from pipeline.weights.layout import unet_prefixes, vae_prefixes
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
 from tools.original_layout import original_names
 

@@ -7,10 +7,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from pipeline.adapters.freeu import FreeU
+from pipeline.engine.networks import PatchedUNet, Patches
 from pipeline.models.unet import UNet
-from pipeline.networks import PatchedUNet, Patches
 from pipeline.sampling.denoiser import NetworkInput
-from pipeline.sampling.freeu import FreeU
 
 # What compiling itself does on the way; none of it is ours.
 pytestmark = [

@@ -13,19 +13,19 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.catalog import ModelCatalog
+from pipeline.adapters.control import Control, ControlledUNet
+from pipeline.adapters.control_lora import ControlNetwork, control_prefixes, load_control
 from pipeline.errors import InvalidModelFile
-from pipeline.model_files import ModelFiles
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.models.control_lora import ControlNetwork, control_prefixes, load_control
-from pipeline.models.lora import ChosenLora
-from pipeline.models.residency import Residency
+from pipeline.models.manager import Residency
 from pipeline.models.unet import UNet
-from pipeline.sampling.control import Control, ControlledUNet
 from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
 from pipeline.sampling.diffusion import Run, diffuse
 from pipeline.sampling.guidance import Guidance
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.weights.lora import ChosenLora
 from tests.integration.test_engine import Listener
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 from tools.original_layout import original_names

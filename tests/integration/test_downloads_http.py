@@ -12,8 +12,8 @@ import pytest_asyncio
 from bus.events import DownloadProgress, TaskProgress
 from bus.subscription import EventFilter
 from handlers.keys import BUS, MODEL_FILES
-from pipeline.known_files import KnownFile
-from pipeline.tasks import Reporter, Task
+from pipeline.files.registry import KnownFile
+from pipeline.scheduling.task import Reporter, Task
 from tests.file_server import FileServer, serve_files, stalls_after, status
 from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import WAIT_S, Focal, serve

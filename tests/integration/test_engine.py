@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.catalog import ModelCatalog
-from pipeline.engine import Engine, Library, load_engine
+from pipeline.engine.engine import Engine, Library, load_engine
 from pipeline.errors import (
     DeviceOutOfMemory,
     ImageSkipped,
@@ -18,13 +17,14 @@ from pipeline.errors import (
     PipelineError,
     TaskAborted,
 )
+from pipeline.files.catalog import ModelCatalog
 from pipeline.images.encode import open_image, read_text
-from pipeline.models.residency import EMBEDDED_FOLDER
-from pipeline.params import GenerateParams, decode_params
-from pipeline.presets import PresetStore
-from pipeline.styles import StyleLibrary
-from pipeline.tasks import MadeImage, Task
-from pipeline.wildcards import Wildcards
+from pipeline.models.manager import EMBEDDED_FOLDER
+from pipeline.request.decode import GenerateParams, decode_params
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.scheduling.task import MadeImage, Task
 from server import create_app, start_engine
 from settings import Settings
 

@@ -13,13 +13,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from bus.bus import EventBus
 from bus.events import TaskFailed, TaskImage, TaskPreview, TaskProgress, TaskStarted
-from handlers.errors import error_middleware
-from handlers.events import events
+from handlers.http.errors import error_middleware
 from handlers.keys import BUS, EXECUTOR
-from handlers.websocket import websocket
-from pipeline.executor import Executor
-from pipeline.params import GenerateParams
-from pipeline.tasks import MadeImage, Outcome, Task
+from handlers.live.events import events
+from handlers.live.websocket import websocket
+from pipeline.request.decode import GenerateParams
+from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.task import MadeImage, Outcome, Task
 
 WAIT_S = 5.0
 TASK = "0123456789abcdef" * 2
@@ -169,7 +169,7 @@ async def test_a_wrong_query_is_refused_and_named(
 async def test_an_sse_stream_that_overflows_says_so_and_ends(
     client: Client, bus: EventBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handlers.events.MAILBOX_LIMIT", 2)
+    monkeypatch.setattr("handlers.live.events.MAILBOX_LIMIT", 2)
     async with client.get("/v1/events") as response:
         await settle(bus, *[("a", picture(index)) for index in range(3)])
         (event,) = await read_sse(response, 1)
@@ -180,7 +180,7 @@ async def test_an_sse_stream_that_overflows_says_so_and_ends(
 async def test_silence_is_filled_with_comments(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handlers.events.KEEP_ALIVE_S", 0.01)
+    monkeypatch.setattr("handlers.live.events.KEEP_ALIVE_S", 0.01)
     async with client.get("/v1/events") as response, asyncio.timeout(WAIT_S):
         assert await response.content.readuntil(b": ping\n\n")
 
@@ -280,7 +280,7 @@ async def test_previews_come_as_pictures_where_asked_for(client: Client, bus: Ev
 async def test_a_websocket_that_overflows_is_closed_with_where_to_resume(
     client: Client, bus: EventBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handlers.websocket.MAILBOX_LIMIT", 2)
+    monkeypatch.setattr("handlers.live.websocket.MAILBOX_LIMIT", 2)
     async with client.ws_connect("/ws") as ws:
         await next_frame(ws)
         await settle(bus, ("a", picture(0)))
@@ -306,8 +306,8 @@ async def test_a_client_that_never_reads_is_cut_off_while_another_hears_everythi
 ) -> None:
     for module in ("events", "websocket"):
         monkeypatch.setattr(f"handlers.{module}.MAILBOX_LIMIT", 8)
-    monkeypatch.setattr("handlers.events.CLOSE_GRACE_S", 0.05)
-    monkeypatch.setattr("handlers.websocket.CLOSE_GRACE_S", 0.05)
+    monkeypatch.setattr("handlers.live.events.CLOSE_GRACE_S", 0.05)
+    monkeypatch.setattr("handlers.live.websocket.CLOSE_GRACE_S", 0.05)
     large = TaskFailed(code="internal", error="x" * 500_000)
     async with client.ws_connect("/ws", max_msg_size=0) as ws:
         await next_frame(ws)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bus.events import now_ms
-from handlers.trash import empty_trash
+from handlers.service.deletion import empty_trash
 from pipeline.errors import PipelineError
 from tests.integration.fake_device import encode
 from tests.integration.serving import Focal, serve

@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from handlers import stream
-from handlers.intake import Order
+from handlers.fooocus import stream
 from handlers.keys import ADMISSIONS, HISTORY
+from handlers.service.submit import Order
 from pipeline.errors import DeviceOutOfMemory
-from pipeline.request import GenerateParams
-from pipeline.tasks import Task
+from pipeline.request.schema import GenerateParams
+from pipeline.scheduling.task import Task
 from tests.integration.serving import GENERATE, WAIT_S, Focal, serve
 
 RECORD_KEYS = {

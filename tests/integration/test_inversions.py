@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import InvalidModelFile
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.text.inversions import InversionLibrary, named_inversions
 from pipeline.text.tokenizer import find_tokenizer
+from pipeline.weights.textual_inversion import InversionLibrary, named_inversions
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 
 WORDS = "cat hat"

@@ -11,18 +11,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.catalog import ModelCatalog
-from pipeline.engine import Engine, Library, load_engine
+from pipeline.engine.engine import Engine, Library, load_engine
+from pipeline.engine.generate import TextCache
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
-from pipeline.generate import TextCache
+from pipeline.files.catalog import ModelCatalog
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.models.lora import ChosenLora, LoraStack
-from pipeline.models.lora_names import LoraModules
-from pipeline.params import decode_params
-from pipeline.presets import PresetStore
-from pipeline.styles import StyleLibrary
-from pipeline.tasks import MadeImage, Task
-from pipeline.wildcards import Wildcards
+from pipeline.request.decode import decode_params
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.scheduling.task import MadeImage, Task
+from pipeline.weights.lora import ChosenLora, LoraStack
+from pipeline.weights.lora_names import LoraModules
 from tests.integration.serving import GENERATE, Focal
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 

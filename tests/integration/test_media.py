@@ -9,7 +9,7 @@ from yarl import URL
 
 from handlers.keys import INPUTS, OUTPUTS
 from pipeline.images.encode import encode_image, read_text
-from pipeline.tasks import MadeImage
+from pipeline.scheduling.task import MadeImage
 from tests.integration.serving import Focal
 
 PARAMETERS = '{"prompt": "a cat, 猫"}'

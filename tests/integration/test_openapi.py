@@ -6,12 +6,12 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from handlers.openapi import build_document
-from handlers.operations import OPERATIONS
+from handlers.ops.openapi import build_document
+from handlers.ops.operations import OPERATIONS
 from handlers.routes import create_routes
-from pipeline.choices import PERFORMANCES, SAMPLER_NAMES
-from pipeline.params import decode_params
-from pipeline.request import GenerateParams
+from pipeline.request.choices import PERFORMANCES, SAMPLER_NAMES
+from pipeline.request.decode import decode_params
+from pipeline.request.schema import GenerateParams
 from tests.integration.serving import Focal
 
 DOCUMENT: dict[str, Any] = build_document("1.2.3", "http://focal.example")

@@ -8,18 +8,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.image_goals import Inpaint, Upscale, Vary, denoise_of
-from pipeline.images.start import Means, Start, start_inpaint, start_upscale, start_vary
-from pipeline.models import layout
+from pipeline.adapters.inpaint_head import load_inpaint_head
+from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, start_vary
 from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
-from pipeline.models.inpaint_head import load_inpaint_head
-from pipeline.models.lora import ChosenLora
+from pipeline.request.goals import Inpaint, Upscale, Vary, denoise_of
 from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.sampling.diffusion import Run
 from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.inpainting import feature_added
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.refiner import Relay, diffuse_relay
+from pipeline.weights import layout
+from pipeline.weights.lora import ChosenLora
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 from tools.original_layout import original_names
 

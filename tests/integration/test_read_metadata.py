@@ -16,7 +16,7 @@ from bus.events import ModelUnloaded
 from bus.subscription import EventFilter
 from handlers.keys import BUS, INPUTS, OUTPUTS
 from pipeline.images.encode import encode_image
-from pipeline.tasks import MadeImage
+from pipeline.scheduling.task import MadeImage
 from tests.integration.real_engine import WEIGHTS, serve_engine
 from tests.integration.serving import WAIT_S, Focal, serve
 

@@ -13,29 +13,29 @@ from PIL.Image import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.catalog import ModelCatalog
-from pipeline.choices import SwapMethod
-from pipeline.engine import Engine, Library
+from pipeline.adapters.control import Control, Residuals
+from pipeline.adapters.freeu import FreeU
+from pipeline.engine.engine import Engine, Library
+from pipeline.engine.generate import Making, TextCache, make_image
+from pipeline.engine.image_conditions import Steering
+from pipeline.engine.networks import Patches
 from pipeline.errors import InvalidModelFile, ModelNotFound
-from pipeline.generate import Making, TextCache, make_image
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import open_image, read_text
-from pipeline.model_files import ModelFiles
-from pipeline.models import layout
+from pipeline.memory.cache import Budgets
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint
-from pipeline.models.layout import unet_prefixes
+from pipeline.models.manager import Residency
 from pipeline.models.refiner import SDXL_REFINER, Refiner, RefinerConfigs, load_refiner
-from pipeline.models.residency import Residency
-from pipeline.models.shelf import Budgets
-from pipeline.networks import Patches
-from pipeline.params import params_from
-from pipeline.presets import PresetStore
-from pipeline.sampling.control import Control, Residuals
+from pipeline.request.choices import SwapMethod
+from pipeline.request.decode import params_from
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.denoiser import NetworkInput
-from pipeline.sampling.freeu import FreeU
-from pipeline.steering import Steering
-from pipeline.styles import StyleLibrary
-from pipeline.tasks import Task
-from pipeline.wildcards import Wildcards
+from pipeline.scheduling.task import Task
+from pipeline.weights import layout
+from pipeline.weights.layout import unet_prefixes
 from tests.integration.test_checkpoint import PLAN
 from tests.integration.test_engine import Listener
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.catalog import EMBEDDED, ModelCatalog
-from pipeline.model_files import ModelFiles
-from pipeline.models.residency import EMBEDDED_FOLDER, Residency
-from pipeline.models.shelf import Budgets
+from pipeline.files.catalog import EMBEDDED, ModelCatalog
+from pipeline.files.locate import ModelFiles
+from pipeline.memory.cache import Budgets
+from pipeline.models.manager import EMBEDDED_FOLDER, Residency
 
 STATUS = Path("/proc/self/status")
 NO_ROOM = Budgets(1, 1)  # bytes: nothing stays that is not in use

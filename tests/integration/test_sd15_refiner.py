@@ -13,18 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.choices import SwapMethod
+from pipeline.engine.generate import Making, TextCache, make_image
+from pipeline.engine.refiner_latents import turns_of
+from pipeline.engine.start import Start
 from pipeline.errors import InvalidModelFile
-from pipeline.generate import Making, TextCache, make_image
-from pipeline.handover import turns_of
-from pipeline.images.start import Start
-from pipeline.models import layout
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.interposer import load_interposer
 from pipeline.models.refiner import SD15, Refiner, RefinerConfigs, load_refiner
-from pipeline.plan import ImagePlan
-from pipeline.sampling.model_sampling import EdmSampling, LcmSampling, ModelSampling
+from pipeline.request.choices import SwapMethod
+from pipeline.request.plan import ImagePlan
 from pipeline.sampling.noise import seeded_generator
+from pipeline.sampling.parametrisation import EdmSampling, LcmSampling, ModelSampling
+from pipeline.weights import layout
 from tests.integration.test_checkpoint import PLAN
 from tests.integration.tiny_sd15 import (
     make_sd15_weights,

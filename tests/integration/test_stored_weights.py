@@ -8,10 +8,10 @@ from PIL.Image import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.casting import cast_at_use, working_dtype
-from pipeline.generate import Making, TextCache, make_image
+from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.models.lora import ChosenLora
+from pipeline.weights.casting import cast_at_use, working_dtype
+from pipeline.weights.lora import ChosenLora
 from tests.integration.test_checkpoint import PLAN
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_single_file
 
@@ -38,7 +38,7 @@ def load(folder: Path) -> Checkpoint:
 @pytest.fixture
 def cramped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which nothing fits in float32."""
-    monkeypatch.setattr("pipeline.device.memory_bytes", lambda: 1)
+    monkeypatch.setattr("pipeline.memory.device.memory_bytes", lambda: 1)
 
 
 def draw(checkpoint: Checkpoint) -> Image:
@@ -61,7 +61,7 @@ def test_the_picture_is_the_one_of_float32_weights(
     whole = load(folder)
     assert whole.unet.module.dtype == torch.float32
     expected = draw(whole).tobytes()
-    monkeypatch.setattr("pipeline.device.memory_bytes", lambda: 1)
+    monkeypatch.setattr("pipeline.memory.device.memory_bytes", lambda: 1)
     assert draw(load(folder)).tobytes() == expected
 
 

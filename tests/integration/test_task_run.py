@@ -12,18 +12,18 @@ import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 
-from pipeline.catalog import ModelCatalog
-from pipeline.engine import Engine, Library, load_engine
+from pipeline.engine.engine import Engine, Library, load_engine
+from pipeline.engine.options import EngineOptions
 from pipeline.errors import ImageSkipped, TaskAborted
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.registry import UPSCALER
 from pipeline.images.encode import encode_image, open_image, read_text
-from pipeline.known_files import UPSCALER
 from pipeline.models.image_encoder import clip_pixels
-from pipeline.models.residency import EMBEDDED_FOLDER
+from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.models.upscaler import Network, Shape
-from pipeline.options import EngineOptions
-from pipeline.presets import PresetStore
-from pipeline.styles import StyleLibrary
-from pipeline.wildcards import Wildcards
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
 from tests.integration import tiny_vision
 from tests.integration.test_engine import ROOT, Listener, make, run
 from tests.integration.tiny_vision import save_background

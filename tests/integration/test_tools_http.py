@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from handlers.keys import EXECUTOR
-from pipeline.catalog import ModelCatalog
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import encode_image
-from pipeline.model_files import ModelFiles
-from pipeline.models.residency import Residency
-from pipeline.vision.options import ImageType, MaskOptions
+from pipeline.models.manager import Residency
+from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.vision.toolbox import Toolbox
 from tests.integration import tiny_vision
 from tests.integration.fake_device import FakeDevice

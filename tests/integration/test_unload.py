@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.keys import EXECUTOR
-from pipeline.tasks import Reporter, Task
+from pipeline.scheduling.task import Reporter, Task
 from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import WAIT_S, Focal, serve
 

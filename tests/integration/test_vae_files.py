@@ -8,16 +8,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.catalog import ModelCatalog
-from pipeline.engine import Engine, Library
+from pipeline.engine.engine import Engine, Library
 from pipeline.errors import InvalidModelFile
-from pipeline.models import layout
+from pipeline.files.catalog import ModelCatalog
 from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
-from pipeline.presets import PresetStore
-from pipeline.styles import StyleLibrary
-from pipeline.wildcards import Wildcards
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.weights import layout
 from tests.integration.test_refiner import ROOT, make, pixels
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
 from tools.original_layout import original_names

@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.models import layout
 from pipeline.models.interposer import Interposer
 from pipeline.models.refiner import SD15
+from pipeline.weights import layout
 from tools.original_layout import original_names
 
 SMALLER: Mapping[str, Mapping[str, Any]] = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import ModelCatalog
 from pipeline.errors import ModelNotFound
+from pipeline.files.catalog import ModelCatalog
 
 
 def make_models(root: Path) -> ModelCatalog:

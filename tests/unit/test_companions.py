@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline.adapters.control_lora import load_control
+from pipeline.adapters.inpaint_head import load_inpaint_head
+from pipeline.adapters.ip_adapter import load_adapter
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.models.control_lora import load_control
 from pipeline.models.image_encoder import load_image_encoder
-from pipeline.models.image_prompt import load_adapter
-from pipeline.models.inpaint_head import load_inpaint_head
-from pipeline.models.lora import ChosenLora
-from pipeline.models.residency import EMBEDDED_FOLDER
+from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.models.upscaler import load_upscaler
+from pipeline.weights.lora import ChosenLora
 from tools.embedded.companions.base import Base, Texts, asked
 from tools.embedded.companions.control import ControlLora, build_network, export_control
 from tools.embedded.companions.image_prompt import (

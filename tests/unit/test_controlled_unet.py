@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.sampling.control import (
+from pipeline.adapters.control import (
     Control,
     ControlledUNet,
     Residuals,
@@ -16,7 +16,7 @@ from pipeline.sampling.control import (
     softness_weights,
 )
 from pipeline.sampling.denoiser import NetworkInput
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 
 SAMPLING = ModelSampling()
 

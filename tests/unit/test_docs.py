@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from bus.events import EVENT_TYPES
-from handlers.openapi import build_document
+from handlers.ops.openapi import build_document
 from handlers.routes import create_routes
-from pipeline.input_images import check_images
-from pipeline.params import decode_params
-from pipeline.request import GenerateParams
+from pipeline.request.decode import decode_params
+from pipeline.request.images import check_images
+from pipeline.request.schema import GenerateParams
 from settings import Settings
 from tools.docs_tables import GROUPS, MissingText, Texts, cells_of, described_texts, translate_table
 from tools.write_docs import (

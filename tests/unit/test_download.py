@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from pipeline.errors import DownloadFailed, TaskAborted
-from pipeline.models.download import Download, DownloadLimits
-from pipeline.models.sender import HubToken, mirrored
+from pipeline.files.download import Download, DownloadLimits
+from pipeline.files.hub import HubToken, mirrored
 from tests.file_server import (
     FileServer,
     breaks_off_after,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
-from pipeline.models.residency import EMBEDDED_FOLDER
+from pipeline.models.manager import EMBEDDED_FOLDER
 from tools.embedded.captions import Triple, examination_prompt, triple_of
 from tools.embedded.landscapes import TERRAIN, draw_landscape
 from tools.embedded.metrics import border_colour, figure_colour, nearest_colour

@@ -9,7 +9,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from handlers.errors import RequestRefused, error_middleware, note_prepared
+from handlers.http.errors import RequestRefused, error_middleware, note_prepared
 from pipeline.errors import (
     DeviceOutOfMemory,
     InvalidParameter,

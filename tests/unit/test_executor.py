@@ -21,11 +21,11 @@ from bus.events import (
     TaskStopped,
 )
 from bus.subscription import Subscription
-from pipeline.device_worker import StartDevice
 from pipeline.errors import ImageSkipped, PipelineError, QueueFull, ServerStopping
-from pipeline.executor import Executor
-from pipeline.request import GenerateParams
-from pipeline.tasks import Generate, MadeImage, Outcome, Reporter, Task
+from pipeline.request.schema import GenerateParams
+from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.task import Generate, MadeImage, Outcome, Reporter, Task
+from pipeline.scheduling.worker import StartDevice
 
 T = TypeVar("T")
 WAIT_S = 5.0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.errors import InvalidModelFile
-from pipeline.plan import ImagePlan
+from pipeline.request.plan import ImagePlan
 from pipeline.text.expansion import SECTION, PromptExpansion, expand
 from pipeline.text.expansion_files import ExpansionFiles, find_expansion, load_expansion
 from tests.integration.test_checkpoint import PLAN

@@ -5,14 +5,14 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from pipeline.adapters.freeu import FreeU, freeu_applied
 from pipeline.models.unet import UNet
 from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.anisotropic import anisotropic_blur
 from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
-from pipeline.sampling.freeu import FreeU, freeu_applied
 from pipeline.sampling.guidance import Guidance, adaptive, classifier_free, guide, sharpen
-from pipeline.sampling.model_sampling import ModelSampling
 from pipeline.sampling.noise import initial_noise
+from pipeline.sampling.parametrisation import ModelSampling
 
 SHAPE = (1, 4, 16, 16)
 PLAIN = Guidance(cfg=4.0, sharpness=0.0, adaptive_cfg=100.0)

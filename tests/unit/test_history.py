@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pipeline.params import GenerateParams
-from pipeline.tasks import Outcome, Task
+from pipeline.request.decode import GenerateParams
+from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
 from storage.history import HistoryRepository
 from storage.records import absolute, accepted_record, pending_record, running_record

@@ -12,8 +12,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from pipeline.errors import InvalidModelFile
-from pipeline.models.files import read_config
 from pipeline.models.image_encoder import CLIP_VIT_H, ImageEncoder, clip_pixels, load_image_encoder
+from pipeline.weights.tensors import read_config
 from tests.unit import tiny_adapter
 
 CPU = torch.device("cpu")

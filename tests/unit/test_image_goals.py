@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.image_goals import (
+from pipeline.request.decode import GenerateParams, params_from
+from pipeline.request.goals import (
     Goals,
     Inpaint,
     Upscale,
@@ -17,8 +18,7 @@ from pipeline.image_goals import (
     uov_goal,
     with_addition,
 )
-from pipeline.params import GenerateParams, params_from
-from pipeline.presets import Preset
+from pipeline.request.presets import Preset
 
 PICTURE = "inputs/picture.png"
 PROMPT_IMAGE = {"cn_img": PICTURE, "cn_type": "ImagePrompt"}

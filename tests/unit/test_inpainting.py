@@ -9,12 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.choices import SAMPLER_NAMES, SwapMethod
+from pipeline.adapters.inpaint_head import InpaintHead, load_inpaint_head
 from pipeline.errors import InvalidModelFile
-from pipeline.models.inpaint_head import InpaintHead, load_inpaint_head
+from pipeline.request.choices import SAMPLER_NAMES, SwapMethod
 from pipeline.sampling.diffusion import Run, diffuse
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.refiner import Relay, diffuse_relay
 
 SHAPE = (1, 4, 8, 8)

@@ -5,9 +5,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.line import MAX_PRIORITY, MIN_PRIORITY, Line
-from pipeline.request import GenerateParams
-from pipeline.tasks import Task
+from pipeline.request.schema import GenerateParams
+from pipeline.scheduling.queue import MAX_PRIORITY, MIN_PRIORITY, Line
+from pipeline.scheduling.task import Task
 
 
 def task(task_id: str) -> Task:

@@ -12,17 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.catalog import ModelCatalog
 from pipeline.errors import InvalidModelFile, ModelNotFound, ModelNotInstalled
-from pipeline.lora_paths import check_mode_lora, lora_path
-from pipeline.model_files import ModelFiles
-from pipeline.models.lora_files import read_lora
-from pipeline.params import params_from
-from pipeline.plan import plan_images
-from pipeline.presets import Preset
-from pipeline.prompts import PromptSources
-from pipeline.styles import StyleLibrary
-from pipeline.wildcards import Wildcards
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
+from pipeline.files.lora_paths import check_mode_lora, lora_path
+from pipeline.request.decode import params_from
+from pipeline.request.plan import plan_images
+from pipeline.request.presets import Preset
+from pipeline.request.prompts import PromptSources
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.weights.lora_files import read_lora
 
 STRENGTH = 0.7
 

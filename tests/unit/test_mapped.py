@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from pipeline.models.mapped import map_tensors
+from pipeline.weights.mapped import map_tensors
 
 DTYPES = [
     torch.float64,

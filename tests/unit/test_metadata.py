@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.choices import SAMPLER_NAMES
-from pipeline.metadata import metadata_text
-from pipeline.metadata_reading import MAX_CHARS, ModelNames, read_metadata
-from pipeline.params import params_from
-from pipeline.plan import ImagePlan, plan_images
-from pipeline.presets import Preset
-from pipeline.prompts import PromptSources
-from pipeline.styles import StyleLibrary, Template
-from pipeline.wildcards import Wildcards
+from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata
+from pipeline.metadata.write import metadata_text
+from pipeline.request.choices import SAMPLER_NAMES
+from pipeline.request.decode import params_from
+from pipeline.request.plan import ImagePlan, plan_images
+from pipeline.request.presets import Preset
+from pipeline.request.prompts import PromptSources
+from pipeline.request.styles import StyleLibrary, Template
+from pipeline.request.wildcards import Wildcards
 
 NAMES = ModelNames(
     checkpoints=["embedded", "sub/base.safetensors", "ref.safetensors"],

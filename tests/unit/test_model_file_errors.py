@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InvalidModelFile
-from pipeline.models.files import read_config, read_tensors
-from pipeline.models.pickled import read_pickled
+from pipeline.weights.pickled import read_pickled
+from pipeline.weights.tensors import read_config, read_tensors
 
 
 @pytest.mark.parametrize("read", [read_tensors, read_pickled, read_config])

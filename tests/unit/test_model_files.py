@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import CHECKPOINTS, LORAS, VAES, ModelCatalog
 from pipeline.errors import (
     DownloadFailed,
     ImageSkipped,
@@ -15,12 +14,13 @@ from pipeline.errors import (
     ModelNotInstalled,
     TaskAborted,
 )
-from pipeline.fast_modes import FAST_MODES
-from pipeline.known_files import BACKGROUND_MODELS, KNOWN_FILES, UPSCALER, KnownFile, find_known
-from pipeline.model_files import ModelFiles
-from pipeline.models.download import DownloadLimits
-from pipeline.presets import PresetStore
-from pipeline.tasks import MadeImage
+from pipeline.files.catalog import CHECKPOINTS, LORAS, VAES, ModelCatalog
+from pipeline.files.download import DownloadLimits
+from pipeline.files.locate import ModelFiles
+from pipeline.files.registry import BACKGROUND_MODELS, KNOWN_FILES, UPSCALER, KnownFile, find_known
+from pipeline.request.performance import FAST_MODES
+from pipeline.request.presets import PresetStore
+from pipeline.scheduling.task import MadeImage
 from tests.file_server import FileServer, serve_files, stalls_after, status, whole
 
 CONTENT = bytes(2_000_000)

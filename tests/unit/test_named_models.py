@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import ModelCatalog
 from pipeline.errors import ModelNotFound, ModelNotInstalled
-from pipeline.model_files import ModelFiles
-from pipeline.named_models import installed_default, settle_models, stand_in_note
-from pipeline.params import GenerateParams, decode_params
-from pipeline.presets import PresetStore
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
+from pipeline.files.resolve import installed_default, settle_models, stand_in_note
+from pipeline.request.decode import GenerateParams, decode_params
+from pipeline.request.presets import PresetStore
 
 URL = "https://example.com/new.safetensors"
 PRESET = {

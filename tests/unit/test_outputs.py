@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SavingFailed
-from pipeline.tasks import MadeImage
+from pipeline.scheduling.task import MadeImage
 from storage.outputs import OutputStore
 
 WHEN = datetime(2026, 11, 23, 16, 5, 9)  # noqa: DTZ001 - names are in local time
@@ -75,7 +75,7 @@ def test_a_kill_between_writing_and_naming_leaves_no_picture_and_the_next_start_
     code = """
         import os, signal, sys
         from pathlib import Path
-        from pipeline.tasks import MadeImage
+        from pipeline.scheduling.task import MadeImage
         from storage.outputs import OutputStore
 
         os.link = lambda *names: os.kill(os.getpid(), signal.SIGKILL)

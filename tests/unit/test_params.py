@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.choices import SAMPLER_NAMES, SCHEDULER_NAMES
 from pipeline.errors import InvalidParameter
-from pipeline.params import (
+from pipeline.request.choices import SAMPLER_NAMES, SCHEDULER_NAMES
+from pipeline.request.decode import (
     Decoded,
     GenerateParams,
     decode_params,

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InvalidParameter
-from pipeline.params import params_from
-from pipeline.plan import ImagePlan, plan_images
-from pipeline.presets import Preset
-from pipeline.prompts import PromptSources, prompt_loras
-from pipeline.styles import StyleLibrary
-from pipeline.wildcards import Wildcards
+from pipeline.request.decode import params_from
+from pipeline.request.plan import ImagePlan, plan_images
+from pipeline.request.presets import Preset
+from pipeline.request.prompts import PromptSources, prompt_loras
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
 
 EMBEDDED = Preset(
     default_model="embedded",

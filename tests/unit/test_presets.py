@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ModelNotFound
-from pipeline.params import GenerateParams, decode_params
-from pipeline.presets import InvalidPreset, Preset, PresetStore, decode_preset, preset_values
+from pipeline.request.decode import GenerateParams, decode_params
+from pipeline.request.presets import (
+    InvalidPreset,
+    Preset,
+    PresetStore,
+    decode_preset,
+    preset_values,
+)
 
 SHIPPED = Path(__file__).parents[2] / "presets"
 START = {"default_cfg_scale": 5.0, "default_sample_sharpness": 1.0, "default_overwrite_step": 20}

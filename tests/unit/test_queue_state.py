@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.line import Waiting
+from pipeline.scheduling.queue import Waiting
 from storage.database import open_database
 from storage.queue_state import QueueState
 from tests.unit.test_history import make_task

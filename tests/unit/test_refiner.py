@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.choices import SwapMethod
+from pipeline.request.choices import SwapMethod
 from pipeline.sampling.diffusion import Run, diffuse
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.refiner import Relay, diffuse_relay
 
 SHAPE = (1, 4, 8, 8)

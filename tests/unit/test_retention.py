@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.tasks import MadeImage
+from pipeline.scheduling.task import MadeImage
 from storage.database import Database, open_database
 from storage.gallery import GalleryRepository
 from storage.history import HistoryRepository

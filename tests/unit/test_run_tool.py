@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.errors import DeviceBusy, DeviceOutOfMemory, ServerStopping, UnsupportedFeature
-from pipeline.executor import TOOL_LIMIT
-from pipeline.tasks import HasTools, Reporter, Task
-from pipeline.vision.options import ImageType, MaskOptions
+from pipeline.request.tools import ImageType, MaskOptions
+from pipeline.scheduling.executor import TOOL_LIMIT
+from pipeline.scheduling.task import HasTools, Reporter, Task
 from tests.unit.test_executor import Gate, draw, entered, house, make_image, make_task, within
 
 LONG_S = 30.0

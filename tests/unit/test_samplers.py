@@ -7,7 +7,7 @@ from torch import Tensor
 from pipeline.errors import InvalidParameter, TaskAborted
 from pipeline.sampling.diffusion import Run, diffuse
 from pipeline.sampling.interface import ancestral_split
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import SAMPLER_NAMES, sampler_for
 from pipeline.sampling.sigmas import make_sigmas
 

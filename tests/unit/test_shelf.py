@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.shelf import GIB, Budgets, Held, Shelf, choose_budgets
+from pipeline.memory.cache import GIB, Budgets, Held, Shelf, choose_budgets
 
 CUDA = torch.device("cuda")  # a name here; nothing is put on it
 CPU = torch.device("cpu")
@@ -158,7 +158,7 @@ def test_a_models_size_is_that_of_its_weights_and_buffers() -> None:
 def test_on_the_cpu_either_option_sets_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_budgets(CPU, 2.0).device_bytes == 2 * GIB
     assert choose_budgets(CPU, 2.0, 1.5).device_bytes == round(1.5 * GIB)
-    monkeypatch.setattr("pipeline.models.shelf.memory_bytes", lambda: 10 * GIB)
+    monkeypatch.setattr("pipeline.memory.cache.memory_bytes", lambda: 10 * GIB)
     assert choose_budgets(CPU).device_bytes == 6 * GIB
 
 
@@ -167,6 +167,6 @@ def test_an_accelerator_keeps_room_for_pictures(
     monkeypatch: pytest.MonkeyPatch, total: int, models: float
 ) -> None:
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _device: (0, total * GIB))
-    monkeypatch.setattr("pipeline.models.shelf.memory_bytes", lambda: 32 * GIB)
+    monkeypatch.setattr("pipeline.memory.cache.memory_bytes", lambda: 32 * GIB)
     assert choose_budgets(CUDA) == Budgets(round(models * GIB), 16 * GIB)
     assert choose_budgets(CUDA, 2.0, 4.0) == Budgets(2 * GIB, 4 * GIB)

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.styles import EXPANSION, RANDOM, StyleLibrary, Template
-from pipeline.wildcards import Wildcards
+from pipeline.request.styles import EXPANSION, RANDOM, StyleLibrary, Template
+from pipeline.request.wildcards import Wildcards
 from tools.embedded.vocabulary import COLOURS, FULL
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pipeline.errors import InvalidParameter
-from pipeline.sampling.model_sampling import ModelSampling, model_sampling_for
 from pipeline.sampling.noise import PictureNoise, initial_noise
+from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from pipeline.sampling.samplers import SAMPLER_NAMES
 from pipeline.sampling.sigmas import DROP_IN_WALK, SCHEDULES, make_sigmas
 

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, start_vary
 from pipeline.errors import InvalidParameter
-from pipeline.image_goals import Inpaint, Upscale, Vary
-from pipeline.images.start import Means, Start, start_inpaint, start_upscale, start_vary
 from pipeline.models.vae import FACTOR, crop_to_cells
+from pipeline.request.goals import Inpaint, Upscale, Vary
 
 SIDE = 256
 GREY = 0.5

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InvalidParameter
-from pipeline.styles import StyleLibrary, normalise_name
+from pipeline.request.styles import StyleLibrary, normalise_name
 
 
 def write(folder: Path, file: str, *styles: tuple[str, str, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.images.thumbnail import make_thumbnail
-from pipeline.tasks import MadeImage
+from pipeline.scheduling.task import MadeImage
 from storage import thumbnails
 from storage.outputs import THUMBNAILS, OutputStore
 from storage.thumbnails import find_thumbnail

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.choices import ClothCategory, MaskModel
 from pipeline.errors import InvalidModelFile, InvalidParameter, ModelNotInstalled
-from pipeline.request import GenerateParams
-from pipeline.request_parts import EnhanceControl
+from pipeline.request.choices import ClothCategory, MaskModel
+from pipeline.request.schema import GenerateParams
+from pipeline.request.schema_parts import EnhanceControl
+from pipeline.request.tools import MaskOptions
 from pipeline.vision.background import INPUTS, foreground_mask
 from pipeline.vision.detection import Box, caption, draw_boxes
-from pipeline.vision.options import MaskOptions
 from pipeline.vision.sessions import Session, open_session
 from pipeline.vision.tagger import Tagger, load_tagger
 from tests.integration import tiny_vision

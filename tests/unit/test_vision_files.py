@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import ModelCatalog
 from pipeline.errors import DownloadFailed
-from pipeline.known_files import CAPTIONER, DETECTOR
-from pipeline.model_files import ModelFiles
-from pipeline.models.download import DownloadLimits
-from pipeline.vision.installed import VisionFiles
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.download import DownloadLimits
+from pipeline.files.locate import ModelFiles
+from pipeline.files.registry import CAPTIONER, DETECTOR
+from pipeline.files.vision import VisionFiles
 from tests.file_server import serve_files, status, whole
 
 LIMITS = DownloadLimits(stall_seconds=5, retry_seconds=0.0, tries=1, spare_bytes=0)

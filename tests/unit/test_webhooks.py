@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
-from pipeline.params import GenerateParams
-from pipeline.tasks import Outcome, Task
+from pipeline.request.decode import GenerateParams
+from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
 from storage.fetch import GuardedClient
 from storage.history import HistoryRepository

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.wildcards import MAX_CHARS, Wildcards, apply_arrays
+from pipeline.request.wildcards import MAX_CHARS, Wildcards, apply_arrays
 
 
 def fill(folder: Path, text: str, *, seed: int = 1, index: int = 0, in_order: bool = False) -> str:

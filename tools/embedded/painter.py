@@ -8,13 +8,13 @@ from typing import Any, Final
 import msgspec
 from PIL import Image
 
-from pipeline.catalog import EMBEDDED, ModelCatalog
-from pipeline.engine import Library, load_engine
-from pipeline.params import params_from
-from pipeline.presets import PresetStore
-from pipeline.styles import StyleLibrary
-from pipeline.tasks import MadeImage, Task
-from pipeline.wildcards import Wildcards
+from pipeline.engine.engine import Library, load_engine
+from pipeline.files.catalog import EMBEDDED, ModelCatalog
+from pipeline.request.decode import params_from
+from pipeline.request.presets import PresetStore
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.scheduling.task import MadeImage, Task
 
 ROOT: Final = Path(__file__).parent.parent.parent
 

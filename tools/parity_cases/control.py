@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.adapters.control import Control, ControlledUNet, hint_tensor
+from pipeline.adapters.control_lora import load_control
 from pipeline.images.preprocessors import canny_pyramid, cpds, hwc3
 from pipeline.images.resize import resize_cropped, resize_lanczos, resize_padded
-from pipeline.models.control_lora import load_control
-from pipeline.sampling.control import Control, ControlledUNet, hint_tensor
 from pipeline.sampling.diffusion import diffuse
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.device import Placement, place
+from pipeline.memory.device import Placement, place
 from pipeline.models.checkpoint import build_unet
-from pipeline.models.layout import UNET_PREFIX, unet_from_original
 from pipeline.models.unet import UNet
+from pipeline.weights.layout import UNET_PREFIX, unet_from_original
 
 DEFAULT_TOLERANCE: Final = 2e-5
 CPU: Final = torch.device("cpu")

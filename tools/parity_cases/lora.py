@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from pipeline.models.lora import ChosenLora, LoraStack
-from pipeline.models.lora_names import LoraModules, name_modules
+from pipeline.weights.lora import ChosenLora, LoraStack
+from pipeline.weights.lora_names import LoraModules, name_modules
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.sampling import sample

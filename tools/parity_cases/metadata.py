@@ -8,14 +8,14 @@ from typing import Any, Final
 import msgspec
 from PIL import Image
 
-from pipeline.choices import NO_MODEL, SAMPLER_NAMES
 from pipeline.images.encode import encode_image
-from pipeline.metadata import LABELS, Record, a1111_text, plan_record
-from pipeline.metadata_reading import ModelNames, read_metadata
-from pipeline.params import GenerateParams, params_from
-from pipeline.plan import STEPS, plan_images
-from pipeline.presets import Preset
-from pipeline.sampling.model_sampling import ModelSampling
+from pipeline.metadata.read import ModelNames, read_metadata
+from pipeline.metadata.write import LABELS, Record, a1111_text, plan_record
+from pipeline.request.choices import NO_MODEL, SAMPLER_NAMES
+from pipeline.request.decode import GenerateParams, params_from
+from pipeline.request.plan import STEPS, plan_images
+from pipeline.request.presets import Preset
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import sampler_for
 from tools.parity_cases.compare import LeftOut
 from tools.parity_cases.requests import SOURCES, stand_in_hashes

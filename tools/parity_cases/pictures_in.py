@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from pipeline.images.sizes import shape_ceil, size_of_ceil, size_text
-from pipeline.params import parse_aspect_ratio
-from pipeline.presets import PresetStore
+from pipeline.request.decode import parse_aspect_ratio
+from pipeline.request.presets import PresetStore
+from pipeline.request.sizes import shape_ceil, size_of_ceil, size_text
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.requests import ROOT

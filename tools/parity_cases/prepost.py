@@ -6,17 +6,17 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.choices import PERFORMANCES, SCHEDULER_NAMES
-from pipeline.fast_modes import FAST_MODES
-from pipeline.image_goals import UPSCALE_STEPS
-from pipeline.params import GenerateParams, Lora, parse_aspect_ratio
-from pipeline.plan import STEPS, plan_images, seed_of
-from pipeline.presets import Preset, PresetStore
-from pipeline.prompts import filled, prompt_loras, read_prompts
+from pipeline.request.choices import PERFORMANCES, SCHEDULER_NAMES
+from pipeline.request.decode import GenerateParams, Lora, parse_aspect_ratio
+from pipeline.request.goals import UPSCALE_STEPS
+from pipeline.request.performance import FAST_MODES
+from pipeline.request.plan import STEPS, plan_images, seed_of
+from pipeline.request.presets import Preset, PresetStore
+from pipeline.request.prompts import filled, prompt_loras, read_prompts
+from pipeline.request.styles import normalise_name
+from pipeline.request.wildcards import apply_arrays
 from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.guidance import Guidance
-from pipeline.styles import normalise_name
-from pipeline.wildcards import apply_arrays
 from tools.parity_cases import metadata
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import Case, Fixtures

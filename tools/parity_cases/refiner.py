@@ -3,10 +3,10 @@
 from contextlib import ExitStack
 from typing import Final
 
+from pipeline.adapters.freeu import FreeU, freeu_applied
 from pipeline.models.refiner import refiner_denoiser
 from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.diffusion import NetworkDenoise
-from pipeline.sampling.freeu import FreeU, freeu_applied
 from pipeline.sampling.refiner import Relay, diffuse_relay
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures

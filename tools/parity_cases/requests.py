@@ -13,25 +13,25 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pipeline.choices import NO_MODEL
-from pipeline.generate import Making, TextCache, decode, denoise, encode_prompts
+from pipeline.engine.generate import Making, TextCache, decode, denoise, encode_prompts
 from pipeline.images.encode import encode_image
-from pipeline.metadata import metadata_text
+from pipeline.metadata.write import metadata_text
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.models.lora import ChosenLora
-from pipeline.params import GenerateParams, params_from
-from pipeline.plan import ImagePlan, plan_images
-from pipeline.presets import Preset, preset_values
-from pipeline.prompts import PromptSources
+from pipeline.request.choices import NO_MODEL
+from pipeline.request.decode import GenerateParams, params_from
+from pipeline.request.plan import ImagePlan, plan_images
+from pipeline.request.presets import Preset, preset_values
+from pipeline.request.prompts import PromptSources
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.diffusion import Run
-from pipeline.sampling.model_sampling import (
+from pipeline.sampling.parametrisation import (
     DistilledSampling,
     ModelSampling,
     model_sampling_for,
 )
 from pipeline.sampling.sigmas import SCHEDULES
-from pipeline.styles import StyleLibrary
-from pipeline.wildcards import Wildcards
+from pipeline.weights.lora import ChosenLora
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures, unet_config
 from tools.parity_cases.starts import call_facts, picture_fields, read_start

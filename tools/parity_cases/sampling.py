@@ -7,13 +7,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pipeline.models.inpaint_head import InpaintHead
+from pipeline.adapters.freeu import FreeU, freeu_applied
+from pipeline.adapters.inpaint_head import InpaintHead
 from pipeline.models.unet import UNet
 from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.diffusion import NetworkDenoise, Run, diffuse
-from pipeline.sampling.freeu import FreeU, freeu_applied
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
-from pipeline.sampling.model_sampling import ModelSampling, model_sampling_for
+from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.units import read_conditioning, read_guidance

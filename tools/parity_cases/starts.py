@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.beginnings import begin_from
-from pipeline.image_goals import Inpaint, read_goals
+from pipeline.engine.initial_latents import begin_from
+from pipeline.engine.start import InpaintTask, Means, Start
 from pipeline.images.inpaint_area import Box
-from pipeline.images.start import InpaintTask, Means, Start
 from pipeline.models.vae import FACTOR, crop_to_cells
-from pipeline.params import GenerateParams
-from pipeline.plan import ImagePlan
+from pipeline.request.decode import GenerateParams
+from pipeline.request.goals import Inpaint, read_goals
+from pipeline.request.plan import ImagePlan
 from tools.parity_cases.inpaint import enlarge, sha256
 
 # The reference's name of a setting -> the request's field.

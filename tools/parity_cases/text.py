@@ -11,15 +11,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.models.checkpoint import build_clip_g, build_clip_l
-from pipeline.models.layout import (
+from pipeline.text.encoder import TextEncoder
+from pipeline.text.tokenizer import find_tokenizer
+from pipeline.weights.layout import (
     CLIP_G_PREFIX,
     CLIP_L_PREFIX,
     clip_g_from_original,
     clip_l_from_original,
 )
-from pipeline.text.encoder import TextEncoder
-from pipeline.text.inversions import InversionLibrary
-from pipeline.text.tokenizer import find_tokenizer
+from pipeline.weights.textual_inversion import InversionLibrary
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 

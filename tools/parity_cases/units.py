@@ -7,13 +7,13 @@ import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
+from pipeline.adapters.freeu import FreeU, quieten, strengthen
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes, SizeIds
 from pipeline.sampling.anisotropic import anisotropic_blur
 from pipeline.sampling.denoiser import Conditioning, Denoiser
-from pipeline.sampling.freeu import FreeU, quieten, strengthen
 from pipeline.sampling.guidance import Guidance
-from pipeline.sampling.model_sampling import ModelSampling, model_sampling_for
 from pipeline.sampling.noise import PictureNoise, initial_noise
+from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from pipeline.sampling.sigmas import SCHEDULES, requested_sigmas, schedule_sigmas
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.models.checkpoint import build_vae
-from pipeline.models.layout import VAE_PREFIX, vae_from_original
 from pipeline.models.vae import Vae, grey_where_masked, latent_mask
 from pipeline.sampling.noise import seeded_generator
+from pipeline.weights.layout import VAE_PREFIX, vae_from_original
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 

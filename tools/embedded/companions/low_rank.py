@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.layout import rename, unet_prefixes
+from pipeline.weights.layout import rename, unet_prefixes
 
 
 class LowRank(nn.Module):

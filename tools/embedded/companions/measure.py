@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.images.preprocessors import canny_hint
-from pipeline.models.residency import EMBEDDED_FOLDER
+from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.models.upscaler import load_upscaler
 from tools.embedded.captions import Triple, examination_prompt, with_article
 from tools.embedded.companions.control import CONTROL_FILES

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from pipeline.models.residency import EMBEDDED_FOLDER
+from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.models.upscaler import Network
 from tools.embedded.companions.base import Base
 from tools.embedded.companions.control import (

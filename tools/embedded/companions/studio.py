@@ -7,29 +7,29 @@ import msgspec
 import torch
 from PIL import Image
 
-from pipeline.catalog import EMBEDDED
-from pipeline.generate import Making, TextCache, make_image
-from pipeline.image_goals import Inpaint
+from pipeline.adapters.control import Control, hint_tensor
+from pipeline.adapters.control_lora import load_control
+from pipeline.adapters.inpaint_head import load_inpaint_head
+from pipeline.adapters.ip_adapter import load_adapter
+from pipeline.adapters.ip_attention import ImagePrompt
+from pipeline.engine.generate import Making, TextCache, make_image
+from pipeline.engine.image_conditions import Steering
+from pipeline.engine.networks import Patches
+from pipeline.engine.start import Means, start_inpaint
+from pipeline.files.catalog import EMBEDDED
 from pipeline.images.preprocessors import canny_hint, cpds_hint
-from pipeline.images.start import Means, start_inpaint
 from pipeline.models.checkpoint import load_checkpoint
-from pipeline.models.control_lora import load_control
 from pipeline.models.image_encoder import load_image_encoder
-from pipeline.models.image_prompt import load_adapter
-from pipeline.models.inpaint_head import load_inpaint_head
-from pipeline.models.lora import ChosenLora
-from pipeline.models.residency import EMBEDDED_FOLDER
-from pipeline.networks import Patches
-from pipeline.params import params_from
-from pipeline.plan import ImagePlan, plan_images
-from pipeline.presets import PresetStore
-from pipeline.prompts import PromptSources
-from pipeline.sampling.control import Control, hint_tensor
-from pipeline.sampling.image_prompts import ImagePrompt
-from pipeline.sampling.model_sampling import ModelSampling
-from pipeline.steering import Steering
-from pipeline.styles import StyleLibrary
-from pipeline.wildcards import Wildcards
+from pipeline.models.manager import EMBEDDED_FOLDER
+from pipeline.request.decode import params_from
+from pipeline.request.goals import Inpaint
+from pipeline.request.plan import ImagePlan, plan_images
+from pipeline.request.presets import PresetStore
+from pipeline.request.prompts import PromptSources
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
+from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.weights.lora import ChosenLora
 from tools.embedded.companions.control import CONTROL_FILES
 from tools.embedded.companions.image_prompt import ENCODER_FOLDER
 from tools.embedded.companions.image_prompt import FILE as ADAPTER

@@ -1,0 +1,1 @@
+"""The Fooocus API family: generate, tasks, control, tools."""

@@ -1,0 +1,24 @@
+"""What a request may name: model files and styles, read from disk afresh each time."""
+
+import asyncio
+
+from aiohttp import web
+
+from handlers.fooocus.schemas import AllModels
+from handlers.http.respond import json_response
+from handlers.keys import CATALOG, STYLES
+
+
+async def all_models(request: web.Request) -> web.Response:
+    """Checkpoints and LoRAs by the names that requests use."""
+    catalog = request.app[CATALOG]
+    models = AllModels(
+        model_filenames=await asyncio.to_thread(catalog.checkpoints),
+        lora_filenames=await asyncio.to_thread(catalog.loras),
+    )
+    return json_response(models)
+
+
+async def styles(request: web.Request) -> web.Response:
+    """Every style that ``style_selections`` may hold."""
+    return json_response(await asyncio.to_thread(request.app[STYLES].names))

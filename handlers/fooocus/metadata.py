@@ -1,0 +1,43 @@
+"""POST /v1/tools/read-metadata: from a picture back to the request that made it."""
+
+import asyncio
+
+from aiohttp import web
+
+from handlers.fooocus.schemas import PictureMetadata, ReadMetadata
+from handlers.http.ignored import read_json
+from handlers.http.respond import json_response
+from handlers.keys import CATALOG, STYLES
+from handlers.service.pictures import fetch_picture
+from pipeline.images.encode import MIME_TYPES, look_at
+from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_of
+
+
+async def picture_metadata(request: web.Request) -> web.Response:
+    """What a picture says of its making. One that says nothing is an answer too, not an error."""
+    body, headers = await read_json(request, ReadMetadata)
+    data = await fetch_picture(request, ("image",), body.image)
+    return json_response(await asyncio.to_thread(_read, request.app, data), headers=headers)
+
+
+def _read(app: web.Application, data: bytes) -> PictureMetadata:
+    """Decodes pictures and lists model files: not on the loop."""
+    facts = look_at(data)
+    text = facts.text.parameters if facts.text else ""
+    catalog = app[CATALOG]
+    names = ModelNames(catalog.checkpoints(), catalog.loras(), catalog.vaes())
+    parameters = read_metadata(text, names, app[STYLES].templates())
+    scheme = scheme_of(text) if parameters else None
+    if parameters:
+        # How the text is written and into what: without these the bytes would differ.
+        parameters |= {"metadata_scheme": scheme, "save_metadata_to_images": True}
+        if facts.format in MIME_TYPES:
+            parameters["output_format"] = facts.format
+    return PictureMetadata(
+        scheme=scheme,
+        parameters=parameters,
+        text=text[:MAX_CHARS],
+        width=facts.width,
+        height=facts.height,
+        format=facts.format,
+    )

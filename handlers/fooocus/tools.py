@@ -1,0 +1,55 @@
+"""The image tools: a picture into words, and a mask of something in it."""
+
+import asyncio
+import base64
+
+from aiohttp import web
+
+from handlers.fooocus.schemas import DescribeImage, Description, GenerateMask
+from handlers.http.ignored import read_json
+from handlers.http.respond import json_response
+from handlers.keys import EXECUTOR
+from handlers.service.pictures import fetch_picture
+from pipeline.images.encode import check_readable
+from pipeline.request.tools import MaskOptions
+
+
+async def describe_image(request: web.Request) -> web.Response:
+    """Put a picture into words."""
+    body, headers = await read_json(request, DescribeImage)
+    picture = await _picture(request, body.image)
+    words = await request.app[EXECUTOR].run_tool(
+        lambda tools: tools.describe(picture, body.image_type)
+    )
+    return json_response(Description(words), headers=headers)
+
+
+async def generate_mask(request: web.Request) -> web.Response:
+    """Find something in a picture and draw a mask of it: a PNG file, in base64."""
+    body, headers = await read_json(request, GenerateMask)
+    options = _options(body)
+    options.check(("dino_prompt_text",))
+    picture = await _picture(request, body.image)
+    mask = await request.app[EXECUTOR].run_tool(lambda tools: tools.generate_mask(picture, options))
+    return json_response(base64.b64encode(mask).decode(), headers=headers)
+
+
+async def _picture(request: web.Request, image: str) -> bytes:
+    """The bytes of a picture that can be read: nobody waits in line to hear that it cannot."""
+    data = await fetch_picture(request, ("image",), image)
+    await asyncio.to_thread(check_readable, data)
+    return data
+
+
+def _options(body: GenerateMask) -> MaskOptions:
+    return MaskOptions(
+        mask_model=body.mask_model,
+        cloth_category=body.cloth_category,
+        prompt=body.dino_prompt_text,
+        sam_model=body.sam_model,
+        box_threshold=body.box_threshold,
+        text_threshold=body.text_threshold,
+        max_detections=body.sam_max_detections,
+        grow=body.dino_erode_or_dilate,
+        only_boxes=body.dino_debug,
+    )

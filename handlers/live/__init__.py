@@ -1,0 +1,1 @@
+"""The event bus over server-sent events and WebSocket."""

@@ -1,0 +1,45 @@
+"""GET /health: is the server alive, and can it make pictures?"""
+
+import time
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from handlers.fooocus.schemas import Health
+from handlers.http.errors import RETRY_SECONDS
+from handlers.http.respond import json_response
+from handlers.keys import EXECUTOR, SETTINGS, STATE, Status
+
+
+async def health(request: web.Request) -> web.Response:
+    """200 while the server answers at all; with ``?ready=1``, 503 until it can make pictures."""
+    report = describe_health(request.app)
+    if request.query.get("ready", "0") in ("1", "true") and not report.ready:
+        return json_response(report, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
+    return json_response(report, headers={"Cache-Control": "no-store"})
+
+
+def describe_health(app: web.Application) -> Health:
+    """Put together what the devices, the queue and the server's own state say."""
+    executor, state = app[EXECUTOR], app[STATE]
+    devices = executor.devices()
+    states = [device.state for device in devices]
+    status = state.status if state.status == "stopping" else _status_of(states)
+    return Health(
+        status=status,
+        ready=status != "stopping" and "ready" in states,
+        detail=state.detail or next((device.error for device in devices if device.error), ""),
+        version=app[SETTINGS].version,
+        preset=app[SETTINGS].start_preset,
+        devices=devices,
+        pending=len(executor.pending()),
+        running=len(executor.running()),
+        uptime_seconds=round(time.monotonic() - state.started, 3),
+    )
+
+
+def _status_of(devices: Sequence[str]) -> Status:
+    """A device that failed leaves the server degraded: it answers, with less or no picture side."""
+    if "failed" in devices:
+        return "degraded"
+    return "ready" if "ready" in devices else "starting"

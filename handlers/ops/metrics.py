@@ -1,0 +1,130 @@
+"""GET /metrics: counts and durations for Prometheus, kept by this application alone."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bus.events import TERMINAL
+from bus.subscription import EventFilter
+from handlers.http.errors import Handler
+from handlers.keys import BUS, EXECUTOR, METRICS
+
+log = logging.getLogger(__name__)
+
+LAG_INTERVAL_S: Final = 0.25
+MAILBOX_LIMIT: Final = 4096
+STREAMS: Final = frozenset({"/v1/events", "/ws"})  # open as long as the client likes
+_LAG_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
+_REQUEST_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """The application's registry and what is counted in it. Owned by the event loop."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.tasks = Counter(
+            "focal_tasks", "Tasks that ended, by how.", ["status"], registry=self.registry
+        )
+        self.requests = Histogram(
+            "focal_request_seconds",
+            "From request to the end of its reply, by route.",
+            ["method", "route", "status"],
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.loop_lag = Histogram(
+            "focal_event_loop_lag_seconds",
+            "How much later than asked the event loop runs a timer.",
+            buckets=_LAG_BUCKETS,
+            registry=self.registry,
+        )
+        ProcessCollector(registry=self.registry)
+        for kind in TERMINAL:
+            self.tasks.labels(_status(kind.type))
+
+    def watch(self, app: web.Application) -> None:
+        """Read queue and bus of ``app`` whenever somebody asks."""
+        self.registry.register(_Gauges(app))
+
+    def render(self) -> bytes:
+        """Everything as Prometheus text."""
+        return generate_latest(self.registry)
+
+
+class _Gauges(Collector):
+    """What stands somewhere already and is only looked at."""
+
+    def __init__(self, app: web.Application) -> None:
+        executor, bus = app[EXECUTOR], app[BUS]
+        self._sources: tuple[tuple[str, str, Callable[[], float]], ...] = (
+            ("focal_queue_tasks", "Tasks that wait.", lambda: len(executor.pending())),
+            ("focal_running_tasks", "Tasks on a device.", lambda: len(executor.running())),
+            ("focal_bus_events", "Number of the newest event.", lambda: bus.last_seq),
+            ("focal_bus_subscribers", "Readers of the bus.", lambda: bus.subscribers),
+        )
+
+    def collect(self) -> Iterable[Metric]:
+        for name, help_text, read in self._sources:
+            yield GaugeMetricFamily(name, help_text, value=read())
+
+
+@web.middleware
+async def metrics_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Time every request by its route's pattern: paths would make labels without end."""
+    started = time.perf_counter()
+    response = await handler(request)
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "none"
+    if route not in STREAMS:
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        seconds = time.perf_counter() - started
+        labels = request.app[METRICS].requests.labels(method, route, str(response.status))
+        labels.observe(seconds)
+    return response
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """The Prometheus exposition."""
+    body = request.app[METRICS].render()
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+
+async def measure(app: web.Application) -> AsyncIterator[None]:
+    """Count and sample while the application runs. For ``app.cleanup_ctx``, after the parts."""
+    own = app[METRICS]
+    own.watch(app)
+    workers = [asyncio.create_task(_sample_lag(own)), asyncio.create_task(_count_tasks(app))]
+    yield
+    for worker in workers:
+        worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await worker
+
+
+async def _sample_lag(own: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_INTERVAL_S
+        await asyncio.sleep(LAG_INTERVAL_S)
+        own.loop_lag.observe(max(0.0, loop.time() - due))
+
+
+async def _count_tasks(app: web.Application) -> None:
+    ends = EventFilter(types=frozenset(kind.type for kind in TERMINAL))
+    with app[BUS].subscribe(ends, limit=MAILBOX_LIMIT) as mailbox:
+        async for delivery in mailbox:
+            app[METRICS].tasks.labels(_status(delivery.type)).inc()
+
+
+def _status(event_type: str) -> str:
+    return event_type.removeprefix("task.")

@@ -1,0 +1,1 @@
+"""What every API family does: submit, follow, delete. Knows no family."""

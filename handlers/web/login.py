@@ -1,0 +1,72 @@
+"""Entry for browsers, whose pictures, streams and sockets cannot carry a key in a header."""
+
+from typing import Final
+from urllib.parse import parse_qs
+
+from aiohttp import hdrs, web
+
+from handlers.fooocus.schemas import Grant
+from handlers.http.access import SESSION_SECONDS, TOKEN_SECONDS
+from handlers.http.errors import RequestRefused
+from handlers.http.guard import SESSION_COOKIE
+from handlers.http.limits import read_body
+from handlers.http.respond import base_url, json_response
+from handlers.keys import ACCESS
+
+FORM_BYTES: Final = 4096  # read before anybody has shown a key
+
+
+async def login(request: web.Request) -> web.Response:
+    """Take the key from a form (``key``, ``next``) and give a session cookie for it.
+
+    A page's own form is sent on to ``next``, a path of this server; a script gets JSON.
+    """
+    form = _parse_form(await read_body(request, FORM_BYTES))
+    policy = request.app[ACCESS]
+    if not policy.key_matches(form.get("key", "")):
+        raise RequestRefused(403, "forbidden", "Forbidden")
+    value, expires = policy.grant("session", SESSION_SECONDS)
+    if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+        target = form.get("next", "")
+        answer = web.Response(status=303, headers={hdrs.LOCATION: _local_path(target)})
+    else:
+        answer = json_response(Grant(expires=expires))
+    answer.set_cookie(
+        SESSION_COOKIE,
+        value,
+        max_age=SESSION_SECONDS,
+        httponly=True,
+        samesite="Strict",
+        secure=base_url(request).startswith("https://"),
+    )
+    answer.headers[hdrs.CACHE_CONTROL] = "no-store"
+    return answer
+
+
+async def logout(_request: web.Request) -> web.Response:
+    """Forget the session in this browser."""
+    answer = web.Response(status=204)
+    answer.del_cookie(SESSION_COOKIE, httponly=True, samesite="Strict")
+    return answer
+
+
+async def token(request: web.Request) -> web.Response:
+    """A signed ``?token=`` for streams, sockets and pictures, good for five minutes."""
+    value, expires = request.app[ACCESS].grant("token", TOKEN_SECONDS)
+    answer = json_response(Grant(token=value, expires=expires))
+    answer.headers[hdrs.CACHE_CONTROL] = "no-store"
+    return answer
+
+
+def _parse_form(body: bytes) -> dict[str, str]:
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=8)
+    except ValueError:
+        raise RequestRefused(400, "invalid_form", "the body is no URL-encoded form") from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _local_path(target: str) -> str:
+    """Only a path of this server: what begins with two slashes or holds a backslash is a host."""
+    is_local = target.startswith("/") and not target.startswith("//") and "\\" not in target
+    return target if is_local and target.isascii() and target.isprintable() else "./"

@@ -1,0 +1,194 @@
+"""/v1/models: everything a request may name, what is loaded, and the memory it takes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from bus.events import EventData, ModelLoaded, ModelUnloaded, now_ms
+from bus.subscription import EventFilter, Subscription
+from handlers.http.respond import json_response
+from handlers.keys import BUS, CATALOG, LOADED, PRESETS, STYLES
+from pipeline.errors import PipelineError
+from pipeline.files.catalog import CHECKPOINTS, EMBEDDED, EMBEDDINGS, LORAS, VAES, ModelCatalog
+from pipeline.request.choices import DEFAULT_VAE
+from pipeline.request.presets import INITIAL, PresetStore, preset_values
+
+MAILBOX_LIMIT: Final = 1024
+
+
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A model by the name that requests use."""
+
+    name: str
+    bytes: Annotated[int, Meta(description="Size on disk; 0 for a folder or the built-in model.")]
+
+
+class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on a device."""
+
+    kind: str
+    name: str
+    seconds: Annotated[float, Meta(description="How long loading took.")]
+    since_mills: int
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Main memory in bytes; 0 where the system does not say."""
+
+    process: int
+    available: int
+    total: int
+
+
+class PresetInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A preset as a request would get it. ``problem`` says why it cannot be used, or is ""."""
+
+    name: str
+    note: str = ""
+    is_initial: bool = False
+    model_installed: bool = True
+    parameters: Annotated[
+        dict[str, object], Meta(description="Request fields that the preset sets.")
+    ] = {}
+    sizes: Annotated[
+        list[str], Meta(description="Sizes to choose from, width*height; the model's own.")
+    ] = []
+    problem: str = ""
+
+
+class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may name, and what is loaded now. The start preset comes first."""
+
+    checkpoints: list[ModelFile]
+    loras: list[ModelFile]
+    vaes: list[ModelFile]
+    embeddings: list[ModelFile]
+    styles: list[str]
+    presets: list[PresetInfo]
+    loaded: list[LoadedModel]
+    memory: Memory
+
+
+class LoadedModels:
+    """Keeps what the bus says of models coming and going. Owned by the event loop."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[str, str], LoadedModel] = {}
+
+    def note(self, data: EventData) -> None:
+        """Take one event into account."""
+        match data:
+            case ModelLoaded(name=name, kind=kind, seconds=seconds):
+                self._loaded[kind, name] = LoadedModel(
+                    kind=kind, name=name, seconds=seconds, since_mills=now_ms()
+                )
+            case ModelUnloaded(name=name, kind=kind):
+                self._loaded.pop((kind, name), None)
+                if not any(loaded == "checkpoint" for loaded, _ in self._loaded):
+                    self._loaded.clear()  # what was in it, such as LoRAs, went with it
+
+    def all(self) -> list[LoadedModel]:
+        """Everything that is loaded."""
+        return list(self._loaded.values())
+
+
+async def models(request: web.Request) -> web.Response:
+    """Model files with their sizes, styles, presets, what is loaded, and memory."""
+    overview = await asyncio.to_thread(_overview, request.app, request.app[LOADED].all())
+    return json_response(overview, headers={"Cache-Control": "no-store"})
+
+
+async def watch_models(app: web.Application) -> AsyncIterator[None]:
+    """Listen to the bus while the application runs. For ``app.cleanup_ctx``, after the parts."""
+    wanted = EventFilter(types=frozenset({ModelLoaded.type, ModelUnloaded.type}))
+    with app[BUS].subscribe(wanted, limit=MAILBOX_LIMIT, since=0) as news:
+        listener = asyncio.create_task(_listen(app[LOADED], news))
+        yield
+        listener.cancel()
+        with suppress(asyncio.CancelledError):
+            await listener
+
+
+async def _listen(loaded: LoadedModels, news: Subscription) -> None:
+    async for delivery in news:
+        loaded.note(delivery.data)
+
+
+def _overview(app: web.Application, loaded: list[LoadedModel]) -> ModelOverview:
+    catalog = app[CATALOG]
+
+    def files(folder: str, names: Callable[[], list[str]]) -> list[ModelFile]:
+        root = catalog.models_dir / folder
+        listed = [name for name in names() if name != DEFAULT_VAE]
+        return [ModelFile(name=name, bytes=_size(root, name)) for name in listed]
+
+    return ModelOverview(
+        checkpoints=files(CHECKPOINTS, catalog.checkpoints),
+        loras=files(LORAS, catalog.loras),
+        vaes=files(VAES, catalog.vaes),
+        embeddings=files(EMBEDDINGS, catalog.embeddings),
+        styles=list(app[STYLES].names()),
+        presets=_presets(app[PRESETS], catalog),
+        loaded=loaded,
+        memory=_memory(),
+    )
+
+
+def _size(root: Path, name: str) -> int:
+    try:
+        path = root / name
+        return path.stat().st_size if name != EMBEDDED and path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def _presets(store: PresetStore, catalog: ModelCatalog) -> list[PresetInfo]:
+    installed = set(catalog.checkpoints())
+    names = [name for name in store.names() if name != INITIAL]
+    names.sort(key=lambda name: (name != store.initial, name))
+    return [_preset(store, name, installed) for name in names]
+
+
+def _preset(store: PresetStore, name: str, installed: set[str]) -> PresetInfo:
+    is_initial = name == store.initial
+    try:
+        preset = store.load(name)
+        own, start = preset_values(preset), preset_values(store.load(INITIAL))
+    except PipelineError as error:
+        return PresetInfo(name=name, is_initial=is_initial, problem=str(error))
+    values = {**start, **own}
+    return PresetInfo(
+        name=name,
+        note=preset.note,
+        is_initial=is_initial,
+        model_installed=values.get("base_model_name") in installed,
+        parameters=values,
+        sizes=list(preset.available_aspect_ratios),
+    )
+
+
+def _memory() -> Memory:
+    """From the operating system, where it has /proc; zeros elsewhere."""
+    facts = _proc_numbers(Path("/proc/meminfo"))
+    status = _proc_numbers(Path("/proc/self/status"))
+    return Memory(
+        process=status.get("VmRSS", 0),
+        available=facts.get("MemAvailable", 0),
+        total=facts.get("MemTotal", 0),
+    )
+
+
+def _proc_numbers(path: Path) -> dict[str, int]:
+    """``Name:  123 kB`` lines as bytes."""
+    try:
+        lines = path.read_text("ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    split = (line.split() for line in lines if line.endswith(" kB"))
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in split if len(words) == 3}

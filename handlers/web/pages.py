@@ -1,0 +1,85 @@
+"""The web page and its files."""
+
+import asyncio
+import gzip
+from pathlib import Path
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from handlers.http.errors import RequestRefused
+from handlers.http.respond import derived_response
+from handlers.keys import SETTINGS
+
+# A list of our own: what the operating system maps a suffix to differs from machine to machine.
+CONTENT_TYPES: Final = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
+    ".txt": "text/plain",
+}
+_COMPRESSIBLE: Final = frozenset({".html", ".css", ".js", ".json", ".svg", ".txt"})
+# Asked for again each time, and mostly answered 304: a new version shows at once.
+_REVALIDATE: Final = "no-cache"
+
+
+async def index(_request: web.Request) -> web.Response:
+    """Send a person to the page. Relative, so that it holds behind a proxy's prefix."""
+    return web.Response(status=302, headers={hdrs.LOCATION: "static/index.html"})
+
+
+async def docs(request: web.Request) -> web.StreamResponse:
+    """The interactive API docs."""
+    return await _serve(request, request.app[SETTINGS].static_dir / "docs.html")
+
+
+async def static_file(request: web.Request) -> web.StreamResponse:
+    """One of the page's files."""
+    root = request.app[SETTINGS].static_dir
+    path = await asyncio.to_thread(_find, root, request.match_info["path"])
+    if path is None:
+        raise RequestRefused(404, "not_found", "there is no such file")
+    return await _serve(request, path)
+
+
+def _find(root: Path, name: str) -> Path | None:
+    """The file called ``name`` below ``root``; links that lead out of it do not count."""
+    if "\0" in name or "\\" in name:
+        return None
+    path = (root / name).resolve()
+    is_inside = path.is_relative_to(root.resolve())
+    return path if is_inside and path.suffix in CONTENT_TYPES and path.is_file() else None
+
+
+async def _serve(request: web.Request, path: Path) -> web.StreamResponse:
+    headers: dict[str, str] = {
+        hdrs.CACHE_CONTROL: _REVALIDATE,
+        hdrs.CONTENT_TYPE: _content_type(path),
+        hdrs.VARY: hdrs.ACCEPT_ENCODING,
+    }
+    # FileResponse's own compression breaks HEAD and 304: it sends a body with them.
+    if path.suffix not in _COMPRESSIBLE or not _takes_gzip(request):
+        return web.FileResponse(path, headers=headers)
+    headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return await derived_response(request, path, "gzip", gzip.compress, headers)
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    """A part of a file is a part of the file itself, so it is not compressed."""
+    offers = request.headers.get(hdrs.ACCEPT_ENCODING, "").lower().split(",")
+    return hdrs.RANGE not in request.headers and any(
+        offer.strip() == "gzip" or offer.strip().startswith("gzip;q=0.") for offer in offers
+    )
+
+
+def _content_type(path: Path) -> str:
+    kind = CONTENT_TYPES[path.suffix]
+    is_text = path.suffix in _COMPRESSIBLE and path.suffix != ".svg"
+    return f"{kind}; charset=utf-8" if is_text else kind

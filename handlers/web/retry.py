@@ -1,0 +1,42 @@
+"""POST /tasks/{task_id}/retry: the same request again, as a new task."""
+
+import msgspec
+from aiohttp import web
+
+from handlers.http.errors import RequestRefused
+from handlers.http.respond import json_response
+from handlers.keys import ADMISSIONS, HISTORY
+from handlers.service.submit import idempotency_key, make_order
+from handlers.service.tasks import live_record
+from pipeline.errors import InvalidParameter
+from pipeline.request.decode import params_from
+from pipeline.request.schema import GenerateParams
+from storage.records import TaskRecord, accepted_record
+
+
+async def retry(request: web.Request) -> web.Response:
+    """Queue an ended task's request again, seed and all; answered as an asynchronous request.
+
+    Its pictures must still be there: nobody waits in line to hear that they are not.
+    """
+    key = idempotency_key(request)
+    task_id = request.match_info["task_id"]
+    if live_record(request, task_id) is not None:
+        raise RequestRefused(409, "not_ended", "the task has not ended yet")
+    record = await request.app[HISTORY].get(task_id)
+    if record is None:
+        raise RequestRefused(404, "not_found", "there is no such task")
+    order = await make_order(request, _params_of(record), record.webhook_url)
+    new_id = await request.app[ADMISSIONS].admit(msgspec.structs.replace(order, key=key))
+    task = msgspec.structs.replace(order.task, task_id=new_id)
+    return json_response(accepted_record(task), headers={"X-Task-Id": new_id})
+
+
+def _params_of(record: TaskRecord) -> GenerateParams:
+    """The stored request. Raises RequestRefused (409) for one that cannot be read any more."""
+    try:
+        return params_from(record.req_params)
+    except (InvalidParameter, msgspec.ValidationError) as error:
+        raise RequestRefused(
+            409, "unreadable_request", f"the task's request cannot be used any more: {error}"
+        ) from None

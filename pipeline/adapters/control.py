@@ -1,0 +1,141 @@
+"""Control networks beside a UNet: what they add to it, how much, and at which noise levels.
+
+Knows no model file and no preprocessor. Strength over time and depth is Fooocus's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.sampling.denoiser import NetworkInput
+from pipeline.sampling.parametrisation import ModelSampling
+
+LATENT_PIXELS = 8  # pixels a side that one latent pixel stands for
+
+
+class Residuals(NamedTuple):
+    """What is added to a UNet: to each skip connection, from the top, and to its middle."""
+
+    down: tuple[Tensor, ...]
+    middle: Tensor
+
+
+class ControlCall(Protocol):
+    """A control network. Its weights may be those of the UNet that it steers."""
+
+    def follow_base(self) -> None:
+        """Take over what was changed in the UNet's weights, such as LoRAs."""
+
+    def __call__(self, given: NetworkInput, hint: Tensor, /) -> Residuals:
+        """What it adds for a hint (1, 3, H, W), 0 to 1, of 8 times the latent's size."""
+
+
+class SteerableUNet(Protocol):
+    """A UNet that takes residuals; without them it is a ``UNetCall``."""
+
+    def __call__(
+        self,
+        given: NetworkInput,
+        down_residuals: Sequence[Tensor] | None = None,
+        middle_residual: Tensor | None = None,
+    ) -> Tensor:
+        """The noise prediction (B, 4, h, w), float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control of a picture, at work from ``start`` to ``stop``, fractions of the way."""
+
+    network: ControlCall
+    hint: Tensor  # (1, 3, H, W), float32, 0 to 1
+    weight: float
+    stop: float
+    start: float = 0.0
+
+
+class ControlledUNet:
+    """A ``UNetCall``: a UNet steered by controls, for one picture. Device thread only.
+
+    Make it when the UNet's weights are what they will be for the picture. ``softness`` is 0 to 1.
+    """
+
+    def __init__(
+        self,
+        unet: SteerableUNet,
+        controls: Sequence[Control],
+        softness: float,
+        sampling: ModelSampling,
+    ) -> None:
+        self._unet = unet
+        self._softness = softness
+        self._working = [_Working(each, sampling) for each in controls if each.weight]
+        for each in self._working:
+            each.control.network.follow_base()
+
+    def __call__(self, given: NetworkInput, /) -> Tensor:
+        """The noise prediction with what all controls add that are at work at this noise level."""
+        at_work = [each for each in self._working if each.last <= given.sigma <= each.first]
+        if not at_work:
+            return self._unet(given)
+        total = self._residuals(at_work[0], given)
+        for each in at_work[1:]:
+            more = self._residuals(each, given)
+            down = tuple(a + b for a, b in zip(total.down, more.down, strict=True))
+            total = Residuals(down, total.middle + more.middle)
+        return self._unet(given, total.down, total.middle)
+
+    def _residuals(self, working: "_Working", given: NetworkInput) -> Residuals:
+        control = working.control
+        found = control.network(given, working.hint_for(given.x))
+        softened = softness_weights(len(found.down), self._softness)
+        down = zip(found.down, softened, strict=True)
+        return Residuals(
+            tuple(each * (share * control.weight) for each, share in down),
+            found.middle * control.weight,
+        )
+
+
+class _Working:
+    """A control with the noise levels at which it works, and its hint at the latent's size."""
+
+    def __init__(self, control: Control, sampling: ModelSampling) -> None:
+        self.control = control
+        self.first = sampling.sigma_at(control.start)
+        self.last = sampling.sigma_at(control.stop)
+        self._fitted: Tensor | None = None
+
+    def hint_for(self, x: Tensor) -> Tensor:
+        """The hint for latents such as ``x``, on their device; fitted once."""
+        height, width = x.shape[2] * LATENT_PIXELS, x.shape[3] * LATENT_PIXELS
+        if self._fitted is None or self._fitted.shape[2:] != (height, width):
+            self._fitted = fit_hint(self.control.hint, width, height).to(x.device)
+        return self._fitted
+
+
+def softness_weights(count: int, softness: float) -> list[float]:
+    """How much of each of ``count`` outputs stays: the less, the nearer to the picture it acts.
+
+    The first keeps 1 - softness; the middle block's, after the last, would keep all.
+    """
+    return [1.0 - softness * (1.0 - i / count) for i in range(count)]
+
+
+def fit_hint(hint: Tensor, width: int, height: int) -> Tensor:
+    """A hint (1, C, H, W) at that size: cut evenly to its shape, then the nearest pixels taken."""
+    rows, columns = hint.shape[2:]
+    left = round(max(0.0, columns - rows * width / height) / 2)
+    top = round(max(0.0, rows - columns * height / width) / 2)
+    cut = hint[:, :, top : rows - top, left : columns - left]
+    return functional.interpolate(cut, size=(height, width), mode="nearest-exact")
+
+
+def hint_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture as a hint: (1, 3, H, W), float32, 0 to 1, on the CPU."""
+    pixels = torch.from_numpy(np.array(image.convert("RGB")))
+    return pixels.permute(2, 0, 1)[None].float() / 255.0

@@ -1,0 +1,1 @@
+"""From a task to its pictures, on one device."""

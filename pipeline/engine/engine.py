@@ -1,0 +1,211 @@
+"""The picture side as the executor calls it: a task in, its pictures out through the reporter.
+
+Imports torch, which takes seconds: import it on the device thread.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+import torch
+
+from pipeline.engine.image_pipeline import Studio
+from pipeline.engine.options import EngineOptions
+from pipeline.engine.task_context import Workshop
+from pipeline.engine.task_run import Staff, TaskRun
+from pipeline.errors import DeviceOutOfMemory
+from pipeline.files.auxiliary import PartFiles
+from pipeline.files.catalog import PROMPT_EXPANSION, ModelCatalog
+from pipeline.files.locate import ModelFiles
+from pipeline.files.resolve import stand_in_note
+from pipeline.memory.cache import choose_budgets
+from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
+from pipeline.models.manager import OnUnloaded, Residency
+from pipeline.request.decode import GenerateParams
+from pipeline.request.goals import StartGoal, native_side
+from pipeline.request.plan import ImagePlan, plan_images, plan_towards
+from pipeline.request.presets import PresetStore
+from pipeline.request.prompts import PromptSources
+from pipeline.request.styles import StyleLibrary
+from pipeline.request.tools import ImageType, MaskOptions
+from pipeline.request.wildcards import Wildcards
+from pipeline.scheduling.task import InputPictures, NoInputs, Reporter, Task, check_stopped
+from pipeline.text.expansion import PromptExpansion
+from pipeline.vision.toolbox import Toolbox
+
+log = logging.getLogger(__name__)
+
+_LOADING_PERCENT: Final = 2
+
+
+class Library(msgspec.Struct, frozen=True):
+    """The files that a task may name."""
+
+    catalog: ModelCatalog
+    presets: PresetStore
+    styles: StyleLibrary
+    wildcards: Wildcards
+    inputs: InputPictures = NoInputs()
+    files: ModelFiles | None = None  # None: the catalog's, and nothing is fetched
+
+
+class Engine:
+    """Makes the pictures of one task at a time. Device thread only."""
+
+    def __init__(
+        self,
+        library: Library,
+        device: torch.device,
+        on_unloaded: OnUnloaded | None = None,
+        options: EngineOptions | None = None,
+    ) -> None:
+        self.device = device
+        self._library = library
+        self._options = options or EngineOptions()
+        self._expansion = PromptExpansion(library.catalog.models_dir / PROMPT_EXPANSION)
+        self._files = library.files or ModelFiles(library.catalog, allowed=False)
+        budgets = choose_budgets(device, self._options.device_memory_gb, self._options.ram_gb)
+        self._residency = Residency(self._files, device, budgets, on_unloaded)
+        self._tools = Toolbox(self._residency, self._files, device)
+
+    def __call__(self, task: Task, reporter: Reporter) -> None:
+        """Make every picture of ``task``. Raises PipelineError; a skipped picture is left out."""
+        lack = self._try(task, reporter)
+        if lack is None:
+            return
+        # Past the handler: its traceback held the tensors that did not fit.
+        log.warning("task %s ran out of memory: %s", task.task_id, lack)
+        self.release()
+        raise DeviceOutOfMemory(
+            f"{self.device} has no memory for this picture; ask for a smaller one"
+            " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model"
+        )
+
+    def preload(self, model: str) -> None:
+        """Load a model before the first task asks for it."""
+        with torch.inference_mode():
+            self._residency.checkpoint(model)
+
+    def release(self) -> tuple[str, ...]:
+        """Drop every model; their names."""
+        self._expansion.release()
+        return self._residency.release()
+
+    def describe(self, picture: bytes, image_type: ImageType) -> str:
+        """As ``pipeline.scheduling.task.HasTools``."""
+        return self._tools.describe(picture, image_type)
+
+    def generate_mask(self, picture: bytes, options: MaskOptions) -> bytes:
+        """As ``pipeline.scheduling.task.HasTools``."""
+        return self._tools.generate_mask(picture, options)
+
+    @torch.inference_mode()
+    def _try(self, task: Task, reporter: Reporter) -> str | None:
+        """Make every picture; what the device said if it had no memory for one."""
+        try:
+            reporter.progress(_LOADING_PERCENT, "Loading models ...")
+            self._residency.begin_task()
+            plans = self._plan(task)
+            for plan in plans:
+                _tell_notes(plan, reporter)
+            library = self._library
+            if told := stand_in_note(task.params, library.presets, library.catalog):
+                reporter.note("model", told)
+            check_stopped(reporter)
+            self._make_all(task, plans, reporter)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return str(error)[:200] or type(error).__name__
+        return None
+
+    def _plan(self, task: Task) -> list[ImagePlan]:
+        preset = self._library.presets.describing(task.params)
+        plans = plan_images(task.params, preset, self._sources())
+        return [self._with_options(plan) for plan in plans]
+
+    def _sources(self) -> PromptSources:
+        library = self._library
+        return PromptSources(library.styles, library.wildcards, library.catalog.loras())
+
+    def _with_options(self, plan: ImagePlan) -> ImagePlan:
+        return msgspec.structs.replace(plan, cpu_noise=self._options.cpu_noise)
+
+    def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
+        studio = self._studio(plans[0], reporter)
+        self._fetch_inversions(plans, reporter)
+        expand = partial(self._expanded, reporter, [])
+        known = task.params.prompt_expansion
+        preset = self._library.presets.describing(task.params)
+
+        def plan_stage(goal: StartGoal, params: GenerateParams, index: int) -> ImagePlan:
+            (plan,) = plan_towards(goal, params, preset, self._sources(), index)
+            _tell_notes(plan, reporter)
+            self._fetch_inversions([plan], reporter)
+            # What is known continues the picture's own prompt, and no other.
+            own = plan.prompt == plans[index].prompt
+            return expand(known if own else "", self._with_options(plan))
+
+        staff = Staff(partial(expand, known), plan_stage, self._tools, native_side(preset))
+        TaskRun(task, plans, studio, staff).run()
+
+    def _studio(self, plan: ImagePlan, reporter: Reporter) -> Studio:
+        """What a task's pictures are made with; they all use the same."""
+        checkpoint = self._residency.checkpoint(plan.model, reporter, plan.refiner)
+        vae = self._residency.vae(plan.vae, checkpoint, reporter)
+        refiner = self._residency.refiner(plan.refiner, reporter)
+        if self._options.compile_unet:
+            for model in (checkpoint, refiner):
+                if model is not None:
+                    model.unet.compile()
+        workshop = Workshop(
+            self._residency,
+            PartFiles(self._files),
+            self._library.inputs,
+            self.device,
+            plan.model,
+            checkpoint,
+            vae,
+            reporter,
+        )
+        return Studio(workshop, refiner)
+
+    def _fetch_inversions(self, plans: Sequence[ImagePlan], reporter: Reporter) -> None:
+        """Have the textual inversions that the texts of these plans name."""
+        texts = [text for plan in plans for text in (*plan.positives, *plan.negatives)]
+        self._residency.fetch_inversions(texts, reporter)
+
+    def _expanded(
+        self, reporter: Reporter, earlier: list[str], known: str, plan: ImagePlan
+    ) -> ImagePlan:
+        """``plan`` with its prompt continued; the record holds all texts, picture by picture.
+
+        ``known`` is how the prompt goes on, where that is not to be made up.
+        """
+        filled = self._expansion.fill(plan, known)
+        if filled.expansion:
+            earlier.append(filled.expansion)
+            reporter.note("expansion", list(earlier))
+        elif filled is not plan and not earlier:
+            _tell_notes(filled, reporter)
+        return filled
+
+
+def load_engine(
+    device: str,
+    library: Library,
+    on_unloaded: OnUnloaded | None = None,
+    options: EngineOptions | None = None,
+) -> Engine:
+    """The engine on ``auto``, ``cpu``, ``cuda[:n]`` or ``mps``. Raises UnknownDevice."""
+    chosen = choose_device(device)
+    prepare_threads(chosen)
+    log.info("pictures are made on %s", chosen)
+    return Engine(library, chosen, on_unloaded, options)
+
+
+def _tell_notes(plan: ImagePlan, reporter: Reporter) -> None:
+    for key, value in plan.notes.items():
+        reporter.note(key, value)

@@ -1,0 +1,116 @@
+"""From a request's image prompts to what a network is steered by. Device thread only."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from PIL import Image
+
+from pipeline.adapters.control import Control, hint_tensor
+from pipeline.adapters.control_lora import load_control
+from pipeline.adapters.ip_adapter import load_adapter
+from pipeline.adapters.ip_attention import ImagePrompt
+from pipeline.engine.task_context import Workshop
+from pipeline.files.registry import (
+    CANNY_CONTROL,
+    CPDS_CONTROL,
+    FACE_ADAPTER,
+    FACE_DETECTOR,
+    IMAGE_ENCODER,
+    IMAGE_PROMPT_ADAPTER,
+)
+from pipeline.images.faces import FaceDetector, crop_face
+from pipeline.images.preprocessors import canny_hint, cpds_hint, hint_source
+from pipeline.models.image_encoder import load_image_encoder
+from pipeline.request.decode import ControlNetImage, GenerateParams
+
+CONTROL_FILES: Final = {"PyraCanny": CANNY_CONTROL, "CPDS": CPDS_CONTROL}
+_ENCODER: Final = "image encoder"
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What pictures follow beside their prompts; the same for all pictures of a task."""
+
+    controls: tuple[Control, ...] = ()
+    prompts: tuple[ImagePrompt, ...] = ()
+    softness: float = 0.0  # of the controls
+
+
+def make_steering(params: GenerateParams, size: tuple[int, int], workshop: Workshop) -> Steering:
+    """Controls and image prompts for pictures made at ``size`` (width, height).
+
+    Raises what loading model files does.
+    """
+    used = [each for each in params.controlnet_image if each.cn_img]
+    steering = Steering(
+        controls=tuple(
+            _control(each, params, size, workshop) for each in used if each.cn_type in CONTROL_FILES
+        ),
+        prompts=tuple(
+            _prompt(each, params, workshop) for each in used if each.cn_type not in CONTROL_FILES
+        ),
+        softness=params.controlnet_softness,
+    )
+    if steering.prompts:
+        workshop.done_with(_ENCODER, IMAGE_ENCODER)
+    return steering
+
+
+def preprocessed(
+    params: GenerateParams, size: tuple[int, int], workshop: Workshop
+) -> list[Image.Image]:
+    """What is taken from each image: the hint of a control, the face, or the picture itself."""
+    made = []
+    for each in params.controlnet_image:
+        if not each.cn_img:
+            continue
+        if each.cn_type in CONTROL_FILES:
+            made.append(_hint(each, params, size, workshop))
+        else:
+            made.append(_looked_at(each, params, workshop))
+    return made
+
+
+def _control(
+    each: ControlNetImage, params: GenerateParams, size: tuple[int, int], workshop: Workshop
+) -> Control:
+    load = partial(load_control, base=workshop.checkpoint.unet, device=workshop.device)
+    network = workshop.part("control", CONTROL_FILES[each.cn_type], load, bound=True)
+    hint = hint_tensor(_hint(each, params, size, workshop))
+    return Control(network, hint, each.cn_weight, each.cn_stop)
+
+
+def _hint(
+    each: ControlNetImage, params: GenerateParams, size: tuple[int, int], workshop: Workshop
+) -> Image.Image:
+    source = hint_source(workshop.picture(each.cn_img), *size)
+    if params.skipping_cn_preprocessor:
+        return source
+    if each.cn_type == "CPDS":
+        return cpds_hint(source)
+    return canny_hint(source, params.canny_low_threshold, params.canny_high_threshold)
+
+
+def _prompt(each: ControlNetImage, params: GenerateParams, workshop: Workshop) -> ImagePrompt:
+    load = partial(load_image_encoder, device=workshop.device)
+    encoder = workshop.part(_ENCODER, IMAGE_ENCODER, load)
+    file = FACE_ADAPTER if each.cn_type == "FaceSwap" else IMAGE_PROMPT_ADAPTER
+    module = workshop.checkpoint.unet.module
+    adapter = workshop.part(
+        "image prompt", file, partial(load_adapter, unet=module, device=workshop.device), bound=True
+    )
+    tokens = adapter.tokens(_looked_at(each, params, workshop), encoder)
+    return ImagePrompt(adapter, tokens.positive, tokens.negative, each.cn_weight, each.cn_stop)
+
+
+def _looked_at(each: ControlNetImage, params: GenerateParams, workshop: Workshop) -> Image.Image:
+    """The picture that the image encoder sees: of a face swap the face alone."""
+    picture = workshop.picture(each.cn_img)
+    if each.cn_type != "FaceSwap" or params.skipping_cn_preprocessor:
+        return picture
+    detector = workshop.part("face detector", FACE_DETECTOR, FaceDetector)
+    crop = crop_face(picture, detector)
+    if not crop.found:
+        workshop.reporter.note("face", "no face was found, so the whole picture was taken")
+    return crop.image

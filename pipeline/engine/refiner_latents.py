@@ -1,0 +1,70 @@
+"""Who makes which part of a picture where the refiner has other latents (Stable Diffusion 1.5).
+
+Such a refiner takes over through the picture only, whatever method is asked for, and of a picture
+that begins from another one either the model or the refiner makes all, as in Fooocus.
+"""
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.refiner import Refiner
+from pipeline.models.vae import Vae
+from pipeline.request.plan import ImagePlan
+from pipeline.sampling.diffusion import NetworkDenoise
+from pipeline.sampling.refiner import Relay
+
+FULL_DENOISE = 0.9  # above it both have their part
+_KARRAS_BEND = 0.834  # how the share of steps left turns into a share of noise left
+
+Turns = Literal["both", "model", "refiner"]
+
+
+class Handover(NamedTuple):
+    """A relay, and the latent that it begins from in the latents of its first network."""
+
+    relay: Relay
+    latent: Tensor | None
+
+
+def hand_over(
+    plan: ImagePlan, relay: Relay, latent: Tensor | None, checkpoint: Checkpoint, refiner: Refiner
+) -> Handover:
+    """``relay`` as that refiner can run it; unchanged where the two share their latents."""
+    own = refiner.own
+    if own is None:
+        return Handover(relay, latent)
+
+    def bring(each: Tensor) -> Tensor:
+        return own.bring(each, checkpoint.vae, plan.seed)
+
+    turns = turns_of(plan)
+    if turns == "both":
+        return Handover(replace(relay, method="vae", bring=bring), latent)
+    if turns == "model":
+        return Handover(_alone(relay, relay.base), latent)
+    moved = replace(relay, bring=bring).beyond()
+    return Handover(_alone(moved, relay.refiner), None if latent is None else bring(latent))
+
+
+def last_vae(plan: ImagePlan, checkpoint: Checkpoint, refiner: Refiner | None) -> Vae:
+    """The VAE of the finished latent."""
+    if refiner is None or refiner.own is None or turns_of(plan) == "model":
+        return checkpoint.vae
+    return refiner.own.vae
+
+
+def turns_of(plan: ImagePlan) -> Turns:
+    """Who has a part in a picture with such a refiner."""
+    if plan.switch >= plan.steps:
+        return "model"
+    if plan.denoise > FULL_DENOISE:
+        return "both"
+    left = (plan.steps - plan.switch) / plan.steps
+    return "model" if plan.denoise > left**_KARRAS_BEND else "refiner"
+
+
+def _alone(relay: Relay, network: NetworkDenoise) -> Relay:
+    return replace(relay, base=network, refiner=network, method="joint", bring=None)

@@ -1,0 +1,130 @@
+"""The model files beside a checkpoint that a request's pictures need. Torch-free.
+
+SDXL models use the published files; the embedded model has small ones of its own, which stand in
+for them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pipeline.errors import ModelNotInstalled
+from pipeline.files.catalog import COMPANIONS, EMBEDDED
+from pipeline.files.locate import ModelFiles
+from pipeline.files.registry import (
+    CANNY_CONTROL,
+    CPDS_CONTROL,
+    FACE_ADAPTER,
+    FACE_DETECTOR,
+    IMAGE_ENCODER,
+    IMAGE_PROMPT_ADAPTER,
+    INPAINT_HEAD,
+    INPAINT_PATCHES,
+    UPSCALER,
+    KnownFile,
+)
+from pipeline.files.vision import VisionFiles
+from pipeline.request.decode import ControlNetImage, GenerateParams
+from pipeline.request.enhance_goals import read_stages
+from pipeline.request.goals import Inpaint, Upscale, read_goals
+from pipeline.request.tools import SAM
+from pipeline.scheduling.task import Reporter
+
+# Published file → what the embedded model uses in its place.
+_STAND_INS: Final = {
+    CANNY_CONTROL: "control_lora_canny.safetensors",
+    CPDS_CONTROL: "control_lora_cpds.safetensors",
+    IMAGE_PROMPT_ADAPTER: "ip_adapter_plus.safetensors",
+    IMAGE_ENCODER: "clip_vision",
+    INPAINT_HEAD: "inpaint_head.pth",
+    **dict.fromkeys(INPAINT_PATCHES.values(), "inpaint.fooocus.patch"),
+    UPSCALER: "upscaler_x2.safetensors",
+}
+_OF_CONTROL: Final = {
+    "ImagePrompt": (IMAGE_ENCODER, IMAGE_PROMPT_ADAPTER),
+    "FaceSwap": (FACE_DETECTOR, IMAGE_ENCODER, FACE_ADAPTER),
+    "PyraCanny": (CANNY_CONTROL,),
+    "CPDS": (CPDS_CONTROL,),
+}
+
+
+class PartFiles:
+    """Finds the file that plays a part beside a model. Any thread may call."""
+
+    def __init__(self, files: ModelFiles, companions: Path = COMPANIONS) -> None:
+        self._files = files
+        self._companions = companions
+
+    def require(self, part: KnownFile, model: str, reporter: Reporter | None = None) -> Path:
+        """Its path; a published file that is missing is fetched where that is allowed.
+
+        Raises ModelNotInstalled, DownloadFailed, TaskAborted.
+        """
+        if model == EMBEDDED:
+            return self._stand_in(part)
+        return self._files.require(part, reporter)
+
+    def check(self, part: KnownFile, model: str) -> None:
+        """Raise ModelNotInstalled if the file is neither there nor to be fetched."""
+        if model == EMBEDDED:
+            self._stand_in(part)
+        elif not self._files.allowed and not self._files.has(part):
+            raise self._files.not_installed(part.folder, part.name, part)
+
+    def _stand_in(self, part: KnownFile) -> Path:
+        path = self._companions / _STAND_INS.get(part, "no stand-in")
+        if not path.exists():
+            raise ModelNotInstalled(
+                f"the embedded model has nothing in the place of {part.name};"
+                " use an SDXL checkpoint (base_model_name) for this"
+            )
+        return path
+
+
+def check_parts(params: GenerateParams, files: ModelFiles) -> None:
+    """Raise ModelNotInstalled for the first file that is needed and will not be there.
+
+    Reads no network: where downloads are allowed, a missing published file will be fetched.
+    """
+    parts = PartFiles(files)
+    for part in needed_parts(params):
+        parts.check(part, params.base_model_name)
+    if not files.allowed:
+        _check_vision(params, VisionFiles(files))
+
+
+def needed_parts(params: GenerateParams) -> Iterator[KnownFile]:
+    """The files that the request's pictures need beside its model."""
+    goals = read_goals(params)
+    for goal in (goals.start, *(stage.goal for stage in read_stages(params))):
+        if isinstance(goal, Upscale):
+            yield UPSCALER
+        if isinstance(goal, Inpaint) and goal.patched:
+            yield INPAINT_HEAD
+            yield INPAINT_PATCHES[goal.engine]
+    for control in params.controlnet_image if goals.image_prompts else ():
+        if control.cn_img:
+            yield from _parts_of(control, params)
+
+
+def _parts_of(control: ControlNetImage, params: GenerateParams) -> Iterator[KnownFile]:
+    """Who only looks at what is taken from a picture needs no more than what takes it."""
+    for part in _OF_CONTROL[control.cn_type]:
+        if part == FACE_DETECTOR and params.skipping_cn_preprocessor:
+            continue
+        if part == FACE_DETECTOR or not params.debugging_cn_preprocessor:
+            yield part
+
+
+def _check_vision(params: GenerateParams, vision: VisionFiles) -> None:
+    """The models that look into pictures; asked where nothing is fetched, it only looks."""
+    if params.black_out_nsfw:
+        vision.safety_checker()
+    for stage in read_stages(params):
+        if stage.control is None:
+            continue
+        if stage.control.enhance_mask_model == SAM:
+            vision.detector()
+            vision.sam(stage.control.enhance_mask_sam_model)
+        else:
+            vision.background(stage.control.enhance_mask_model)

@@ -1,0 +1,219 @@
+"""Where a model file is, fetched first if it is missing and this server knows where from.
+
+One for all devices: what two tasks want at once is fetched once. Torch-free.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import urlsplit
+
+from pipeline.errors import ModelNotFound, ModelNotInstalled, PipelineError
+from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field, ModelCatalog
+from pipeline.files.download import Download, DownloadLimits, megabytes
+from pipeline.files.hub import shown
+from pipeline.files.registry import KnownFile, find_known
+from pipeline.request.presets import INITIAL, Preset, PresetStore
+from pipeline.scheduling.task import Reporter, check_stopped
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[str, int, int], None]
+"""Hears a file's name, bytes fetched so far and their total (0: unknown), on any thread."""
+
+_TELL_EVERY_S: Final = 0.25
+_LOOK_EVERY_S: Final = 0.2
+
+
+class ModelFiles:
+    """The models folder and what may be fetched into it. Any thread may call."""
+
+    def __init__(
+        self,
+        catalog: ModelCatalog,
+        presets: PresetStore | None = None,
+        *,
+        allowed: bool = True,
+        on_progress: OnProgress | None = None,
+        limits: DownloadLimits | None = None,
+    ) -> None:
+        """``allowed``: may anything be fetched? ``presets`` name files beside the known ones."""
+        self.catalog = catalog
+        self.models_dir = catalog.models_dir
+        self.allowed = allowed
+        self._presets = presets
+        self._on_progress = on_progress
+        self._limits = limits
+        self._guard = threading.Lock()
+        self._locks: dict[Path, threading.Lock] = {}
+
+    def find(self, folder: str, name: str) -> KnownFile | None:
+        """Where the file of that name is to be had, by our own list or by any preset."""
+        known = find_known(folder, name)
+        if known is not None or self._presets is None:
+            return known
+        names = (name for name in self._presets.names() if name != INITIAL)
+        return next(_downloads(self._presets, names, (folder, name)), None)
+
+    def has(self, file: KnownFile) -> bool:
+        """Is it there?"""
+        return self._path(file.folder, file.name).is_file()
+
+    def require(self, file: KnownFile | tuple[str, str], reporter: Reporter | None = None) -> Path:
+        """The path of a file, which may be named as (folder, name); fetched if it is missing.
+
+        Blocks while it fetches, so it is for device threads. Raises ModelNotInstalled,
+        DownloadFailed, TaskAborted.
+        """
+        folder, name = file if isinstance(file, tuple) else (file.folder, file.name)
+        path = self._path(folder, name)
+        if path.is_file():
+            return path
+        known = file if isinstance(file, KnownFile) else self.find(folder, name)
+        if known is None or not self.allowed:
+            raise self.not_installed(folder, name, known)
+        watch = _Told(name, reporter, self._on_progress)
+        with self._alone(path, watch):
+            if not path.is_file():
+                self._fetch(known, path, watch)
+        return path
+
+    def named(self, folder: str, name: str, field: Field, reporter: Reporter | None = None) -> Path:
+        """The file or diffusers folder that a request or preset names; fetched if need be.
+
+        Raises ModelNotFound for a name that nobody knows, and what ``require`` raises.
+        """
+        if self._is_to_be_fetched(folder, name, field):
+            return self.require((folder, name), reporter)
+        return self.catalog.file(folder, name, field)
+
+    def check(self, folder: str, name: str, field: Field) -> None:
+        """As ``named`` without fetching: raises if the task could not get its file."""
+        if self._is_to_be_fetched(folder, name, field) and not self.allowed:
+            raise self.not_installed(folder, name, self.find(folder, name))
+
+    def _is_to_be_fetched(self, folder: str, name: str, field: Field) -> bool:
+        """False where it is there. Raises ModelNotFound where it is to be had nowhere."""
+        try:
+            self.catalog.file(folder, name, field)
+        except ModelNotFound:
+            if self.find(folder, name) is None:
+                raise
+            return True
+        return False
+
+    def not_installed(self, folder: str, name: str, known: KnownFile | None) -> ModelNotInstalled:
+        """The error that says what is missing, where it belongs, and where it is to be had."""
+        told = f"{name} is not installed in models/{folder}"
+        if known is None:
+            return ModelNotInstalled(f"{told}; put it there")
+        why = "" if self.allowed else " (this server does not download: --downloads forbid)"
+        return ModelNotInstalled(f"{told}; fetch it from {shown(known.url)}{why}")
+
+    def _fetch(self, known: KnownFile, path: Path, watch: "_Told") -> None:
+        log.info("downloading %s from %s", known.name, shown(known.url))
+        started = time.perf_counter()
+        place = f"models/{known.folder}"
+        Download(known.url, path, known.checksum, self._limits, place=place).run(watch)
+        size = megabytes(path.stat().st_size)
+        log.info("downloaded %s: %d MB in %.1f s", path, size, time.perf_counter() - started)
+
+    def _path(self, folder: str, name: str) -> Path:
+        if not _stays_inside(name):
+            raise ModelNotInstalled(f"{name[:120]!r} is no name of a file in models/{folder}")
+        return self.models_dir / folder / name
+
+    @contextmanager
+    def _alone(self, path: Path, watch: "_Told") -> Iterator[None]:
+        """One thread a file; the others wait here and then find it."""
+        with self._guard:
+            lock = self._locks.setdefault(path, threading.Lock())
+        while not lock.acquire(timeout=_LOOK_EVERY_S):
+            watch.waiting()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], KnownFile]:
+    """The files that a preset says where to fetch, by folder and name."""
+    by_folder = {
+        CHECKPOINTS: preset.checkpoint_downloads,
+        LORAS: preset.lora_downloads,
+        EMBEDDINGS: preset.embeddings_downloads,
+        VAES: preset.vae_downloads,
+    }
+    return {
+        (folder, name): KnownFile(folder, name, url)
+        for folder, files in by_folder.items()
+        for name, url in files.items()
+        if _stays_inside(name) and _is_web_address(url)
+    }
+
+
+def _downloads(
+    presets: PresetStore, names: Iterator[str], wanted: tuple[str, str]
+) -> Iterator[KnownFile]:
+    for name in names:
+        try:
+            files = preset_downloads(presets.load(name))
+        except PipelineError as error:  # a broken preset hides nothing but its own files
+            log.warning("its downloads are not known: %s", error)
+            continue
+        if wanted in files:
+            yield files[wanted]
+
+
+def _stays_inside(name: str) -> bool:
+    """Does a name, which a preset file from anywhere may say, stay below its folder?"""
+    parts = PurePosixPath(name).parts
+    risky = any(part.startswith(".") or part == "/" for part in parts)
+    return bool(parts) and not risky and not any(sign in name for sign in "\\:\0")
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as a port that is no number
+        return False
+
+
+class _Told:
+    """Passes a download's progress on, four times a second at most."""
+
+    def __init__(self, name: str, reporter: Reporter | None, tell: OnProgress | None) -> None:
+        self._name = name
+        self._reporter = reporter
+        self._tell = tell
+        self._told_at = float("-inf")
+
+    def check(self) -> None:
+        """Raise TaskAborted if a person asked for it."""
+        if self._reporter is not None:
+            check_stopped(self._reporter)
+
+    def progress(self, received: int, total: int) -> None:
+        """Say how far it is."""
+        now = time.monotonic()
+        if received != total and now - self._told_at < _TELL_EVERY_S:
+            return
+        self._told_at = now
+        if self._tell is not None:
+            self._tell(self._name, received, total)
+        of = f" of {megabytes(total)}" if total else ""
+        self._say(f"Downloading {self._name}, {megabytes(received)}{of} MB ...")
+
+    def waiting(self) -> None:
+        """Another task fetches the same file."""
+        self.check()
+        self._say(f"Waiting for the download of {self._name} ...")
+
+    def _say(self, message: str) -> None:
+        if self._reporter is not None:
+            self._reporter.progress(0, message)

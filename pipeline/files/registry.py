@@ -1,0 +1,190 @@
+"""Model files that this server knows by name: where each belongs and where it is to be had.
+
+Torch-free, and fetches nothing itself. What presets name beside these stands in their own files.
+"""
+
+from typing import Final
+
+import msgspec
+
+from pipeline.files.catalog import LORAS
+from pipeline.request.performance import FAST_MODES
+
+CLIP_VISION: Final = "clip_vision"
+CONTROLNET: Final = "controlnet"
+INPAINT: Final = "inpaint"
+PROMPT_EXPANSION: Final = "prompt_expansion/fooocus_expansion"
+REMBG: Final = "rembg"
+SAFETY_CHECKER: Final = "safety_checker"
+SAM: Final = "sam"
+UPSCALE_MODELS: Final = "upscale_models"
+VAE_APPROX: Final = "vae_approx"
+
+_FOOOCUS: Final = "https://huggingface.co/lllyasviel/misc/resolve/main/"
+_FOOOCUS_LATER: Final = "https://huggingface.co/mashb1t/misc/resolve/main/"
+_FOOOCUS_INPAINT: Final = "https://huggingface.co/lllyasviel/fooocus_inpaint/resolve/main/"
+_OPENCV: Final = "https://huggingface.co/opencv/face_detection_yunet/resolve/main/"
+_HUB: Final = "https://huggingface.co"
+_REMBG: Final = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
+
+
+class KnownFile(msgspec.Struct, frozen=True):
+    """A file below the models folder and its address.
+
+    ``checksum`` is ``sha256:…`` or ``md5:…`` in hexadecimal, or "" where the sender tells it:
+    Hugging Face answers with the SHA-256 of every large file.
+    """
+
+    folder: str  # below the models folder, such as "controlnet"
+    name: str  # below that folder, with forward slashes
+    url: str
+    checksum: str = ""
+
+
+class KnownFolder(msgspec.Struct, frozen=True):
+    """A folder below the models folder and the Hugging Face repository that it is a copy of."""
+
+    title: str  # what people call the model
+    folder: str  # below the models folder, such as "blip/blip-image-captioning-base"
+    repository: str
+    names: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        """Where a person finds the files."""
+        return f"{_HUB}/{self.repository}"
+
+    @property
+    def files(self) -> tuple[KnownFile, ...]:
+        """Each file of it."""
+        base = f"{self.source}/resolve/main/"
+        return tuple(KnownFile(self.folder, name, f"{base}{name}") for name in self.names)
+
+
+INPAINT_HEAD: Final = KnownFile(
+    INPAINT, "fooocus_inpaint_head.pth", f"{_FOOOCUS_INPAINT}fooocus_inpaint_head.pth"
+)
+# By the value of the parameter inpaint_engine.
+INPAINT_PATCHES: Final = {
+    "v1": KnownFile(INPAINT, "inpaint.fooocus.patch", f"{_FOOOCUS_INPAINT}inpaint.fooocus.patch"),
+    "v2.5": KnownFile(
+        INPAINT, "inpaint_v25.fooocus.patch", f"{_FOOOCUS_INPAINT}inpaint_v25.fooocus.patch"
+    ),
+    "v2.6": KnownFile(
+        INPAINT, "inpaint_v26.fooocus.patch", f"{_FOOOCUS_INPAINT}inpaint_v26.fooocus.patch"
+    ),
+}
+CANNY_CONTROL: Final = KnownFile(
+    CONTROLNET,
+    "control-lora-canny-rank128.safetensors",
+    f"{_FOOOCUS}control-lora-canny-rank128.safetensors",
+)
+CPDS_CONTROL: Final = KnownFile(
+    CONTROLNET, "fooocus_xl_cpds_128.safetensors", f"{_FOOOCUS}fooocus_xl_cpds_128.safetensors"
+)
+IMAGE_PROMPT_ADAPTER: Final = KnownFile(
+    CONTROLNET, "ip-adapter-plus_sdxl_vit-h.bin", f"{_FOOOCUS}ip-adapter-plus_sdxl_vit-h.bin"
+)
+FACE_ADAPTER: Final = KnownFile(
+    CONTROLNET,
+    "ip-adapter-plus-face_sdxl_vit-h.bin",
+    f"{_FOOOCUS}ip-adapter-plus-face_sdxl_vit-h.bin",
+)
+ADAPTER_NEGATIVE: Final = KnownFile(
+    CONTROLNET, "fooocus_ip_negative.safetensors", f"{_FOOOCUS}fooocus_ip_negative.safetensors"
+)
+FACE_DETECTOR: Final = KnownFile(
+    CONTROLNET,
+    "face_detection_yunet_2023mar.onnx",
+    f"{_OPENCV}face_detection_yunet_2023mar.onnx",
+)
+IMAGE_ENCODER: Final = KnownFile(
+    CLIP_VISION, "clip_vision_vit_h.safetensors", f"{_FOOOCUS}clip_vision_vit_h.safetensors"
+)
+UPSCALER: Final = KnownFile(
+    UPSCALE_MODELS, "fooocus_upscaler_s409985e5.bin", f"{_FOOOCUS}fooocus_upscaler_s409985e5.bin"
+)
+INTERPOSER: Final = KnownFile(
+    VAE_APPROX,
+    "xl-to-v1_interposer-v4.0.safetensors",
+    f"{_FOOOCUS_LATER}xl-to-v1_interposer-v4.0.safetensors",
+)
+EXPANSION_MODEL: Final = KnownFile(
+    PROMPT_EXPANSION, "pytorch_model.bin", f"{_FOOOCUS}fooocus_expansion.bin"
+)
+SAFETY_MODEL: Final = KnownFile(
+    SAFETY_CHECKER,
+    "stable-diffusion-safety-checker.bin",
+    f"{_FOOOCUS_LATER}stable-diffusion-safety-checker.bin",
+)
+# By the names that the parameters of mask tools use.
+SAM_MODELS: Final = {
+    "vit_b": KnownFile(SAM, "sam_vit_b_01ec64.pth", f"{_FOOOCUS_LATER}sam_vit_b_01ec64.pth"),
+    "vit_l": KnownFile(SAM, "sam_vit_l_0b3195.pth", f"{_FOOOCUS_LATER}sam_vit_l_0b3195.pth"),
+    "vit_h": KnownFile(SAM, "sam_vit_h_4b8939.pth", f"{_FOOOCUS_LATER}sam_vit_h_4b8939.pth"),
+}
+# The checksums are those that rembg itself checks.
+BACKGROUND_MODELS: Final = {
+    name: KnownFile(REMBG, f"{name}.onnx", f"{_REMBG}{name}.onnx", f"md5:{md5}")
+    for name, md5 in {
+        "u2net": "60024c5c889badc19c04ad937298a77b",
+        "u2netp": "8e83ca70e441ab06c318d82300c84806",
+        "u2net_human_seg": "c09ddc2e0104f800e3e1bb4652583d1f",
+        "u2net_cloth_seg": "2434d1f3cb744e0e49386c906e5a08bb",
+        "silueta": "55e59e0d8062d2f5d013f4725ee84782",
+        "isnet-general-use": "fc16ebd8b0c10d971d3513d564d01e29",
+        "isnet-anime": "6f184e756bb3bd901c8849220a83e38e",
+    }.items()
+}
+_TRANSFORMERS_FILES: Final = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+DETECTOR: Final = KnownFolder(
+    "Grounding DINO",
+    "grounding_dino/grounding-dino-tiny",
+    "IDEA-Research/grounding-dino-tiny",
+    _TRANSFORMERS_FILES,
+)
+CAPTIONER: Final = KnownFolder(
+    "BLIP",
+    "blip/blip-image-captioning-base",
+    "Salesforce/blip-image-captioning-base",
+    _TRANSFORMERS_FILES,
+)
+TAGGER: Final = KnownFolder(
+    "the WD14 tagger",
+    "wd14/wd-v1-4-moat-tagger-v2",
+    "SmilingWolf/wd-v1-4-moat-tagger-v2",
+    ("model.onnx", "selected_tags.csv"),
+)
+
+KNOWN_FILES: Final = (
+    *(KnownFile(LORAS, mode.lora, mode.url) for mode in FAST_MODES.values()),
+    INPAINT_HEAD,
+    *INPAINT_PATCHES.values(),
+    CANNY_CONTROL,
+    CPDS_CONTROL,
+    IMAGE_PROMPT_ADAPTER,
+    FACE_ADAPTER,
+    ADAPTER_NEGATIVE,
+    FACE_DETECTOR,
+    IMAGE_ENCODER,
+    UPSCALER,
+    INTERPOSER,
+    EXPANSION_MODEL,
+    SAFETY_MODEL,
+    *SAM_MODELS.values(),
+    *BACKGROUND_MODELS.values(),
+    *DETECTOR.files,
+    *CAPTIONER.files,
+    *TAGGER.files,
+)
+
+
+def find_known(folder: str, name: str) -> KnownFile | None:
+    """The file of that name in that folder, if it is one of these."""
+    return next((file for file in KNOWN_FILES if (file.folder, file.name) == (folder, name)), None)

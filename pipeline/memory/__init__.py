@@ -1,0 +1,1 @@
+"""Devices and what they hold: budgets, the model cache, releasing memory."""

@@ -1,0 +1,1 @@
+"""The parameters inside picture files: written, parsed, read back."""

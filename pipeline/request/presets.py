@@ -1,0 +1,186 @@
+"""Presets: named sets of starting values in Fooocus's JSON keys, one file each. Torch-free."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from pipeline.errors import InvalidParameter, ModelNotFound, PipelineError
+from pipeline.files.catalog import EMBEDDED
+from pipeline.request.choices import NO_MODEL
+from pipeline.request.decode import GenerateParams, params_from, parse_aspect_ratio
+
+INITIAL: Final = "initial"  # the name of the server's start preset in a request
+_NAME: Final = re.compile(r"[\w][\w .+()-]{0,127}")
+
+
+class InvalidPreset(PipelineError):
+    """A preset file is broken; the message names the file and the key."""
+
+    code = "invalid_preset"
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a preset file says. None: it says nothing, the start preset decides."""
+
+    default_model: str | None = None
+    default_refiner: str | None = None
+    default_refiner_switch: float | None = None
+    default_loras: tuple[tuple[bool | str | float, ...], ...] | None = None
+    default_cfg_scale: float | None = None
+    default_sample_sharpness: float | None = None
+    default_cfg_tsnr: float | None = None
+    default_clip_skip: int | None = None
+    default_sampler: str | None = None
+    default_scheduler: str | None = None
+    default_performance: str | None = None
+    default_overwrite_step: int | None = None
+    default_overwrite_switch: int | None = None
+    default_prompt: str | None = None
+    default_prompt_negative: str | None = None
+    default_styles: tuple[str, ...] | None = None
+    default_aspect_ratio: str | None = None
+    default_vae: str | None = None
+    default_inpaint_engine_version: str | None = None
+    available_aspect_ratios: tuple[str, ...] = ()
+    previous_default_models: tuple[str, ...] = ()
+    checkpoint_downloads: dict[str, str] = {}
+    lora_downloads: dict[str, str] = {}
+    embeddings_downloads: dict[str, str] = {}
+    vae_downloads: dict[str, str] = {}
+    native_pixels: Annotated[int, Meta(ge=4096)] | None = None  # ours: the model makes only
+    few_step_lora: str | None = None  # ours: in place of the fast modes' own; "": none fits
+    note: str = ""  # ours: a line about the preset
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model it is made for, then those that it was made for earlier."""
+        return (
+            *([self.default_model] if self.default_model else []),
+            *self.previous_default_models,
+        )
+
+    @property
+    def native_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Sizes the model was trained on; empty where it makes any."""
+        if self.native_pixels is None:
+            return ()
+        sizes = (parse_aspect_ratio(text) for text in self.available_aspect_ratios)
+        return tuple(size for size in sizes if size is not None)
+
+
+# Preset key → request field.
+_FIELD_OF: Final[Mapping[str, str]] = {
+    "default_model": "base_model_name",
+    "default_refiner": "refiner_model_name",
+    "default_refiner_switch": "refiner_switch",
+    "default_loras": "loras",
+    "default_cfg_scale": "guidance_scale",
+    "default_sample_sharpness": "sharpness",
+    "default_cfg_tsnr": "adaptive_cfg",
+    "default_clip_skip": "clip_skip",
+    "default_sampler": "sampler_name",
+    "default_scheduler": "scheduler_name",
+    "default_performance": "performance_selection",
+    "default_overwrite_step": "overwrite_step",
+    "default_overwrite_switch": "overwrite_switch",
+    "default_prompt": "prompt",
+    "default_prompt_negative": "negative_prompt",
+    "default_styles": "style_selections",
+    "default_aspect_ratio": "aspect_ratios_selection",
+    "default_vae": "vae_name",
+    "default_inpaint_engine_version": "inpaint_engine",
+}
+_KEY_OF: Final = {field: key for key, field in _FIELD_OF.items()}
+
+
+def decode_preset(data: bytes, source: str) -> Preset:
+    """Decode and check a preset file. Unknown keys are Fooocus's own and do nothing here.
+
+    Raises InvalidPreset, naming ``source`` and the key.
+    """
+    try:
+        preset = msgspec.json.decode(data, type=Preset)
+        preset_values(preset)
+    except InvalidParameter as error:
+        key = _KEY_OF.get(str(error.field[0]), str(error.field[0]))
+        raise InvalidPreset(f"preset {source}: {key}: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = re.sub(r"`\$\.(\w+)", lambda m: f"`{_KEY_OF.get(m[1], m[1])}", str(error))
+        raise InvalidPreset(f"preset {source}: {text}") from None
+    for text in (*preset.available_aspect_ratios, *([preset.default_aspect_ratio or "64*64"])):
+        if parse_aspect_ratio(text) is None:
+            raise InvalidPreset(f"preset {source}: {text!r} is no width*height")
+    return preset
+
+
+def preset_values(preset: Preset) -> dict[str, object]:
+    """The request fields that ``preset`` sets, checked as a request's are."""
+    raw: dict[str, object] = {}
+    for key, field in _FIELD_OF.items():
+        value = getattr(preset, key)
+        if value is not None:
+            raw[field] = _lora_slots(value) if field == "loras" else value
+    params = params_from(raw)
+    return {field: getattr(params, field) for field in raw}
+
+
+class PresetStore:
+    """The preset files of one folder, read afresh. Any thread may call."""
+
+    def __init__(self, folder: Path, initial: str = "default") -> None:
+        """``initial`` names the server's start preset."""
+        self._folder = folder
+        self._initial = initial
+
+    @property
+    def initial(self) -> str:
+        """The name of the start preset."""
+        return self._initial
+
+    def names(self) -> list[str]:
+        """``initial``, then the preset files without ``.json``."""
+        return [INITIAL, *sorted(path.stem for path in self._folder.glob("*.json"))]
+
+    def load(self, name: str) -> Preset:
+        """Read a preset. Raises ModelNotFound or InvalidPreset."""
+        stem = self._initial if name == INITIAL else name
+        path = self._folder / f"{stem}.json"
+        if not _NAME.fullmatch(stem) or not path.is_file():
+            message = f"no preset {name[:120]!r}; there are {', '.join(self.names())}"
+            raise ModelNotFound(("preset",), message)
+        return decode_preset(path.read_bytes(), path.name)
+
+    def apply(
+        self, params: GenerateParams, present: frozenset[str], preset: Preset
+    ) -> GenerateParams:
+        """Fill in what the request left out: from ``preset``, else from the start preset."""
+        values = {**preset_values(self.load(INITIAL)), **preset_values(preset)}
+        if "performance_selection" in present:
+            values.pop("overwrite_step", None)  # it belongs to the preset's mode, not to this one
+        left_out = {field: value for field, value in values.items() if field not in present}
+        return msgspec.structs.replace(params, **left_out)
+
+    def describing(self, params: GenerateParams) -> Preset:
+        """The preset whose facts about its model (native sizes) hold for ``params``' model."""
+        for name in (params.preset, INITIAL, EMBEDDED):
+            if name in self.names():
+                preset = self.load(name)
+                if params.base_model_name in preset.models:
+                    return preset
+        return Preset()
+
+
+def _lora_slots(entries: tuple[tuple[bool | str | float, ...], ...]) -> list[dict[str, object]]:
+    """``[enabled, name, weight]`` or, in older files, ``[name, weight]``; empty slots left out."""
+    slots: list[dict[str, object]] = []
+    for i, entry in enumerate(entries):
+        whole = (True, *entry) if len(entry) == 2 else entry
+        if len(whole) != 3:
+            raise InvalidParameter(("loras", i), "Expected [enabled, name, weight]")
+        if whole[1] != NO_MODEL:
+            slots.append(dict(zip(("enabled", "model_name", "weight"), whole, strict=True)))
+    return slots

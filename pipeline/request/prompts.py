@@ -1,0 +1,126 @@
+"""From the request's prompts to the texts that one picture encodes. Torch-free."""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from pipeline.request.decode import GenerateParams
+from pipeline.request.styles import EXPANSION, StyleLibrary
+from pipeline.request.wildcards import Wildcards, apply_arrays
+
+_LORA: Final = re.compile(r"<lora:([^:]+):([+-]?(?:\d+\.?\d*|\.\d+))>")
+
+
+class PromptSources(msgspec.Struct, frozen=True):
+    """Where texts come from: templates, wildcard files, and the LoRA files there are."""
+
+    styles: StyleLibrary
+    wildcards: Wildcards
+    loras: Sequence[str] = ()
+
+
+class Prompts(msgspec.Struct, frozen=True, kw_only=True):
+    """The request's texts line by line, the first of each the main one, and the LoRAs named."""
+
+    main: str
+    extra: tuple[str, ...]
+    negative: str
+    extra_negative: tuple[str, ...]
+    loras: tuple[tuple[str, float], ...]
+    unknown_loras: tuple[str, ...]  # names in the prompt for which there is no file
+
+
+class PictureTexts(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture's texts; the fields are those of ``ImagePlan``."""
+
+    prompt: str
+    negative_prompt: str
+    extra_prompts: tuple[str, ...]
+    extra_negative_prompts: tuple[str, ...]
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+    expand: bool
+    styles: tuple[str, ...]
+
+
+def read_prompts(params: GenerateParams, known_loras: Sequence[str] = ()) -> Prompts:
+    """Split the request's prompts; LoRAs are named in the main prompt only."""
+    main, *extra = filled(list(_lines(params.prompt)), "")
+    negative, *extra_negative = filled(list(_lines(params.negative_prompt)), "")
+    unknown = _unknown_loras(main, known_loras)
+    main, loras = prompt_loras(main, known_loras)
+    return Prompts(
+        main=main,
+        extra=tuple(extra),
+        negative=negative,
+        extra_negative=tuple(extra_negative),
+        loras=tuple(loras),
+        unknown_loras=unknown,
+    )
+
+
+def picture_texts(
+    params: GenerateParams, prompts: Prompts, sources: PromptSources, seed: int, index: int
+) -> PictureTexts:
+    """Fill in one picture's texts. The order of the calls is the order of its random stream."""
+    rng = random.Random(seed)  # noqa: S311 - the reference's own stream, no secret
+
+    def fill(text: str) -> str:
+        in_order = params.read_wildcards_in_order
+        return sources.wildcards.apply(text, rng, index=index, in_order=in_order)
+
+    prompt = apply_arrays(fill(prompts.main), index)
+    negative = fill(prompts.negative)
+    extra = [fill(text) for text in prompts.extra]
+    extra_negative = [fill(text) for text in prompts.extra_negative]
+    styles = sources.styles.draw(params.style_selections, rng)
+    positives, negatives = sources.styles.apply(styles, prompt)
+    return PictureTexts(
+        prompt=prompt,
+        negative_prompt=negative,
+        extra_prompts=tuple(extra),
+        extra_negative_prompts=tuple(extra_negative),
+        positives=filled([*positives, *extra], prompt),
+        negatives=filled([*negatives, negative, *extra_negative], negative),
+        expand=EXPANSION in params.style_selections and prompts.main != "",
+        styles=styles,
+    )
+
+
+def prompt_loras(prompt: str, known: Sequence[str]) -> tuple[str, list[tuple[str, float]]]:
+    """Take ``<lora:name:weight>`` out of a prompt; which LoRAs of ``known`` it named.
+
+    A name is a file name without its folder and ending; one that is not known is left out. What
+    stays of the prompt has single blanks, and a comma and a blank between its parts.
+    """
+    by_stem = {_stem(name): name for name in reversed(known)}
+    found = [
+        (by_stem[match[1]], float(match[2]))
+        for match in _LORA.finditer(prompt)
+        if match[1] in by_stem
+    ]
+    parts = re.sub(r" +", " ", _LORA.sub("", prompt)).split(",")
+    return ", ".join(part.strip() for part in parts if part.strip()), found
+
+
+def _unknown_loras(prompt: str, known: Sequence[str]) -> tuple[str, ...]:
+    stems = {_stem(name) for name in known}
+    return tuple(match[1] for match in _LORA.finditer(prompt) if match[1] not in stems)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines with single blanks, without commas, dots and blanks at either end."""
+    for line in text.splitlines():
+        yield re.sub(r" +", " ", line).strip(",. \r\n")
+
+
+def filled(texts: Sequence[str], default: str) -> tuple[str, ...]:
+    """The texts that are not empty; ``default`` alone where all are."""
+    return tuple(text for text in texts if text) or (default,)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]

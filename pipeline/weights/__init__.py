@@ -1,0 +1,1 @@
+"""Tensors from files: layouts, number formats, LoRA and textual inversion."""
