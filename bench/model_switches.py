@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.files.catalog import EMBEDDED, ModelCatalog
+from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.memory.cache import GIB, Budgets
 from pipeline.models.manager import EMBEDDED_FOLDER, Residency
+from pipeline.request.choices import EMBEDDED
 from pipeline.scheduling.task import MadeImage
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 

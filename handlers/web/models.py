@@ -15,8 +15,8 @@ from bus.subscription import EventFilter, Subscription
 from handlers.http.respond import json_response
 from handlers.keys import BUS, CATALOG, LOADED, PRESETS, STYLES
 from pipeline.errors import PipelineError
-from pipeline.files.catalog import CHECKPOINTS, EMBEDDED, EMBEDDINGS, LORAS, VAES, ModelCatalog
-from pipeline.request.choices import DEFAULT_VAE
+from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, ModelCatalog
+from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
 from pipeline.request.presets import INITIAL, PresetStore, preset_values
 
 MAILBOX_LIMIT: Final = 1024

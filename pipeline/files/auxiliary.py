@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import ModelNotInstalled
-from pipeline.files.catalog import COMPANIONS, EMBEDDED
+from pipeline.files.catalog import COMPANIONS
 from pipeline.files.locate import ModelFiles
 from pipeline.files.registry import (
     CANNY_CONTROL,
@@ -24,6 +24,7 @@ from pipeline.files.registry import (
     KnownFile,
 )
 from pipeline.files.vision import VisionFiles
+from pipeline.request.choices import EMBEDDED
 from pipeline.request.decode import ControlNetImage, GenerateParams
 from pipeline.request.enhance_goals import read_stages
 from pipeline.request.goals import Inpaint, Upscale, read_goals

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.errors import ModelNotFound
-from pipeline.request.choices import DEFAULT_VAE, NO_MODEL
+from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
 
-EMBEDDED: Final = "embedded"
 COMPANIONS: Final = Path(__file__).parent.parent / "embedded" / "companions"  # that ship with it
 CHECKPOINTS: Final = "checkpoints"
 LORAS: Final = "loras"

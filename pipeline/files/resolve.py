@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import msgspec
 
 from pipeline.errors import ModelNotFound, ModelNotInstalled
-from pipeline.files.catalog import CHECKPOINTS, EMBEDDED, LORAS, VAES, Field, ModelCatalog
+from pipeline.files.catalog import CHECKPOINTS, LORAS, VAES, Field, ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.files.lora_paths import check_mode_lora
-from pipeline.request.choices import DEFAULT_VAE, NO_MODEL
+from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
 from pipeline.request.decode import GenerateParams
 from pipeline.request.presets import INITIAL, Preset, PresetStore
 

@@ -7,10 +7,9 @@ from typing import Final
 import msgspec
 
 from pipeline.errors import InvalidParameter
-from pipeline.files.catalog import EMBEDDED
 from pipeline.metadata.parse import is_json, parse_a1111, parse_json
 from pipeline.metadata.write import Record, first_number, loras_of, numbers, short_name
-from pipeline.request.choices import DEFAULT_VAE, NO_MODEL, MetadataScheme
+from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL, MetadataScheme
 from pipeline.request.decode import GenerateParams, params_from
 from pipeline.request.plan import STEPS
 from pipeline.request.styles import Template

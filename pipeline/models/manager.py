@@ -11,7 +11,7 @@ from typing import Final, TypeVar, cast
 
 import torch
 
-from pipeline.files.catalog import CHECKPOINTS, EMBEDDED, EMBEDDINGS, VAES, Field
+from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, VAES, Field
 from pipeline.files.locate import ModelFiles
 from pipeline.files.lora_paths import lora_path
 from pipeline.files.registry import INTERPOSER
@@ -29,7 +29,7 @@ from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
-from pipeline.request.choices import DEFAULT_VAE, NO_MODEL
+from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
 from pipeline.scheduling.task import Reporter
 from pipeline.weights.lora import ChosenLora, LoraStack
 from pipeline.weights.textual_inversion import SUFFIXES, InversionLibrary, named_inversions

@@ -76,5 +76,6 @@ PERFORMANCES: Final[tuple[str, ...]] = get_args(Performance)
 SAMPLER_NAMES: Final[tuple[str, ...]] = get_args(SamplerName)
 SCHEDULER_NAMES: Final[tuple[str, ...]] = get_args(SchedulerName)
 
+EMBEDDED: Final = "embedded"  # the checkpoint that ships with the server
 NO_MODEL: Final = "None"  # Fooocus's word for an empty refiner or LoRA slot
 DEFAULT_VAE: Final = "Default (model)"

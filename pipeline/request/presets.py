@@ -9,8 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.errors import InvalidParameter, ModelNotFound, PipelineError
-from pipeline.files.catalog import EMBEDDED
-from pipeline.request.choices import NO_MODEL
+from pipeline.request.choices import EMBEDDED, NO_MODEL
 from pipeline.request.decode import GenerateParams, params_from, parse_aspect_ratio
 
 INITIAL: Final = "initial"  # the name of the server's start preset in a request

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.files.catalog import EMBEDDED, ModelCatalog
+from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.memory.cache import Budgets
 from pipeline.models.manager import EMBEDDED_FOLDER, Residency
+from pipeline.request.choices import EMBEDDED
 
 STATUS = Path("/proc/self/status")
 NO_ROOM = Budgets(1, 1)  # bytes: nothing stays that is not in use

@@ -9,7 +9,8 @@ import msgspec
 from PIL import Image
 
 from pipeline.engine.engine import Library, load_engine
-from pipeline.files.catalog import EMBEDDED, ModelCatalog
+from pipeline.files.catalog import ModelCatalog
+from pipeline.request.choices import EMBEDDED
 from pipeline.request.decode import params_from
 from pipeline.request.presets import PresetStore
 from pipeline.request.styles import StyleLibrary

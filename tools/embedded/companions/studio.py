@@ -16,11 +16,11 @@ from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.engine.image_conditions import Steering
 from pipeline.engine.networks import Patches
 from pipeline.engine.start import Means, start_inpaint
-from pipeline.files.catalog import EMBEDDED
 from pipeline.images.preprocessors import canny_hint, cpds_hint
 from pipeline.models.checkpoint import load_checkpoint
 from pipeline.models.image_encoder import load_image_encoder
 from pipeline.models.manager import EMBEDDED_FOLDER
+from pipeline.request.choices import EMBEDDED
 from pipeline.request.decode import params_from
 from pipeline.request.goals import Inpaint
 from pipeline.request.plan import ImagePlan, plan_images
