@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.memory.cache import GIB, Budgets
-from pipeline.models.manager import EMBEDDED_FOLDER, Residency
+from pipeline.models.manager import EMBEDDED_FOLDER, ModelManager
 from pipeline.request.choices import EMBEDDED
 from pipeline.scheduling.task import MadeImage
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
@@ -75,19 +75,19 @@ def write_loras(folder: Path, unet: nn.Module) -> list[str]:
 def measure(folder: Path, models: tuple[str, str], budgets: Budgets, switches: int) -> list[float]:
     """Resident MB after each switch of model and LoRA."""
     files = ModelFiles(ModelCatalog(folder), allowed=False)
-    residency = Residency(files, CPU, budgets)
+    manager = ModelManager(files, CPU, budgets)
     names = sorted(path.name for path in (folder / "loras").iterdir())
     process = psutil.Process()
     sizes = []
     for number in range(switches):
-        residency.begin_task()
-        checkpoint = residency.checkpoint(models[number % 2])
+        manager.begin_task()
+        checkpoint = manager.checkpoint(models[number % 2])
         lora = names[number % len(names)]
-        residency.put_loras(checkpoint, None, [(lora, 0.5)], Nobody())
+        manager.put_loras(checkpoint, None, [(lora, 0.5)], Nobody())
         checkpoint.text.encode_one("a red star", clip_skip=2)
         sizes.append(process.memory_info().rss / 2**20)
         del checkpoint
-    residency.release()
+    manager.release()
     return sizes
 
 
@@ -100,9 +100,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name, torch.inference_mode():
             folder = Path(name)
             models = write_models(folder, tiny=kind == "tiny")
-            residency = Residency(ModelFiles(ModelCatalog(folder), allowed=False), CPU)
-            write_loras(folder, residency.checkpoint(models[0]).unet.module)
-            residency.release()
+            manager = ModelManager(ModelFiles(ModelCatalog(folder), allowed=False), CPU)
+            write_loras(folder, manager.checkpoint(models[0]).unet.module)
+            manager.release()
             for how, budgets in BUDGETS.items():
                 after = measure(folder, models, budgets, switches)[WARM_UP:]
                 slope = statistics.linear_regression(range(len(after)), after).slope

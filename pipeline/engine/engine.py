@@ -11,18 +11,18 @@ from typing import Final
 import msgspec
 import torch
 
-from pipeline.engine.image_pipeline import Studio
+from pipeline.engine.image_pipeline import ImagePipeline
 from pipeline.engine.options import EngineOptions
-from pipeline.engine.task_context import Workshop
+from pipeline.engine.task_context import TaskContext
 from pipeline.engine.task_run import Staff, TaskRun
 from pipeline.errors import DeviceOutOfMemory
-from pipeline.files.auxiliary import PartFiles
+from pipeline.files.auxiliary import AuxiliaryFiles
 from pipeline.files.catalog import PROMPT_EXPANSION, ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.files.resolve import stand_in_note
 from pipeline.memory.cache import choose_budgets
 from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
-from pipeline.models.manager import OnUnloaded, Residency
+from pipeline.models.manager import ModelManager, OnUnloaded
 from pipeline.request.decode import GenerateParams
 from pipeline.request.goals import StartGoal, native_side
 from pipeline.request.plan import ImagePlan, plan_images, plan_towards
@@ -67,8 +67,8 @@ class Engine:
         self._expansion = PromptExpansion(library.catalog.models_dir / PROMPT_EXPANSION)
         self._files = library.files or ModelFiles(library.catalog, allowed=False)
         budgets = choose_budgets(device, self._options.device_memory_gb, self._options.ram_gb)
-        self._residency = Residency(self._files, device, budgets, on_unloaded)
-        self._tools = Toolbox(self._residency, self._files, device)
+        self._manager = ModelManager(self._files, device, budgets, on_unloaded)
+        self._tools = Toolbox(self._manager, self._files, device)
 
     def __call__(self, task: Task, reporter: Reporter) -> None:
         """Make every picture of ``task``. Raises PipelineError; a skipped picture is left out."""
@@ -86,12 +86,12 @@ class Engine:
     def preload(self, model: str) -> None:
         """Load a model before the first task asks for it."""
         with torch.inference_mode():
-            self._residency.checkpoint(model)
+            self._manager.checkpoint(model)
 
     def release(self) -> tuple[str, ...]:
         """Drop every model; their names."""
         self._expansion.release()
-        return self._residency.release()
+        return self._manager.release()
 
     def describe(self, picture: bytes, image_type: ImageType) -> str:
         """As ``pipeline.scheduling.task.HasTools``."""
@@ -106,7 +106,7 @@ class Engine:
         """Make every picture; what the device said if it had no memory for one."""
         try:
             reporter.progress(_LOADING_PERCENT, "Loading models ...")
-            self._residency.begin_task()
+            self._manager.begin_task()
             plans = self._plan(task)
             for plan in plans:
                 _tell_notes(plan, reporter)
@@ -134,7 +134,7 @@ class Engine:
         return msgspec.structs.replace(plan, cpu_noise=self._options.cpu_noise)
 
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
-        studio = self._studio(plans[0], reporter)
+        pipeline = self._image_pipeline(plans[0], reporter)
         self._fetch_inversions(plans, reporter)
         expand = partial(self._expanded, reporter, [])
         known = task.params.prompt_expansion
@@ -149,20 +149,20 @@ class Engine:
             return expand(known if own else "", self._with_options(plan))
 
         staff = Staff(partial(expand, known), plan_stage, self._tools, native_side(preset))
-        TaskRun(task, plans, studio, staff).run()
+        TaskRun(task, plans, pipeline, staff).run()
 
-    def _studio(self, plan: ImagePlan, reporter: Reporter) -> Studio:
+    def _image_pipeline(self, plan: ImagePlan, reporter: Reporter) -> ImagePipeline:
         """What a task's pictures are made with; they all use the same."""
-        checkpoint = self._residency.checkpoint(plan.model, reporter, plan.refiner)
-        vae = self._residency.vae(plan.vae, checkpoint, reporter)
-        refiner = self._residency.refiner(plan.refiner, reporter)
+        checkpoint = self._manager.checkpoint(plan.model, reporter, plan.refiner)
+        vae = self._manager.vae(plan.vae, checkpoint, reporter)
+        refiner = self._manager.refiner(plan.refiner, reporter)
         if self._options.compile_unet:
             for model in (checkpoint, refiner):
                 if model is not None:
                     model.unet.compile()
-        workshop = Workshop(
-            self._residency,
-            PartFiles(self._files),
+        context = TaskContext(
+            self._manager,
+            AuxiliaryFiles(self._files),
             self._library.inputs,
             self.device,
             plan.model,
@@ -170,12 +170,12 @@ class Engine:
             vae,
             reporter,
         )
-        return Studio(workshop, refiner)
+        return ImagePipeline(context, refiner)
 
     def _fetch_inversions(self, plans: Sequence[ImagePlan], reporter: Reporter) -> None:
         """Have the textual inversions that the texts of these plans name."""
         texts = [text for plan in plans for text in (*plan.positives, *plan.negatives)]
-        self._residency.fetch_inversions(texts, reporter)
+        self._manager.fetch_inversions(texts, reporter)
 
     def _expanded(
         self, reporter: Reporter, earlier: list[str], known: str, plan: ImagePlan

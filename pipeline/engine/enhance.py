@@ -9,8 +9,8 @@ import msgspec
 from PIL import Image
 
 from pipeline.engine.generate import Place, StepReport
-from pipeline.engine.image_conditions import Steering
-from pipeline.engine.image_pipeline import Studio, sized
+from pipeline.engine.image_conditions import ImageConditions
+from pipeline.engine.image_pipeline import ImagePipeline, sized
 from pipeline.engine.initial_latents import begin_from, make_means
 from pipeline.engine.start import NothingToPaint
 from pipeline.request.decode import EnhanceControl, GenerateParams
@@ -41,10 +41,10 @@ class Enhancer:
     """Enhances the pictures of one task."""
 
     def __init__(
-        self, params: GenerateParams, studio: Studio, toolbox: Toolbox, native_side: int
+        self, params: GenerateParams, pipeline: ImagePipeline, toolbox: Toolbox, native_side: int
     ) -> None:
         self._params = params
-        self._studio = studio
+        self._image_pipeline = pipeline
         self._toolbox = toolbox
         self._native_side = native_side
         self.stages = read_stages(params)
@@ -86,7 +86,7 @@ class Enhancer:
     def _find(self, image: Image.Image, control: EnhanceControl, number: int) -> Image.Image | None:
         """The mask of what the stage is about; None if there is nothing."""
         options = MaskOptions.of_enhancement(control, self._params)
-        mask = self._toolbox.mask(image, options, self._studio.workshop.reporter)
+        mask = self._toolbox.mask(image, options, self._image_pipeline.context.reporter)
         if mask.getbbox() is None:
             what = options.prompt or options.mask_model
             self._note(number, f"nothing was found for {what!r}")
@@ -94,7 +94,7 @@ class Enhancer:
         return mask
 
     def _note(self, number: int, told: str) -> None:
-        self._studio.workshop.reporter.note(f"enhancement {number + 1}", told)
+        self._image_pipeline.context.reporter.note(f"enhancement {number + 1}", told)
 
     def _run(
         self,
@@ -104,12 +104,12 @@ class Enhancer:
         plan: ImagePlan,
         place: Place,
     ) -> Enhanced:
-        workshop = self._studio.workshop
-        reporter = workshop.reporter
-        means = make_means(stage.goal, plan.seed, self._native_side, workshop, reporter.check)
+        context = self._image_pipeline.context
+        reporter = context.reporter
+        means = make_means(stage.goal, plan.seed, self._native_side, context, reporter.check)
         start = begin_from(stage.goal, image, mask, means)
         plan = sized(plan, start)
         if start.finished is not None:
             return Enhanced(start.finished, plan)
-        report = StepReport(plan, place, reporter, self._studio.colours)
-        return Enhanced(self._studio.make(plan, start, Steering(), report), plan)
+        report = StepReport(plan, place, reporter, self._image_pipeline.colours)
+        return Enhanced(self._image_pipeline.make(plan, start, ImageConditions(), report), plan)

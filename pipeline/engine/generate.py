@@ -21,7 +21,7 @@ from pipeline.sampling.diffusion import Run
 from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.interface import OnStep
 from pipeline.sampling.parametrisation import model_sampling_for
-from pipeline.sampling.refiner import Relay, diffuse_relay
+from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
 from pipeline.scheduling.task import Reporter
 
 PREPARED = 13  # percent of a task's progress when sampling begins
@@ -141,10 +141,10 @@ def denoise(
     alone = plan.swap_method == "joint" and not making.changes_network
     with networks(bare, checkpoint, making.patches, making.refiner) as (first, second):
         taker = first if alone else second
-        relay = Relay(first, taker, plan.switch, plan.swap_method, inpainting)
+        swap = RefinerSwap(first, taker, plan.switch, plan.swap_method, inpainting)
         if making.refiner is not None:
-            relay, latent = hand_over(plan, relay, latent, checkpoint, making.refiner)
-        return diffuse_relay(relay, run, shape, on_step, latent, device)
+            swap, latent = hand_over(plan, swap, latent, checkpoint, making.refiner)
+        return diffuse_with_refiner(swap, run, shape, on_step, latent, device)
 
 
 def guidance_of(plan: ImagePlan) -> Guidance:

@@ -10,7 +10,7 @@ from pipeline.adapters.control import Control, hint_tensor
 from pipeline.adapters.control_lora import load_control
 from pipeline.adapters.ip_adapter import load_adapter
 from pipeline.adapters.ip_attention import ImagePrompt
-from pipeline.engine.task_context import Workshop
+from pipeline.engine.task_context import TaskContext
 from pipeline.files.registry import (
     CANNY_CONTROL,
     CPDS_CONTROL,
@@ -29,7 +29,7 @@ _ENCODER: Final = "image encoder"
 
 
 @dataclass(frozen=True, slots=True)
-class Steering:
+class ImageConditions:
     """What pictures follow beside their prompts; the same for all pictures of a task."""
 
     controls: tuple[Control, ...] = ()
@@ -37,28 +37,30 @@ class Steering:
     softness: float = 0.0  # of the controls
 
 
-def make_steering(params: GenerateParams, size: tuple[int, int], workshop: Workshop) -> Steering:
+def load_image_conditions(
+    params: GenerateParams, size: tuple[int, int], context: TaskContext
+) -> ImageConditions:
     """Controls and image prompts for pictures made at ``size`` (width, height).
 
     Raises what loading model files does.
     """
     used = [each for each in params.controlnet_image if each.cn_img]
-    steering = Steering(
+    conditions = ImageConditions(
         controls=tuple(
-            _control(each, params, size, workshop) for each in used if each.cn_type in CONTROL_FILES
+            _control(each, params, size, context) for each in used if each.cn_type in CONTROL_FILES
         ),
         prompts=tuple(
-            _prompt(each, params, workshop) for each in used if each.cn_type not in CONTROL_FILES
+            _prompt(each, params, context) for each in used if each.cn_type not in CONTROL_FILES
         ),
         softness=params.controlnet_softness,
     )
-    if steering.prompts:
-        workshop.done_with(_ENCODER, IMAGE_ENCODER)
-    return steering
+    if conditions.prompts:
+        context.done_with(_ENCODER, IMAGE_ENCODER)
+    return conditions
 
 
 def preprocessed(
-    params: GenerateParams, size: tuple[int, int], workshop: Workshop
+    params: GenerateParams, size: tuple[int, int], context: TaskContext
 ) -> list[Image.Image]:
     """What is taken from each image: the hint of a control, the face, or the picture itself."""
     made = []
@@ -66,25 +68,25 @@ def preprocessed(
         if not each.cn_img:
             continue
         if each.cn_type in CONTROL_FILES:
-            made.append(_hint(each, params, size, workshop))
+            made.append(_hint(each, params, size, context))
         else:
-            made.append(_looked_at(each, params, workshop))
+            made.append(_looked_at(each, params, context))
     return made
 
 
 def _control(
-    each: ControlNetImage, params: GenerateParams, size: tuple[int, int], workshop: Workshop
+    each: ControlNetImage, params: GenerateParams, size: tuple[int, int], context: TaskContext
 ) -> Control:
-    load = partial(load_control, base=workshop.checkpoint.unet, device=workshop.device)
-    network = workshop.part("control", CONTROL_FILES[each.cn_type], load, bound=True)
-    hint = hint_tensor(_hint(each, params, size, workshop))
+    load = partial(load_control, base=context.checkpoint.unet, device=context.device)
+    network = context.auxiliary("control", CONTROL_FILES[each.cn_type], load, bound=True)
+    hint = hint_tensor(_hint(each, params, size, context))
     return Control(network, hint, each.cn_weight, each.cn_stop)
 
 
 def _hint(
-    each: ControlNetImage, params: GenerateParams, size: tuple[int, int], workshop: Workshop
+    each: ControlNetImage, params: GenerateParams, size: tuple[int, int], context: TaskContext
 ) -> Image.Image:
-    source = hint_source(workshop.picture(each.cn_img), *size)
+    source = hint_source(context.picture(each.cn_img), *size)
     if params.skipping_cn_preprocessor:
         return source
     if each.cn_type == "CPDS":
@@ -92,25 +94,25 @@ def _hint(
     return canny_hint(source, params.canny_low_threshold, params.canny_high_threshold)
 
 
-def _prompt(each: ControlNetImage, params: GenerateParams, workshop: Workshop) -> ImagePrompt:
-    load = partial(load_image_encoder, device=workshop.device)
-    encoder = workshop.part(_ENCODER, IMAGE_ENCODER, load)
+def _prompt(each: ControlNetImage, params: GenerateParams, context: TaskContext) -> ImagePrompt:
+    load = partial(load_image_encoder, device=context.device)
+    encoder = context.auxiliary(_ENCODER, IMAGE_ENCODER, load)
     file = FACE_ADAPTER if each.cn_type == "FaceSwap" else IMAGE_PROMPT_ADAPTER
-    module = workshop.checkpoint.unet.module
-    adapter = workshop.part(
-        "image prompt", file, partial(load_adapter, unet=module, device=workshop.device), bound=True
+    module = context.checkpoint.unet.module
+    adapter = context.auxiliary(
+        "image prompt", file, partial(load_adapter, unet=module, device=context.device), bound=True
     )
-    tokens = adapter.tokens(_looked_at(each, params, workshop), encoder)
+    tokens = adapter.tokens(_looked_at(each, params, context), encoder)
     return ImagePrompt(adapter, tokens.positive, tokens.negative, each.cn_weight, each.cn_stop)
 
 
-def _looked_at(each: ControlNetImage, params: GenerateParams, workshop: Workshop) -> Image.Image:
+def _looked_at(each: ControlNetImage, params: GenerateParams, context: TaskContext) -> Image.Image:
     """The picture that the image encoder sees: of a face swap the face alone."""
-    picture = workshop.picture(each.cn_img)
+    picture = context.picture(each.cn_img)
     if each.cn_type != "FaceSwap" or params.skipping_cn_preprocessor:
         return picture
-    detector = workshop.part("face detector", FACE_DETECTOR, FaceDetector)
+    detector = context.auxiliary("face detector", FACE_DETECTOR, FaceDetector)
     crop = crop_face(picture, detector)
     if not crop.found:
-        workshop.reporter.note("face", "no face was found, so the whole picture was taken")
+        context.reporter.note("face", "no face was found, so the whole picture was taken")
     return crop.image

@@ -9,11 +9,11 @@ from torch import Tensor
 from pipeline.adapters.freeu import FreeU
 from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.engine.generate import Making, TextCache, make_image
-from pipeline.engine.image_conditions import Steering
+from pipeline.engine.image_conditions import ImageConditions
 from pipeline.engine.networks import Patches
 from pipeline.engine.preview import LatentColours, read_colours
 from pipeline.engine.start import Start
-from pipeline.engine.task_context import Workshop
+from pipeline.engine.task_context import TaskContext
 from pipeline.files.registry import INPAINT_HEAD, INPAINT_PATCHES
 from pipeline.models.checkpoint import LATENT_RGB
 from pipeline.models.refiner import Refiner
@@ -23,20 +23,20 @@ from pipeline.sampling.parametrisation import model_sampling_for
 from pipeline.weights.lora import ChosenLora
 
 
-class Studio:
+class ImagePipeline:
     """Knows what the task's models are; what is special about a picture comes with its plan."""
 
-    def __init__(self, workshop: Workshop, refiner: Refiner | None) -> None:
-        checkpoint = workshop.checkpoint
-        self.workshop = workshop
+    def __init__(self, context: TaskContext, refiner: Refiner | None) -> None:
+        checkpoint = context.checkpoint
+        self.context = context
         self._refiner = refiner
-        self._checkpoint = checkpoint._replace(vae=workshop.vae)
+        self._checkpoint = checkpoint._replace(vae=context.vae)
         self._texts = TextCache(checkpoint)
         folder = checkpoint.folder
         self.colours = read_colours(folder / LATENT_RGB) if folder else LatentColours()
 
     def make(
-        self, plan: ImagePlan, start: Start | None, steering: Steering, on_step: OnStep
+        self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
     ) -> Image.Image:
         """The finished picture of ``plan``, as large as ``start`` says where there is one.
 
@@ -46,7 +46,7 @@ class Studio:
         patches = Patches(
             freeu=FreeU(*plan.freeu) if plan.freeu else None,
             feature=self._head_feature(plan, start),
-            steering=steering,
+            conditions=conditions,
             take_off=partial(self._put_loras, plan, patched=False) if plan.refines_itself else None,
         )
         making = Making(self._checkpoint, self._refiner, start, patches)
@@ -54,19 +54,19 @@ class Studio:
 
     def _put_loras(self, plan: ImagePlan, *, patched: bool) -> None:
         """Have the plan's LoRAs in the models, and in the base its inpaint patch, or not."""
-        workshop, patch = self.workshop, None
+        context, patch = self.context, None
         if patched:
-            path = workshop.part_path(INPAINT_PATCHES[plan.inpaint_engine])
+            path = context.auxiliary_path(INPAINT_PATCHES[plan.inpaint_engine])
             patch = ChosenLora(path.name, path, 1.0)
-        workshop.residency.put_loras(
-            workshop.checkpoint, self._refiner, plan.loras, workshop.reporter, patch
+        context.manager.put_loras(
+            context.checkpoint, self._refiner, plan.loras, context.reporter, patch
         )
 
     def _head_feature(self, plan: ImagePlan, start: Start | None) -> Tensor | None:
         """What the inpaint head adds to the network, where the plan has one."""
         if start is None or start.inpaint is None or start.inpaint.surroundings is None:
             return None
-        head = self.workshop.part("inpaint head", INPAINT_HEAD, load_inpaint_head)
+        head = self.context.auxiliary("inpaint head", INPAINT_HEAD, load_inpaint_head)
         return head.feature(start.inpaint.surroundings, model_sampling_for(plan.scheduler))
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from PIL import Image
 
 from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, start_vary
-from pipeline.engine.task_context import Workshop
+from pipeline.engine.task_context import TaskContext
 from pipeline.errors import ModelNotInstalled
 from pipeline.files.registry import UPSCALER
 from pipeline.images.inpaint_area import Enlarge
@@ -22,17 +22,17 @@ Check = Callable[[], None]
 """Raises TaskAborted or ImageSkipped if a person asked for it."""
 
 
-def begin(goal: StartGoal, params: GenerateParams, native_side: int, workshop: Workshop) -> Start:
+def begin(goal: StartGoal, params: GenerateParams, native_side: int, context: TaskContext) -> Start:
     """Where the pictures of a request with that goal begin; ``native_side`` is the model's.
 
     Raises InvalidParameter, and what loading files does.
     """
-    means = make_means(goal, params.image_seed, native_side, workshop, workshop.check)
+    means = make_means(goal, params.image_seed, native_side, context, context.check)
     if isinstance(goal, Inpaint):
         path = params.inpaint_mask_image_upload
-        mask = workshop.mask(path) if path else None
-        return begin_from(goal, workshop.picture(params.inpaint_input_image), mask, means)
-    return begin_from(goal, workshop.picture(params.uov_input_image), None, means)
+        mask = context.mask(path) if path else None
+        return begin_from(goal, context.picture(params.inpaint_input_image), mask, means)
+    return begin_from(goal, context.picture(params.uov_input_image), None, means)
 
 
 def begin_from(
@@ -49,31 +49,33 @@ def begin_from(
 
 
 def make_means(
-    goal: StartGoal, seed: int, native_side: int, workshop: Workshop, check: Check
+    goal: StartGoal, seed: int, native_side: int, context: TaskContext, check: Check
 ) -> Means:
     """What a goal may be reached with; the upscaler is loaded when it is first used.
 
     ``check`` is called while it enlarges, and raises where someone wants no more of it.
     """
-    return Means(workshop.vae, seed, native_side, _enlarger(goal, workshop, check))
+    return Means(context.vae, seed, native_side, _enlarger(goal, context, check))
 
 
-def _enlarger(goal: StartGoal, workshop: Workshop, check: Check) -> Enlarge | None:
+def _enlarger(goal: StartGoal, context: TaskContext, check: Check) -> Enlarge | None:
     """The upscaler. Small areas are painted without it too, where it is not to be had."""
     if not isinstance(goal, Upscale):
         try:
-            workshop.parts.check(UPSCALER, workshop.model)
+            context.files.check(UPSCALER, context.model)
         except ModelNotInstalled as error:
             log.debug("small areas are resampled: %s", error)
             return None
-    return partial(_enlarge, workshop, check)
+    return partial(_enlarge, context, check)
 
 
-def _enlarge(workshop: Workshop, check: Check, pixels: Pixels) -> Pixels:
-    upscaler = workshop.part("upscaler", UPSCALER, partial(load_upscaler, device=workshop.device))
+def _enlarge(context: TaskContext, check: Check, pixels: Pixels) -> Pixels:
+    upscaler = context.auxiliary(
+        "upscaler", UPSCALER, partial(load_upscaler, device=context.device)
+    )
 
     def on_tile(done: int, tiles: int) -> None:
         check()
-        workshop.reporter.progress(0, f"Upscaling image, tile {done + 1}/{tiles} ...")
+        context.reporter.progress(0, f"Upscaling image, tile {done + 1}/{tiles} ...")
 
     return upscaler(pixels, on_tile)

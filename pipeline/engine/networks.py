@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.adapters.control import ControlledUNet
 from pipeline.adapters.freeu import FreeU, freeu_applied
 from pipeline.adapters.ip_attention import image_prompts_applied
-from pipeline.engine.image_conditions import Steering
+from pipeline.engine.image_conditions import ImageConditions
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.refiner import Refiner, refiner_denoiser
 from pipeline.models.unet import UNet
@@ -27,13 +27,13 @@ class Patches:
 
     freeu: FreeU | None = None
     feature: Tensor | None = None  # of an inpaint head, (1, C, h, w)
-    steering: Steering = dataclasses.field(default_factory=Steering)
+    conditions: ImageConditions = dataclasses.field(default_factory=ImageConditions)
     take_off: Callable[[], None] | None = None  # takes an inpaint patch out of the weights
 
     @property
     def touch_layers(self) -> bool:
         """Do some of the network's layers work otherwise than they were built?"""
-        return self.freeu is not None or self.feature is not None or bool(self.steering.prompts)
+        return self.freeu is not None or self.feature is not None or bool(self.conditions.prompts)
 
 
 @contextmanager
@@ -49,14 +49,19 @@ def networks(
     unet = checkpoint.unet
     with ExitStack() as stack:
         patched = PatchedUNet(unet, patches)
-        first = dataclasses.replace(base, unet=_steered(patched, base, patches.steering, stack))
+        first = dataclasses.replace(
+            base, unet=_with_conditions(patched, base, patches.conditions, stack)
+        )
         if refiner is not None:
-            yield first, refiner_denoiser(refiner.unet, base, refiner.own, checkpoint.text)
+            yield first, refiner_denoiser(refiner.unet, base, refiner.bridge, checkpoint.text)
         elif patches.take_off is not None:
             yield first, dataclasses.replace(base, unet=_Freed(unet, patches.take_off))
-        elif patches.steering.controls:
-            alone = dataclasses.replace(patches.steering, controls=())
-            yield first, dataclasses.replace(base, unet=_steered(patched, base, alone, stack))
+        elif patches.conditions.controls:
+            alone = dataclasses.replace(patches.conditions, controls=())
+            yield (
+                first,
+                dataclasses.replace(base, unet=_with_conditions(patched, base, alone, stack)),
+            )
         else:
             yield first, first
 
@@ -98,14 +103,14 @@ class _Freed:
         return self._unet(given)
 
 
-def _steered(
-    patched: PatchedUNet, base: Denoiser, steering: Steering, stack: ExitStack
+def _with_conditions(
+    patched: PatchedUNet, base: Denoiser, conditions: ImageConditions, stack: ExitStack
 ) -> UNetCall:
     """The network under controls, and under image prompts until ``stack`` ends."""
     sampling = base.model_sampling
     call: UNetCall = patched
-    if steering.controls:
-        call = ControlledUNet(patched, steering.controls, steering.softness, sampling)
+    if conditions.controls:
+        call = ControlledUNet(patched, conditions.controls, conditions.softness, sampling)
     return stack.enter_context(
-        image_prompts_applied(call, patched.module, steering.prompts, sampling)
+        image_prompts_applied(call, patched.module, conditions.prompts, sampling)
     )

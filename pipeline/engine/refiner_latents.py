@@ -14,7 +14,7 @@ from pipeline.models.refiner import Refiner
 from pipeline.models.vae import Vae
 from pipeline.request.plan import ImagePlan
 from pipeline.sampling.diffusion import NetworkDenoise
-from pipeline.sampling.refiner import Relay
+from pipeline.sampling.refiner import RefinerSwap
 
 FULL_DENOISE = 0.9  # above it both have their part
 _KARRAS_BEND = 0.834  # how the share of steps left turns into a share of noise left
@@ -23,37 +23,41 @@ Turns = Literal["both", "model", "refiner"]
 
 
 class Handover(NamedTuple):
-    """A relay, and the latent that it begins from in the latents of its first network."""
+    """A swap, and the latent that it begins from in the latents of its first network."""
 
-    relay: Relay
+    swap: RefinerSwap
     latent: Tensor | None
 
 
 def hand_over(
-    plan: ImagePlan, relay: Relay, latent: Tensor | None, checkpoint: Checkpoint, refiner: Refiner
+    plan: ImagePlan,
+    swap: RefinerSwap,
+    latent: Tensor | None,
+    checkpoint: Checkpoint,
+    refiner: Refiner,
 ) -> Handover:
-    """``relay`` as that refiner can run it; unchanged where the two share their latents."""
-    own = refiner.own
-    if own is None:
-        return Handover(relay, latent)
+    """``swap`` as that refiner can run it; unchanged where the two share their latents."""
+    bridge = refiner.bridge
+    if bridge is None:
+        return Handover(swap, latent)
 
     def bring(each: Tensor) -> Tensor:
-        return own.bring(each, checkpoint.vae, plan.seed)
+        return bridge.convert(each, checkpoint.vae, plan.seed)
 
     turns = turns_of(plan)
     if turns == "both":
-        return Handover(replace(relay, method="vae", bring=bring), latent)
+        return Handover(replace(swap, method="vae", bring=bring), latent)
     if turns == "model":
-        return Handover(_alone(relay, relay.base), latent)
-    moved = replace(relay, bring=bring).beyond()
-    return Handover(_alone(moved, relay.refiner), None if latent is None else bring(latent))
+        return Handover(_alone(swap, swap.base), latent)
+    moved = replace(swap, bring=bring).beyond()
+    return Handover(_alone(moved, swap.refiner), None if latent is None else bring(latent))
 
 
 def last_vae(plan: ImagePlan, checkpoint: Checkpoint, refiner: Refiner | None) -> Vae:
     """The VAE of the finished latent."""
-    if refiner is None or refiner.own is None or turns_of(plan) == "model":
+    if refiner is None or refiner.bridge is None or turns_of(plan) == "model":
         return checkpoint.vae
-    return refiner.own.vae
+    return refiner.bridge.vae
 
 
 def turns_of(plan: ImagePlan) -> Turns:
@@ -66,5 +70,5 @@ def turns_of(plan: ImagePlan) -> Turns:
     return "model" if plan.denoise > left**_KARRAS_BEND else "refiner"
 
 
-def _alone(relay: Relay, network: NetworkDenoise) -> Relay:
-    return replace(relay, base=network, refiner=network, method="joint", bring=None)
+def _alone(swap: RefinerSwap, network: NetworkDenoise) -> RefinerSwap:
+    return replace(swap, base=network, refiner=network, method="joint", bring=None)

@@ -1,4 +1,4 @@
-"""Where the models and input pictures of one task come from. Device thread only."""
+"""The models and input images of one task."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
-from pipeline.files.auxiliary import PartFiles
+from pipeline.files.auxiliary import AuxiliaryFiles
 from pipeline.files.registry import KnownFile
 from pipeline.images.encode import open_mask, open_upright
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.manager import Residency
+from pipeline.models.manager import ModelManager
 from pipeline.models.vae import Vae
 from pipeline.scheduling.task import InputPictures, Reporter, check_stopped
 
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """A loaded base model, and what is loaded beside it when it is asked for."""
+class TaskContext:
+    """The loaded base model, and access to auxiliary models and input images."""
 
-    residency: Residency
-    parts: PartFiles
+    manager: ModelManager
+    files: AuxiliaryFiles
     inputs: InputPictures
     device: torch.device
     model: str  # the base model's name
@@ -33,37 +33,37 @@ class Workshop:
     reporter: Reporter
 
     def check(self) -> None:
-        """Raise TaskAborted if a person asked for it; no picture is begun that could be skipped."""
+        """Raise TaskAborted if the task was stopped. A skip is ignored: no image has begun."""
         check_stopped(self.reporter)
 
     def picture(self, path: str) -> Image.Image:
-        """A stored input picture, upright, in RGB. Raises InputMissing, UnreadableImage."""
+        """A stored input image, upright, in RGB. Raises InputMissing, UnreadableImage."""
         return open_upright(self.inputs.read(path))
 
     def mask(self, path: str) -> Image.Image:
-        """A stored mask's levels, upright. Raises as ``picture``."""
+        """A stored mask, upright, in greyscale. Raises as ``picture``."""
         return open_mask(self.inputs.read(path))
 
-    def part_path(self, file: KnownFile) -> Path:
-        """Where the file that plays this part beside the model is, fetched if need be.
+    def auxiliary_path(self, file: KnownFile) -> Path:
+        """Path of an auxiliary model file for the base model, fetched if need be.
 
         Raises ModelNotInstalled, DownloadFailed, TaskAborted.
         """
-        return self.parts.require(file, self.model, self.reporter)
+        return self.files.require(file, self.model, self.reporter)
 
-    def part(
+    def auxiliary(
         self, kind: str, file: KnownFile, load: Callable[[Path], T], *, bound: bool = False
     ) -> T:
-        """What ``load`` makes of that file, kept while there is room.
+        """The auxiliary model that ``load`` reads from ``file``, from the cache if it is there.
 
-        ``bound``: it holds on to the checkpoint's modules, so it goes when the checkpoint does.
+        ``bound``: it uses modules of the checkpoint and is dropped with it.
         """
-        path = self.part_path(file)
-        beside = self.checkpoint if bound else None
-        return self.residency.auxiliary(
-            kind, path.name, path, load, beside=beside, reporter=self.reporter
+        path = self.auxiliary_path(file)
+        base = self.checkpoint if bound else None
+        return self.manager.auxiliary(
+            kind, path.name, path, load, base=base, reporter=self.reporter
         )
 
     def done_with(self, kind: str, file: KnownFile) -> None:
-        """The task needs that part no more: it may leave when something else wants its room."""
-        self.residency.done_with(kind, self.part_path(file).name)
+        """The task no longer needs that auxiliary model: it may be evicted."""
+        self.manager.done_with(kind, self.auxiliary_path(file).name)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from pipeline.engine.enhance import Enhanced, Enhancer, PlanStage
 from pipeline.engine.generate import Place, StepReport
-from pipeline.engine.image_conditions import Steering, make_steering, preprocessed
-from pipeline.engine.image_pipeline import Studio, sized
+from pipeline.engine.image_conditions import ImageConditions, load_image_conditions, preprocessed
+from pipeline.engine.image_pipeline import ImagePipeline, sized
 from pipeline.engine.initial_latents import begin
 from pipeline.engine.start import Start
 from pipeline.errors import ImageSkipped
@@ -30,7 +30,7 @@ ExpandPrompt = Callable[[ImagePlan], ImagePlan]
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """Who works on a task beside its studio."""
+    """Who works on a task beside its pipeline."""
 
     expand: ExpandPrompt
     plan_stage: PlanStage
@@ -42,15 +42,15 @@ class TaskRun:
     """Makes the pictures of one task, once. Device thread only."""
 
     def __init__(
-        self, task: Task, plans: Sequence[ImagePlan], studio: Studio, staff: Staff
+        self, task: Task, plans: Sequence[ImagePlan], pipeline: ImagePipeline, staff: Staff
     ) -> None:
         self._params = task.params
         self._task = task
         self._plans = plans
-        self._studio = studio
+        self._image_pipeline = pipeline
         self._staff = staff
-        self._reporter = studio.workshop.reporter
-        self._enhancer = Enhancer(task.params, studio, staff.toolbox, staff.native_side)
+        self._reporter = pipeline.context.reporter
+        self._enhancer = Enhancer(task.params, pipeline, staff.toolbox, staff.native_side)
         black_out = task.params.black_out_nsfw
         self._censor = staff.toolbox.censor(self._reporter) if black_out else None
         self._saved = 0
@@ -61,19 +61,23 @@ class TaskRun:
         goals, params = read_goals(self._params), self._params
         start = None
         if goals.start is not None:
-            start = begin(goals.start, params, self._staff.native_side, self._studio.workshop)
+            start = begin(
+                goals.start, params, self._staff.native_side, self._image_pipeline.context
+            )
         plans = [sized(plan, start) for plan in self._plans]
         if (shown := self._instead(goals, plans[0], start)) is not None:
             for image in shown:
                 self._save(image, plans[0], Place(1, 1), described=False)
             return
-        steering = Steering()
+        conditions = ImageConditions()
         if goals.image_prompts:
-            steering = make_steering(params, _size(plans[0]), self._studio.workshop)
+            conditions = load_image_conditions(
+                params, _size(plans[0]), self._image_pipeline.context
+            )
         given = params.enhance_input_image if goals.enhance else ""
         for plan in plans:
             try:
-                self._picture(plan, start, steering, given)
+                self._picture(plan, start, conditions, given)
             except ImageSkipped:
                 continue
         if (grid := make_grid(self._for_grid)) is not None:
@@ -84,7 +88,7 @@ class TaskRun:
     ) -> list[Image.Image] | None:
         """What the request wants to see in place of pictures, or is finished without a run."""
         if self._params.debugging_cn_preprocessor and goals.image_prompts:
-            return preprocessed(self._params, _size(plan), self._studio.workshop)
+            return preprocessed(self._params, _size(plan), self._image_pipeline.context)
         if start is None:
             return None
         if self._params.debugging_inpaint_preprocessor and start.inpaint is not None:
@@ -93,7 +97,7 @@ class TaskRun:
         return None if start.finished is None else [start.finished]
 
     def _picture(
-        self, plan: ImagePlan, start: Start | None, steering: Steering, given: str
+        self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, given: str
     ) -> None:
         """One picture and what is made of it; ``given`` is the path of one that is there."""
         place = Place(plan.index + 1, len(self._plans), stages=1 + len(self._enhancer.stages))
@@ -103,12 +107,12 @@ class TaskRun:
         reporter.progress(place.percent(0.0), told)
         reporter.check()
         if given:
-            image = self._studio.workshop.picture(given)
+            image = self._image_pipeline.context.picture(given)
         else:
             plan = self._staff.expand(plan)
             started = time.perf_counter()
-            report = StepReport(plan, place, reporter, self._studio.colours)
-            image = self._studio.make(plan, start, steering, report)
+            report = StepReport(plan, place, reporter, self._image_pipeline.colours)
+            image = self._image_pipeline.make(plan, start, conditions, report)
             self._log(plan, time.perf_counter() - started)
         self._enhance(Enhanced(image, plan, described=not given), place)
 

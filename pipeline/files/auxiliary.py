@@ -49,7 +49,7 @@ _OF_CONTROL: Final = {
 }
 
 
-class PartFiles:
+class AuxiliaryFiles:
     """Finds the file that plays a part beside a model. Any thread may call."""
 
     def __init__(self, files: ModelFiles, companions: Path = COMPANIONS) -> None:
@@ -87,7 +87,7 @@ def check_parts(params: GenerateParams, files: ModelFiles) -> None:
 
     Reads no network: where downloads are allowed, a missing published file will be fetched.
     """
-    parts = PartFiles(files)
+    parts = AuxiliaryFiles(files)
     for part in needed_parts(params):
         parts.check(part, params.base_model_name)
     if not files.allowed:

@@ -1,7 +1,7 @@
-"""Loaded models within budgets: the least recently used leave first.
+"""Least-recently-used cache of loaded models, within a device budget and a main-memory budget.
 
-Knows neither files nor tasks. Models rest on the device or in main memory; one that was moved off
-the device comes back by a copy, without its file.
+An idle model that no longer fits on an accelerator is offloaded to main memory, from where it
+comes back by a copy instead of a read; one that cannot be offloaded is dropped.
 """
 
 from collections import OrderedDict
@@ -17,24 +17,25 @@ from pipeline.weights.lora import LoraStack
 GIB: Final = 2**30
 _RAM: Final = torch.device("cpu")
 
-# What a picture itself needs of a device beside the models, and shares of the whole.
+# Activations of a picture, and the least and default shares of the memory for models.
 _WORKING_BYTES: Final = 3 * GIB
 _LEAST_SHARE: Final = 0.4
-_ONE_MEMORY_SHARE: Final = 0.6  # CPU and MPS: models and pictures share main memory
-_PARKED_SHARE: Final = 0.5  # of main memory, for models that are off the device
+_ONE_MEMORY_SHARE: Final = 0.6  # CPU and MPS: models and activations share main memory
+_OFFLOADED_SHARE: Final = 0.5  # of main memory, for models offloaded from an accelerator
 
 
 class Budgets(NamedTuple):
-    """Bytes that models may take. Where device and main memory are one, the first counts."""
+    """Bytes that models may take. On CPU and MPS the two are one memory and the first counts."""
 
     device_bytes: int
     ram_bytes: int
 
 
-class Held:
-    """One loaded model. ``parts`` are its modules; without any it can be dropped, not moved.
+class CacheEntry:
+    """One loaded model with its size and whereabouts.
 
-    ``beside`` is the value of another one that it holds on to.
+    ``parts`` are its modules; without any it can be dropped, not offloaded. ``depends_on`` is the
+    value of the entry whose modules it uses, if any.
     """
 
     def __init__(
@@ -43,131 +44,133 @@ class Held:
         name: str,
         value: Any,
         parts: Sequence[nn.Module],
-        beside: object = None,
+        depends_on: object = None,
     ) -> None:
         self.kind = kind
         self.name = name
         self.value = value
         self.parts = tuple(parts)
-        self.beside = beside
+        self.depends_on = depends_on
         self.size_bytes = sum(map(module_bytes, self.parts))
-        self.beside_bytes = 0  # in main memory, as the originals of weights that LoRAs changed
+        self.backup_bytes = 0  # in main memory: originals of the weights that LoRAs changed
         self.on_device = True
         self.in_use = True
 
 
-OnMoved = Callable[[Held], None]
-"""Hears of each model that has left the device, after it has."""
+OnUnloaded = Callable[[CacheEntry], None]
+"""Called with each entry after it has left the device."""
 
 
-class Shelf:
-    """Owns the models by key, from the least to the most recently used. Device thread only.
+class ModelCache:
+    """Cache entries by key, least recently used first. Entries in use are never evicted, even
+    over budget."""
 
-    What is in use stays, also where it takes more than the budget.
-    """
-
-    def __init__(self, device: torch.device, budgets: Budgets, on_left: OnMoved) -> None:
+    def __init__(self, device: torch.device, budgets: Budgets, on_unloaded: OnUnloaded) -> None:
         self._device = device
         self._budgets = budgets
-        self._on_left = on_left
-        self._held: OrderedDict[Hashable, Held] = OrderedDict()
+        self._on_unloaded = on_unloaded
+        self._entries: OrderedDict[Hashable, CacheEntry] = OrderedDict()
 
     @property
-    def _is_apart(self) -> bool:
-        """Has the device a memory of its own?"""
+    def _has_own_memory(self) -> bool:
+        """Whether the device's memory is another one than main memory."""
         return self._device.type not in ("cpu", "mps")
 
-    def items(self) -> tuple[Held, ...]:
-        """What is loaded, on the device or off it."""
-        return tuple(self._held.values())
+    def entries(self) -> tuple[CacheEntry, ...]:
+        """All entries, on the device or offloaded."""
+        return tuple(self._entries.values())
 
-    def find(self, key: Hashable) -> Held | None:
-        """The model of that key, now in use and the most recently used; maybe off the device."""
-        held = self._held.get(key)
-        if held is not None:
-            held.in_use = True
-            self._held.move_to_end(key)
-        return held
+    def find(self, key: Hashable) -> CacheEntry | None:
+        """The entry of ``key``, marked as in use and most recently used; it may be offloaded."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.in_use = True
+            self._entries.move_to_end(key)
+        return entry
 
     def keep_in_use(self, kind: str, name: str) -> None:
-        """It is wanted by this task too, if it is loaded."""
-        for held in self._held.values():
-            if (held.kind, held.name) == (kind, name):
-                held.in_use = True
+        """Mark an entry as in use by this task, if it is loaded."""
+        for entry in self._entries.values():
+            if (entry.kind, entry.name) == (kind, name):
+                entry.in_use = True
 
-    def put(self, key: Hashable, held: Held) -> None:
-        """Keep a model that has just been loaded; the estimate it was loaded by may be wrong."""
-        self._held[key] = held
+    def put(self, key: Hashable, entry: CacheEntry) -> None:
+        """Add a model that was just loaded. Evicts again: its size was only estimated before."""
+        self._entries[key] = entry
         self.make_room(0)
 
-    def weigh(self, stack: LoraStack) -> None:
-        """Count what the LoRAs of a model take beside it."""
-        for held in self._held.values():
-            if getattr(held.value, "loras", None) is stack:
-                held.beside_bytes = stack.original_bytes
+    def update_backup(self, stack: LoraStack) -> None:
+        """Count the original weights that the LoRAs of a model keep in main memory."""
+        for entry in self._entries.values():
+            if getattr(entry.value, "loras", None) is stack:
+                entry.backup_bytes = stack.original_bytes
         self.make_room(0)
 
-    def bring_back(self, held: Held) -> None:
-        """Copy a model that rests in main memory to the device."""
-        self.make_room(held.size_bytes)
-        for part in held.parts:
+    def reload(self, entry: CacheEntry) -> None:
+        """Copy an offloaded model back to the device."""
+        self.make_room(entry.size_bytes)
+        for part in entry.parts:
             part.to(self._device)
-        held.on_device = True
+        entry.on_device = True
 
-    def end_use(self, chosen: Callable[[Held], bool] = lambda _held: True) -> None:
-        """These are not in use any more: they stay as long as there is room."""
-        for held in self._held.values():
-            if chosen(held):
-                held.in_use = False
+    def end_use(self, chosen: Callable[[CacheEntry], bool] = lambda _entry: True) -> None:
+        """Mark entries as idle: they may be evicted when room is needed."""
+        for entry in self._entries.values():
+            if chosen(entry):
+                entry.in_use = False
 
-    def drop(self, chosen: Callable[[Held], bool]) -> tuple[Held, ...]:
-        """Let these go, and what holds on to them; what went."""
-        keys = [key for key, held in self._held.items() if chosen(held)]
-        gone = tuple(self._held.pop(key) for key in keys)
-        for held in gone:
-            self._tell(held)
+    def drop(self, chosen: Callable[[CacheEntry], bool]) -> tuple[CacheEntry, ...]:
+        """Drop entries and all that depend on them; returns what was dropped."""
+        keys = [key for key, entry in self._entries.items() if chosen(entry)]
+        gone = tuple(self._entries.pop(key) for key in keys)
+        for entry in gone:
+            if entry.on_device:
+                self._on_unloaded(entry)
         if not gone:
             return ()
-        return gone + self.drop(lambda each: any(each.beside is held.value for held in gone))
+        return gone + self.drop(lambda each: any(each.depends_on is entry.value for entry in gone))
 
-    def make_room(self, wanted_bytes: int) -> None:
-        """Until so many bytes more fit on the device, move or drop what was used longest ago."""
-        while self._used(on_device=True) + wanted_bytes > self._budgets.device_bytes:
-            held = next(self._idle(on_device=True), None)
-            if held is None:
+    def make_room(self, needed_bytes: int) -> None:
+        """Offload or drop idle entries, least recently used first, until the bytes are free."""
+        while self._used(on_device=True) + needed_bytes > self._budgets.device_bytes:
+            entry = next(self._idle(on_device=True), None)
+            if entry is None:
                 return
-            if not self._park(held):
-                self.drop(lambda each, gone=held: each is gone)  # type: ignore[misc]
+            if not self._offload(entry):
+                self._drop_one(entry)
 
-    def _park(self, held: Held) -> bool:
-        """Move it to main memory if it can be there."""
-        if not self._is_apart or not held.parts:
+    def _offload(self, entry: CacheEntry) -> bool:
+        """Move an entry to main memory; False if it cannot be there."""
+        if not self._has_own_memory or not entry.parts:
             return False
-        while self._used(on_device=False) + held.size_bytes > self._budgets.ram_bytes:
+        while self._used(on_device=False) + entry.size_bytes > self._budgets.ram_bytes:
             other = next(self._idle(on_device=False), None)
             if other is None:
                 return False
-            self.drop(lambda each, gone=other: each is gone)  # type: ignore[misc]
-        for part in held.parts:
+            self._drop_one(other)
+        for part in entry.parts:
             part.to(_RAM)
-        held.on_device = False
-        self._on_left(held)
+        entry.on_device = False
+        self._on_unloaded(entry)
         return True
 
-    def _idle(self, *, on_device: bool) -> Iterator[Held]:
+    def _drop_one(self, entry: CacheEntry) -> None:
+        self.drop(lambda each: each is entry)
+
+    def _idle(self, *, on_device: bool) -> Iterator[CacheEntry]:
         return (
-            held for held in self._held.values() if held.on_device == on_device and not held.in_use
+            entry
+            for entry in self._entries.values()
+            if entry.on_device == on_device and not entry.in_use
         )
 
     def _used(self, *, on_device: bool) -> int:
-        sizes = sum(held.size_bytes for held in self._held.values() if held.on_device == on_device)
-        # The originals of changed weights are in main memory: that is this one, or the other.
-        counts_beside = on_device != self._is_apart
-        return sizes + (sum(h.beside_bytes for h in self._held.values()) if counts_beside else 0)
-
-    def _tell(self, held: Held) -> None:
-        if held.on_device:
-            self._on_left(held)
+        entries = self._entries.values()
+        used = sum(entry.size_bytes for entry in entries if entry.on_device == on_device)
+        # Originals of changed weights always lie in main memory, which may be the device's too.
+        if on_device != self._has_own_memory:
+            used += sum(entry.backup_bytes for entry in entries)
+        return used
 
 
 def module_bytes(module: nn.Module) -> int:
@@ -177,8 +180,8 @@ def module_bytes(module: nn.Module) -> int:
 
 
 def choose_budgets(device: torch.device, device_gib: float = 0.0, ram_gib: float = 0.0) -> Budgets:
-    """Budgets as asked for, in GiB; 0: a share of what there is, with room left for pictures."""
-    ram = round(ram_gib * GIB) or round(memory_bytes() * _PARKED_SHARE)
+    """Budgets as asked for, in GiB; 0 is a share of the memory, with room left for activations."""
+    ram = round(ram_gib * GIB) or round(memory_bytes() * _OFFLOADED_SHARE)
     if device.type != "cuda":
         chosen = round((ram_gib or device_gib) * GIB)
         shared = chosen or round(memory_bytes() * _ONE_MEMORY_SHARE)

@@ -1,7 +1,4 @@
-"""A model that is to be loaded: by what it is told from others, and how large it is.
-
-Knows no budgets and loads nothing.
-"""
+"""Cache keys of models, and what the cache has to know of a loaded one. Loads nothing."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,54 +12,64 @@ from pipeline.errors import ModelNotInstalled
 
 @runtime_checkable
 class HasParts(Protocol):
-    """A model that is no module itself but made of some."""
+    """A model that is not a module itself but owns some, such as a text encoder pair."""
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """Everything in it that lies on the device."""
+        """Every module of it that occupies device memory."""
 
 
 @runtime_checkable
 class FollowsBase(Protocol):
-    """A model that shares weights with the one beside it."""
+    """A model that shares weights with the checkpoint it depends on, such as a control-LoRA."""
 
     def follow_base(self) -> None:
-        """Share them as they are now."""
+        """Rebind the shared weights, which LoRAs may have replaced."""
 
 
-class Wanted(NamedTuple):
-    """What to load, and by what it is told from others of its kind."""
+class CacheKey(NamedTuple):
+    """Kind, name, file mtime, variant: a file that was replaced on disk is another model."""
 
     kind: str
     name: str
+    mtime_ns: int
+    variant: str = ""  # tells loads of one file apart, as a VAE for checkpoints of two structures
+
+
+class ModelSource(NamedTuple):
+    """What to load: its cache key, its file or folder, and the model whose modules it uses."""
+
+    key: CacheKey
     path: Path
-    variant: str = ""
-    beside: object = None  # a model that this one holds on to: it goes when that goes
+    depends_on: object = None  # dropped from the cache, it takes this model with it
+
+
+def model_source(
+    kind: str, name: str, path: Path, variant: str = "", depends_on: object = None
+) -> ModelSource:
+    """The source at ``path``, with its mtime as of now.
+
+    Raises ModelNotInstalled if nothing is there. Paths mostly come from a listing, so that can only
+    be the embedded model.
+    """
+    if not path.exists():
+        raise ModelNotInstalled(f"the files of {name} are missing; fetch the project again")
+    return ModelSource(CacheKey(kind, name, path.stat().st_mtime_ns, variant), path, depends_on)
 
 
 def parts_of(value: object) -> tuple[nn.Module, ...]:
-    """The modules of a model; none of one that can be dropped, not moved."""
+    """The modules of a model; empty for one that can only be dropped, not offloaded."""
     if isinstance(value, nn.Module):
         return (value,)
     return value.parts if isinstance(value, HasParts) else ()
 
 
-def key_of(wanted: Wanted) -> tuple[str, str, int, str]:
-    """By what it is told apart, its file's age included.
-
-    Raises ModelNotInstalled: mostly a path is there, so it can only be the embedded one.
-    """
-    if not wanted.path.exists():
-        raise ModelNotInstalled(f"the files of {wanted.name} are missing; fetch the project again")
-    return wanted.kind, wanted.name, wanted.path.stat().st_mtime_ns, wanted.variant
-
-
 def file_bytes(path: Path) -> int:
-    """About what a model takes: the size of its file, or of a folder's files in float16 or not."""
+    """Bytes on disk of a file, or of a folder's safetensors files: an estimate before loading."""
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
 
 
 def variant_of(config: Mapping[str, Any]) -> str:
-    """Tells VAEs of one file apart that were made for checkpoints of different structure."""
+    """A configuration as the ``variant`` of a cache key."""
     return msgspec.json.encode(dict(config), order="sorted").decode()

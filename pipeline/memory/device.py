@@ -8,7 +8,7 @@ import torch
 from pipeline.errors import PipelineError
 from pipeline.memory.machine import memory_bytes
 
-# On a CPU a model is held in float32 where that takes at most this share of the machine's memory;
+# On a CPU a model is entry in float32 where that takes at most this share of the machine's memory;
 # a larger one stays in its file's number format.
 _FLOAT32_SHARE: Final = 0.4
 

@@ -1,4 +1,4 @@
-"""Give memory that nothing uses any more back to the device and the system."""
+"""Returns memory of dropped models to the device and the operating system."""
 
 import ctypes
 import gc
@@ -7,8 +7,8 @@ import sys
 import torch
 
 
-def free_memory(device: torch.device) -> None:
-    """After the last reference to a model is gone. Takes some tens of milliseconds."""
+def release_memory(device: torch.device) -> None:
+    """Call after the last reference to a model is gone. Takes some tens of milliseconds."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -18,8 +18,8 @@ def free_memory(device: torch.device) -> None:
 
 
 def _trim_heap() -> None:
-    """Hand freed memory back to the system: glibc keeps freed blocks of up to 32 MiB to itself."""
+    """Trim glibc's heap: it keeps freed blocks of up to 32 MiB to itself."""
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:
             trim(0)

@@ -1,4 +1,4 @@
-"""What a refiner of another family has of its own: a VAE, and the way there from SDXL's latents."""
+"""From SDXL's latents to those of a Stable Diffusion 1.5 refiner."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from pipeline.sampling.noise import seeded_generator
 from pipeline.sampling.parametrisation import EdmSampling, ModelSampling
 
 
-class OwnLatents:
-    """Stable Diffusion 1.5's latents. Device thread only.
+class LatentBridge:
+    """Converts SDXL's latents to Stable Diffusion 1.5's, by the interposer or through pixels.
 
-    ``interposer`` is where its file would be; it is read when it is first needed, if it is there.
+    ``interposer`` is the path of its file, which need not exist; it is read on first use.
     """
 
     def __init__(self, vae: Vae, device: torch.device, interposer: Path | None = None) -> None:
@@ -24,26 +24,26 @@ class OwnLatents:
         self._path = interposer
         self._interposer: Any = None
 
-    def bring(self, latent: Tensor, base: Vae, seed: int) -> Tensor:
-        """A latent of ``base`` as one of these, both (B, 4, h, w) in their VAE's space.
+    def convert(self, latent: Tensor, base: Vae, seed: int) -> Tensor:
+        """A latent of ``base`` as one of ``vae``, both (B, 4, h, w) in their VAE's space.
 
-        By the interposer, else through the picture, whose encoding is drawn from ``seed``. Raises
-        InvalidModelFile.
+        Without the interposer it is decoded and encoded again; the posterior is sampled from
+        ``seed``. Raises InvalidModelFile.
         """
         if self._path is not None and self._path.is_file():
             if self._interposer is None:
                 self._interposer = load_interposer(self._path, self._device)
-            moved: Tensor = self._interposer(latent.to(self._device, torch.float32))
-            return moved
-        return self._through_picture(latent, base, seeded_generator(seed))
+            converted: Tensor = self._interposer(latent.to(self._device, torch.float32))
+            return converted
+        return self._through_pixels(latent, base, seeded_generator(seed))
 
     def sampling(self, base: ModelSampling) -> ModelSampling:
-        """The levels of ``base``, with this VAE's scale."""
+        """The noise levels of ``base`` with this VAE's scale."""
         if isinstance(base, EdmSampling):  # only Playground's own network works so
             return ModelSampling(self.vae.scale)
         return base.rescaled(self.vae.scale)
 
-    def _through_picture(self, latent: Tensor, base: Vae, generator: torch.Generator) -> Tensor:
+    def _through_pixels(self, latent: Tensor, base: Vae, generator: torch.Generator) -> Tensor:
         try:
             return self.vae.encode(base.decode(latent), generator)
         except torch.OutOfMemoryError:

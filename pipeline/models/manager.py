@@ -1,7 +1,4 @@
-"""Which models are loaded: within budgets, the least recently used leaves first.
-
-Device thread only. A model whose file changed on disk is loaded again.
-"""
+"""Loads models on demand and keeps them in a cache. A file that changed on disk is loaded again."""
 
 import logging
 import time
@@ -15,16 +12,16 @@ from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, VAES, Field
 from pipeline.files.locate import ModelFiles
 from pipeline.files.lora_paths import lora_path
 from pipeline.files.registry import INTERPOSER
-from pipeline.memory.cache import Budgets, Held, Shelf, choose_budgets
+from pipeline.memory.cache import Budgets, CacheEntry, ModelCache, choose_budgets
 from pipeline.memory.cache_key import (
     FollowsBase,
-    Wanted,
+    ModelSource,
     file_bytes,
-    key_of,
+    model_source,
     parts_of,
     variant_of,
 )
-from pipeline.memory.release import free_memory
+from pipeline.memory.release import release_memory
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.vae import Vae
@@ -43,13 +40,13 @@ _REFINER: Final = "refiner"
 _VAE: Final = "vae"
 
 OnUnloaded = Callable[[str, str], None]
-"""Hears, on the device thread, kind and name of each model that has left the device."""
+"""Called on the device thread with kind and name of each model that has left the device."""
 
 T = TypeVar("T")
 
 
-class Residency:
-    """Owns every loaded model."""
+class ModelManager:
+    """Every loaded model of one device, on the device thread."""
 
     def __init__(
         self,
@@ -61,48 +58,50 @@ class Residency:
         self._files = files
         self._device = device
         self._on_unloaded = on_unloaded
-        self._shelf = Shelf(device, budgets or choose_budgets(device), self._tell_unloaded)
-        self._has_left = False
+        self._cache = ModelCache(device, budgets or choose_budgets(device), self._tell_unloaded)
+        self._has_unloaded = False  # since memory was last released
 
     def begin_task(self) -> None:
-        """What earlier tasks used may leave from now on. Call it before each task."""
-        self._shelf.end_use()
+        """Call before each task: models of earlier tasks may be evicted from now on."""
+        self._cache.end_use()
 
     def done_with(self, kind: str, name: str) -> None:
-        """This task needs it no more: it may leave when something else wants its room."""
-        self._shelf.end_use(lambda held: (held.kind, held.name) == (kind, name))
+        """The running task no longer needs this model: it may be evicted."""
+        self._cache.end_use(lambda entry: (entry.kind, entry.name) == (kind, name))
 
     def checkpoint(
         self, name: str, reporter: Reporter | None = None, refiner: str = NO_MODEL
     ) -> Checkpoint:
-        """The model of that name, loaded if need be; ``refiner`` is the one that it is wanted with.
+        """The checkpoint ``name``, loaded if need be. The refiner of the same task, if loaded, is
+        kept meanwhile.
 
         Raises ModelNotFound, ModelNotInstalled, DownloadFailed, InvalidModelFile.
         """
-        wanted = Wanted(_CHECKPOINT, name, self._path(name, ("base_model_name",), reporter))
-        self._shelf.keep_in_use(_REFINER, refiner)
-        return self._get(wanted, lambda path: self._load(name, path), reporter)
+        source = model_source(_CHECKPOINT, name, self._path(name, ("base_model_name",), reporter))
+        self._cache.keep_in_use(_REFINER, refiner)
+        return self._get(source, lambda path: self._load(name, path), reporter)
 
     def refiner(self, name: str, reporter: Reporter | None = None) -> Refiner | None:
-        """The refiner of that name, loaded if need be; None for "None".
+        """The refiner ``name``, loaded if need be; None for "None".
 
         Raises what ``checkpoint`` does.
         """
         if name == NO_MODEL:
             return None
-        wanted = Wanted(_REFINER, name, self._path(name, ("refiner_model_name",), reporter))
+        source = model_source(_REFINER, name, self._path(name, ("refiner_model_name",), reporter))
         interposer = self._files.models_dir / INTERPOSER.folder / INTERPOSER.name
 
         def load(path: Path) -> Refiner:
             return load_refiner(path, self._device, interposer=interposer)
 
-        refiner = self._get(wanted, load, reporter)
-        if refiner.own is not None and reporter:
+        refiner = self._get(source, load, reporter)
+        if refiner.bridge is not None and reporter:
             reporter.note("refiner", f"{name} has latents of its own: it takes over as by vae")
         return refiner
 
     def vae(self, name: str, checkpoint: Checkpoint, reporter: Reporter | None = None) -> Vae:
-        """The VAE of that file in the checkpoint's place of one, loaded if need be.
+        """The VAE file ``name`` for this checkpoint, loaded if need be; for "Default (model)" the
+        checkpoint's own.
 
         Raises what ``checkpoint`` does.
         """
@@ -110,8 +109,8 @@ class Residency:
             return checkpoint.vae
         path = self._files.named(VAES, name, ("vae_name",), reporter)
         config, placement = checkpoint.vae_config, checkpoint.placement
-        wanted = Wanted(_VAE, name, path, variant=variant_of(config))
-        return self._get(wanted, lambda each: load_vae(each, config, placement), reporter)
+        source = model_source(_VAE, name, path, variant=variant_of(config))
+        return self._get(source, lambda each: load_vae(each, config, placement), reporter)
 
     def auxiliary(
         self,
@@ -120,22 +119,21 @@ class Residency:
         path: Path,
         load: Callable[[Path], T],
         *,
-        beside: Checkpoint | None = None,
+        base: Checkpoint | None = None,
         reporter: Reporter | None = None,
     ) -> T:
-        """Any other model, loaded by ``load`` if need be: an upscaler, a control network.
+        """Any other model, such as an upscaler or a control network, in use until ``done_with`` or
+        the end of the task.
 
-        ``load`` puts it on the device. A module, or what has ``parts``, may be moved off the device
-        and back later; anything else is dropped when room is wanted. ``beside``: the checkpoint
-        whose modules it holds on to; it is loaded for that one, and goes when that one goes. It
-        stays for this task, or until ``done_with``. Raises what ``load`` does.
+        ``load`` reads it onto the device. A module, or a model with ``parts``, can be offloaded;
+        any other is dropped when room is needed. ``base``: the checkpoint whose modules it uses; it
+        is loaded for that one and dropped with it. Raises what ``load`` does.
         """
-        variant = "" if beside is None else str(id(beside))
-        wanted = Wanted(kind, name, path, variant, beside)
-        return self._get(wanted, load, reporter)
+        variant = "" if base is None else str(id(base))
+        return self._get(model_source(kind, name, path, variant, base), load, reporter)
 
     def fetch_inversions(self, texts: Sequence[str], reporter: Reporter) -> None:
-        """Have the textual inversions that texts name; the record says which are not there.
+        """Download missing textual inversions that texts name; notes those that cannot be had.
 
         Raises DownloadFailed.
         """
@@ -147,7 +145,7 @@ class Residency:
             reporter.note("unknown_embeddings", told)
 
     def _fetch_inversion(self, name: str, reporter: Reporter) -> bool:
-        """Was it to be had? A preset names its file with its ending, a prompt mostly without."""
+        """Whether it could be fetched. Presets name the suffix too, prompts mostly not."""
         found = (self._files.find(EMBEDDINGS, name + ending) for ending in ("", *SUFFIXES))
         known = next((file for file in found if file is not None), None)
         if known is None or not self._files.allowed:
@@ -163,10 +161,10 @@ class Residency:
         reporter: Reporter,
         patch: ChosenLora | None = None,
     ) -> None:
-        """Have exactly these (name, weight) in the models; kept as long as the same are asked for.
+        """Patch the models with exactly these (name, weight), unless they are in already.
 
-        A refiner takes what fits it, as in Fooocus; the checkpoint alone gets ``patch`` as well.
-        Raises what ``checkpoint`` does.
+        A refiner takes the changes that fit it, as in Fooocus; ``patch`` is for the checkpoint
+        alone. Raises what ``checkpoint`` does.
         """
         chosen = [ChosenLora(name, lora_path(name, self._files, reporter), w) for name, w in loras]
         with_patch = [*chosen, patch] if patch else chosen
@@ -175,19 +173,19 @@ class Residency:
             stacks["refiner_loras"] = (refiner.loras, chosen)
         for note, (stack, own) in stacks.items():
             fits = self._put(stack, own, reporter)
-            self._shelf.weigh(stack)
+            self._cache.update_backup(stack)
             if fits:
                 reporter.note(note, fits)
         self._follow(checkpoint)
 
     def _follow(self, checkpoint: Checkpoint) -> None:
-        """Let what shares the checkpoint's weights do so: it would keep replaced ones in memory."""
-        for held in self._shelf.items():
-            if held.beside is checkpoint and isinstance(held.value, FollowsBase):
-                held.value.follow_base()
+        """Rebind shared weights, or models that share them would keep the replaced ones alive."""
+        for entry in self._cache.entries():
+            if entry.depends_on is checkpoint and isinstance(entry.value, FollowsBase):
+                entry.value.follow_base()
 
     def _put(self, stack: LoraStack, chosen: Sequence[ChosenLora], reporter: Reporter) -> list[str]:
-        """Put them in if they are not; how each of them fits."""
+        """Patch one model; a line about how each LoRA fits."""
         if stack.has(chosen):
             return [str(fit) for fit in stack.use(chosen)]
         for lora in chosen:
@@ -203,10 +201,10 @@ class Residency:
         return fits
 
     def release(self) -> tuple[str, ...]:
-        """Drop every model and give their memory back; names of what was dropped."""
-        names = tuple(held.name for held in self._shelf.drop(lambda _held: True))
-        self._has_left = False
-        free_memory(self._device)
+        """Drop every model and release the memory; names of what was dropped."""
+        names = tuple(entry.name for entry in self._cache.drop(lambda _held: True))
+        self._has_unloaded = False
+        release_memory(self._device)
         return names
 
     def _path(self, name: str, field: Field, reporter: Reporter | None) -> Path:
@@ -225,36 +223,39 @@ class Residency:
         inversions = InversionLibrary(self._files.models_dir / EMBEDDINGS)
         return load_checkpoint(path, self._device, inversions)
 
-    def _get(self, wanted: Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> T:
-        """From the shelf, from main memory, or from its file."""
-        key = key_of(wanted)
-        held = self._shelf.find(key)
-        if held is None:
-            self._shelf.drop(lambda other: (other.kind, other.name) == (wanted.kind, wanted.name))
-            held = self._read(wanted, load, reporter)
-            self._shelf.put(key, held)
-            self._free_if_left()
-        elif not held.on_device:
-            back = held
-            self._room_for(back.size_bytes)
-            self._timed(wanted, reporter, lambda: self._shelf.bring_back(back))
-        return cast(T, held.value)
+    def _get(self, source: ModelSource, load: Callable[[Path], T], reporter: Reporter | None) -> T:
+        """The model from the cache, from main memory, or from its file."""
+        key = source.key
+        entry = self._cache.find(key)
+        if entry is None:
+            self._cache.drop(lambda other: (other.kind, other.name) == (key.kind, key.name))
+            entry = self._read(source, load, reporter)
+            self._cache.put(key, entry)
+            self._release_if_unloaded()
+        elif not entry.on_device:
+            offloaded = entry
+            self._make_room(offloaded.size_bytes)
+            self._timed(source, reporter, lambda: self._cache.reload(offloaded))
+        return cast(T, entry.value)
 
-    def _read(self, wanted: Wanted, load: Callable[[Path], T], reporter: Reporter | None) -> Held:
-        size = file_bytes(wanted.path)
-        self._room_for(size)
-        value = self._timed(wanted, reporter, lambda: load(wanted.path))
-        held = Held(wanted.kind, wanted.name, value, parts_of(value), wanted.beside)
-        held.size_bytes = held.size_bytes or size
-        return held
+    def _read(
+        self, source: ModelSource, load: Callable[[Path], T], reporter: Reporter | None
+    ) -> CacheEntry:
+        size = file_bytes(source.path)
+        self._make_room(size)
+        value = self._timed(source, reporter, lambda: load(source.path))
+        key = source.key
+        entry = CacheEntry(key.kind, key.name, value, parts_of(value), source.depends_on)
+        entry.size_bytes = entry.size_bytes or size
+        return entry
 
-    def _room_for(self, size_bytes: int) -> None:
-        """Before loading, so that what leaves and what comes are never there at once."""
-        self._shelf.make_room(size_bytes)
-        self._free_if_left()
+    def _make_room(self, size_bytes: int) -> None:
+        """Evict before loading, so that old and new model are never in memory together."""
+        self._cache.make_room(size_bytes)
+        self._release_if_unloaded()
 
-    def _timed(self, wanted: Wanted, reporter: Reporter | None, load: Callable[[], T]) -> T:
-        kind, name = wanted.kind, wanted.name
+    def _timed(self, source: ModelSource, reporter: Reporter | None, load: Callable[[], T]) -> T:
+        kind, name = source.key.kind, source.key.name
         if reporter:
             reporter.model(kind, name, None)
         started = time.perf_counter()
@@ -265,13 +266,13 @@ class Residency:
             reporter.model(kind, name, round(seconds, 3))
         return model
 
-    def _tell_unloaded(self, held: Held) -> None:
-        self._has_left = True
-        log.info("unloaded %s %s from %s", held.kind, held.name, self._device)
+    def _tell_unloaded(self, entry: CacheEntry) -> None:
+        self._has_unloaded = True
+        log.info("unloaded %s %s from %s", entry.kind, entry.name, self._device)
         if self._on_unloaded is not None:
-            self._on_unloaded(held.kind, held.name)
+            self._on_unloaded(entry.kind, entry.name)
 
-    def _free_if_left(self) -> None:
-        if self._has_left:
-            self._has_left = False
-            free_memory(self._device)
+    def _release_if_unloaded(self) -> None:
+        if self._has_unloaded:
+            self._has_unloaded = False
+            release_memory(self._device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.errors import InvalidModelFile
 from pipeline.memory.device import place
 from pipeline.models.checkpoint import SDXL_BASE, build_unet, build_vae
-from pipeline.models.latent_bridge import OwnLatents
+from pipeline.models.latent_bridge import LatentBridge
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes
@@ -39,19 +39,19 @@ Config = Mapping[str, Any]
 
 
 class Refiner(NamedTuple):
-    """A network that goes on from another one's latents, prompts and pooled vectors.
+    """A UNet that continues another model's latents with that model's prompt embeddings.
 
-    ``own`` is set where its latents are not the other one's.
+    ``bridge`` is set where its latent space is another one.
     """
 
     unet: UNet
     loras: LoraStack
-    own: OwnLatents | None = None
+    bridge: LatentBridge | None = None
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
         """Its modules."""
-        return (self.unet.module, *([self.own.vae.module] if self.own else []))
+        return (self.unet.module, *([self.bridge.vae.module] if self.bridge else []))
 
 
 class RefinerConfigs(NamedTuple):
@@ -67,32 +67,35 @@ def load_refiner(
     configs: RefinerConfigs | None = None,
     interposer: Path | None = None,
 ) -> Refiner:
-    """What refines of a file or diffusers folder: SDXL, SDXL's refiner or Stable Diffusion 1.5.
+    """The refiner in a file or diffusers folder: SDXL, SDXL's refiner or Stable Diffusion 1.5.
 
-    ``interposer`` is where the latent interposer's file would be. Raises InvalidModelFile.
+    ``interposer`` is the path of the latent interposer, which need not exist. Raises
+    InvalidModelFile.
     """
     parts = _folder_parts(path, device) if path.is_dir() else _file_parts(path, configs)
     numbers = [*parts.unet.values(), *(parts.vae or {}).values()]
     placement = place(device, sum(tensor.numel() for tensor in numbers))
     unet = build_unet(parts.unet, parts.unet_config, placement)
-    own = None
+    bridge = None
     if parts.vae is not None and parts.vae_config is not None:
         vae = Vae(build_vae(parts.vae, parts.vae_config, placement))
-        own = OwnLatents(vae, device, interposer)
+        bridge = LatentBridge(vae, device, interposer)
     in_place = device.type != "cpu"
-    return Refiner(UNet(unet), LoraStack(LoraModules(unet), in_place=in_place, lenient=True), own)
+    return Refiner(
+        UNet(unet), LoraStack(LoraModules(unet), in_place=in_place, lenient=True), bridge
+    )
 
 
 def refiner_denoiser(
-    unet: UNet, base: Denoiser, own: OwnLatents | None = None, text: TextEncoder | None = None
+    unet: UNet, base: Denoiser, bridge: LatentBridge | None = None, text: TextEncoder | None = None
 ) -> Denoiser:
-    """The refiner's network asked as ``base`` is, from the part of its prompts that it can read.
+    """``base`` with the refiner's network and the part of the prompt embeddings that it reads.
 
-    A refiner with latents of its ``own`` reads what ``text`` makes of the prompts. Raises
-    InvalidModelFile if they do not fit the refiner.
+    A refiner with a latent ``bridge`` reads CLIP-L's features, which ``text`` makes of the prompts.
+    Raises InvalidModelFile if the embeddings do not fit the refiner.
     """
     config = unet.module.config
-    if own is None or text is None:
+    if bridge is None or text is None:
         return dataclasses.replace(
             base,
             unet=unet,
@@ -103,7 +106,7 @@ def refiner_denoiser(
     return dataclasses.replace(
         base,
         unet=unet,
-        model_sampling=own.sampling(base.model_sampling),
+        model_sampling=bridge.sampling(base.model_sampling),
         positive=_first_half(base.positive, text, config),
         negative=_first_half(base.negative, text, config),
     )
@@ -132,7 +135,7 @@ def _readable(prompt: Conditioning, config: Any) -> Conditioning:
 
 
 def _wants_score(prompt: Conditioning, config: Any) -> bool:
-    """Is the network told an aesthetic score in place of a target size?"""
+    """Whether the network is given an aesthetic score in place of a target size."""
     pooled = prompt.pooled.shape[-1]
     numbers = (config[_POOLED_WIDTH] - pooled) / config[_SIZE_WIDTH]
     if numbers == RefinerSizes.count:

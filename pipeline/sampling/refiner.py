@@ -29,7 +29,7 @@ RENOISE: Final = 1.4  # how much louder than its schedule the second part of ``v
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class RefinerSwap:
     """Two networks of which the second takes over at step ``switch`` (from 0).
 
     ``joint`` changes the network inside one run, once it has been told the guess of that step.
@@ -49,7 +49,7 @@ class Relay:
     inpainting: Inpainting | None = None
     bring: Callable[[Tensor], Tensor] | None = None
 
-    def beyond(self) -> "Relay":
+    def beyond(self) -> "RefinerSwap":
         """The same in the second network's latents."""
         if self.bring is None or self.inpainting is None:
             return self
@@ -64,8 +64,8 @@ class Relay:
 
 
 @torch.inference_mode()
-def diffuse_relay(
-    relay: Relay,
+def diffuse_with_refiner(
+    swap: RefinerSwap,
     run: Run,
     shape: tuple[int, ...],
     on_step: OnStep,
@@ -73,33 +73,33 @@ def diffuse_relay(
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """As ``diffuse``, by two networks that share a VAE. ``on_step`` counts on over both."""
-    if relay.method == "joint":
-        joint = _Joint(relay, on_step)
-        asked = relay.masked(joint, run.seed)
+    if swap.method == "joint":
+        joint = _Joint(swap, on_step)
+        asked = swap.masked(joint, run.seed)
         return diffuse(asked, run, shape, joint.on_step, latent, device)
-    legs = _Legs(relay, run, shape, on_step, device)
-    return legs.separate(latent) if relay.method == "separate" else legs.through_picture(latent)
+    legs = _Legs(swap, run, shape, on_step, device)
+    return legs.separate(latent) if swap.method == "separate" else legs.through_picture(latent)
 
 
 class _Joint:
     """One function that asks the first network, then the second."""
 
-    def __init__(self, relay: Relay, on_step: OnStep) -> None:
-        self._relay = relay
-        self._current = relay.base
+    def __init__(self, swap: RefinerSwap, on_step: OnStep) -> None:
+        self._swap = swap
+        self._current = swap.base
         self._on_step = on_step
 
     @property
     def model_sampling(self) -> ModelSampling:
-        return self._relay.base.model_sampling
+        return self._swap.base.model_sampling
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._current(x, sigma)
 
     def on_step(self, index: int, denoised: Tensor) -> None:
         """Swap; what a sampler evaluates in the rest of the step is the second network's."""
-        if index == self._relay.switch:
-            self._current = self._relay.refiner
+        if index == self._swap.switch:
+            self._current = self._swap.refiner
         self._on_step(index, denoised)
 
 
@@ -122,13 +122,13 @@ class _Legs:
 
     def __init__(
         self,
-        relay: Relay,
+        swap: RefinerSwap,
         run: Run,
         shape: tuple[int, ...],
         on_step: OnStep,
         device: torch.device | str,
     ) -> None:
-        self._relay = relay
+        self._swap = swap
         self._run = run
         self._shape = shape
         self._on_step = on_step
@@ -138,33 +138,33 @@ class _Legs:
 
     def separate(self, latent: Tensor | None) -> Tensor:
         """The second run goes on at the level where the first one stopped."""
-        relay, base, refiner = self._relay, self._relay.base, self._relay.refiner
-        sigmas, switch = self._sigmas(), self._relay.switch
+        swap, base, refiner = self._swap, self._swap.base, self._swap.refiner
+        sigmas, switch = self._sigmas(), self._swap.switch
         x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
         seed = self._run.seed
-        x = self._walk(relay.masked(base, seed), x, sigmas[: switch + 1], self._between)
-        x = self._walk(relay.masked(refiner, seed), x, sigmas[switch:], self._between, done=switch)
+        x = self._walk(swap.masked(base, seed), x, sigmas[: switch + 1], self._between)
+        x = self._walk(swap.masked(refiner, seed), x, sigmas[switch:], self._between, done=switch)
         return base.model_sampling.from_model(x)
 
     def through_picture(self, latent: Tensor | None) -> Tensor:
         """The second run begins at the first one's picture, made noisy again."""
-        base, refiner, switch = self._relay.base, self._relay.refiner, self._relay.switch
+        base, refiner, switch = self._swap.base, self._swap.refiner, self._swap.switch
         sigmas = self._sigmas()[: switch + 1]
         sigmas[-1] = 0.0
         last = _LastNoise(base)
         if len(sigmas) > 1:
             x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
-            x = self._walk(self._relay.masked(last, self._run.seed), x, sigmas, self._between)
+            x = self._walk(self._swap.masked(last, self._run.seed), x, sigmas, self._between)
             latent = base.model_sampling.from_model(x)
-        if latent is not None and self._relay.bring is not None:
-            latent = self._relay.bring(latent)
+        if latent is not None and self._swap.bring is not None:
+            latent = self._swap.bring(latent)
         return self._renoised(refiner, latent, last.mean)
 
     def _renoised(
         self, refiner: NetworkDenoise, latent: Tensor | None, mean: Tensor | float
     ) -> Tensor:
         """The rest of the schedule, louder; new noise takes the mean of what was left over."""
-        run, sampling, switch = self._run, refiner.model_sampling, self._relay.switch
+        run, sampling, switch = self._run, refiner.model_sampling, self._swap.switch
         asked = requested_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
         sigmas = asked[switch:] * RENOISE
         if latent is not None and len(sigmas) < 2:
@@ -173,12 +173,12 @@ class _Legs:
         drawn = noise.initial - noise.initial.mean(dim=1, keepdim=True) + mean
         between = self._between if run.sampler in BROWNIAN_SAMPLERS else noise.fresh
         x = start_latent(drawn, float(sigmas[0]), sampling, latent)
-        masked = self._relay.beyond().masked(refiner, run.seed + 1)
+        masked = self._swap.beyond().masked(refiner, run.seed + 1)
         x = self._walk(masked, x, sigmas, between, done=switch)
         return sampling.from_model(x)
 
     def _sigmas(self) -> Tensor:
-        run, sampling = self._run, self._relay.base.model_sampling
+        run, sampling = self._run, self._swap.base.model_sampling
         return make_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
 
     def _walk(
@@ -187,7 +187,7 @@ class _Legs:
         """``x`` at the last level; as it is where there is no step to make."""
         if len(sigmas) < 2:
             return x
-        sampler = sampler_for(self._run.sampler, self._relay.base.model_sampling)
+        sampler = sampler_for(self._run.sampler, self._swap.base.model_sampling)
 
         def tell(index: int, denoised: Tensor) -> None:
             self._on_step(done + index, denoised)

@@ -1,4 +1,4 @@
-"""The vision models as they are asked for: found on disk, loaded once, kept by the residency."""
+"""The vision models as they are asked for: found on disk, loaded once, kept by the manager."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from pipeline.files.vision import VisionFiles
-from pipeline.models.manager import Residency
+from pipeline.models.manager import ModelManager
 from pipeline.request.choices import MaskModel, SamModel
 from pipeline.scheduling.task import Reporter
 from pipeline.vision.describe import Captioner, load_captioner
@@ -28,12 +28,12 @@ class VisionModels:
 
     def __init__(
         self,
-        residency: Residency,
+        manager: ModelManager,
         files: VisionFiles,
         device: torch.device,
         reporter: Reporter | None = None,
     ) -> None:
-        self._residency = residency
+        self._manager = manager
         self._files = files
         self._device = device
         self._reporter = reporter
@@ -71,6 +71,6 @@ class VisionModels:
         return self._get("safety", path, lambda: load_safety_checker(path, self._device))
 
     def _get(self, kind: str, path: Path, load: Callable[[], T]) -> T:
-        return self._residency.auxiliary(
+        return self._manager.auxiliary(
             kind, path.name, path, lambda _path: load(), reporter=self._reporter
         )

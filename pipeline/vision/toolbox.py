@@ -12,7 +12,7 @@ from pipeline.files.locate import ModelFiles
 from pipeline.files.vision import VisionFiles
 from pipeline.images.encode import encode_image, open_upright
 from pipeline.memory.device import is_out_of_memory
-from pipeline.models.manager import Residency
+from pipeline.models.manager import ModelManager
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.scheduling.task import Reporter
 from pipeline.vision.loading import VisionModels
@@ -31,8 +31,8 @@ class Toolbox:
     a task that runs. All raise ModelNotInstalled, DownloadFailed, InvalidModelFile.
     """
 
-    def __init__(self, residency: Residency, files: ModelFiles, device: torch.device) -> None:
-        self._residency = residency
+    def __init__(self, manager: ModelManager, files: ModelFiles, device: torch.device) -> None:
+        self._manager = manager
         self._files = VisionFiles(files)
         self._device = device
 
@@ -66,11 +66,11 @@ class Toolbox:
         return Censor(self._models(reporter).safety_checker(), reporter)
 
     def _models(self, reporter: Reporter | None) -> VisionModels:
-        return VisionModels(self._residency, self._files, self._device, reporter)
+        return VisionModels(self._manager, self._files, self._device, reporter)
 
     @torch.inference_mode()
     def _take_turn(self, use: Callable[[VisionModels], T]) -> T:
-        self._residency.begin_task()  # what the last task used may leave
+        self._manager.begin_task()  # what the last task used may leave
         try:
             return use(self._models(None))
         except (MemoryError, RuntimeError) as error:
@@ -79,5 +79,5 @@ class Toolbox:
             lack = str(error)[:200] or type(error).__name__
         # Past the handler: its traceback held the tensors that did not fit.
         log.warning("a tool ran out of memory: %s", lack)
-        self._residency.release()
+        self._manager.release()
         raise DeviceOutOfMemory(f"{self._device} has no memory for this picture or model")

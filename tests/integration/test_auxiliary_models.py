@@ -14,7 +14,7 @@ from pipeline.errors import InvalidModelFile
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.memory.cache import Budgets
-from pipeline.models.manager import Residency
+from pipeline.models.manager import ModelManager
 
 CPU = torch.device("cpu")
 SIZE = 4 * 100  # bytes of each model
@@ -45,7 +45,7 @@ class Told:
 
 
 class Shop:
-    """A residency with room for ``models`` of the small ones, and what has left it."""
+    """A manager with room for ``models`` of the small ones, and what has left it."""
 
     def __init__(self, folder: Path, models: int) -> None:
         self.told = Told()
@@ -53,7 +53,7 @@ class Shop:
         self._folder = folder
         files = ModelFiles(ModelCatalog(folder), allowed=False)
         budgets = Budgets(models * SIZE + HEADER, models * SIZE + HEADER)
-        self.residency = Residency(files, CPU, budgets, lambda *model: self.left.append(model))
+        self.manager = ModelManager(files, CPU, budgets, lambda *model: self.left.append(model))
 
     def write(self, name: str, value: float = 1.0) -> Path:
         path = self._folder / name
@@ -64,7 +64,7 @@ class Shop:
         path = self._folder / name
         if not path.exists():
             self.write(name)
-        return self.residency.auxiliary(kind, name, path, load, reporter=self.told)
+        return self.manager.auxiliary(kind, name, path, load, reporter=self.told)
 
 
 def load(path: Path) -> Network:
@@ -77,7 +77,7 @@ def test_a_model_is_read_once_and_told_with_its_kind(tmp_path: Path) -> None:
     shop = Shop(tmp_path, models=2)
     assert shop.get("upscaler", "up") is shop.get("upscaler", "up")
     assert shop.told.begun == [("upscaler", "up")]
-    assert shop.residency.release() == ("up",)
+    assert shop.manager.release() == ("up",)
     assert shop.left == [("upscaler", "up")]
     shop.get("upscaler", "up")
     assert shop.told.begun == [("upscaler", "up")] * 2
@@ -91,7 +91,7 @@ def test_kinds_do_not_get_in_each_others_way(tmp_path: Path) -> None:
 def test_between_tasks_the_least_recently_used_leaves(tmp_path: Path) -> None:
     shop = Shop(tmp_path, models=2)
     for name in ("a", "b", "a", "c"):
-        shop.residency.begin_task()
+        shop.manager.begin_task()
         shop.get("sam", name)
     assert shop.left == [("sam", "b")]
     assert shop.told.begun == [("sam", "a"), ("sam", "b"), ("sam", "c")]
@@ -103,7 +103,7 @@ def test_within_a_task_nothing_that_it_uses_leaves(tmp_path: Path) -> None:
     shop.get("sam", "b")
     assert shop.left == []
     assert shop.get("sam", "a") is first
-    shop.residency.begin_task()
+    shop.manager.begin_task()
     shop.get("sam", "c")
     assert shop.left == [("sam", "b"), ("sam", "a")]
 
@@ -111,7 +111,7 @@ def test_within_a_task_nothing_that_it_uses_leaves(tmp_path: Path) -> None:
 def test_what_a_task_is_done_with_may_leave(tmp_path: Path) -> None:
     shop = Shop(tmp_path, models=1)
     shop.get("sam", "a")
-    shop.residency.done_with("sam", "a")
+    shop.manager.done_with("sam", "a")
     shop.get("upscaler", "b")
     assert shop.left == [("sam", "a")]
 
@@ -125,7 +125,7 @@ def test_a_file_that_changed_is_read_again_and_the_old_model_goes(tmp_path: Path
     assert new is not old
     assert new.parts[0].get_parameter("weight")[0, 0] == 2.0
     assert shop.left == [("sam", "a")]
-    assert shop.residency.release() == ("a",)
+    assert shop.manager.release() == ("a",)
 
 
 def test_a_model_that_cannot_be_loaded_is_not_kept_and_may_be_tried_again(tmp_path: Path) -> None:
@@ -136,17 +136,17 @@ def test_a_model_that_cannot_be_loaded_is_not_kept_and_may_be_tried_again(tmp_pa
         raise InvalidModelFile(f"{path.name} is damaged")
 
     with pytest.raises(InvalidModelFile):
-        shop.residency.auxiliary("sam", "a", path, fail)
-    assert shop.residency.release() == ()
+        shop.manager.auxiliary("sam", "a", path, fail)
+    assert shop.manager.release() == ()
     assert isinstance(shop.get("sam", "a"), Network)
 
 
 def test_a_model_of_no_modules_counts_by_its_file(tmp_path: Path) -> None:
     shop = Shop(tmp_path, models=2)
     path = shop.write("a")
-    words = shop.residency.auxiliary("words", "a", path, Path.read_bytes)
+    words = shop.manager.auxiliary("words", "a", path, Path.read_bytes)
     assert words == path.read_bytes()
     for name in ("b", "c"):
-        shop.residency.begin_task()
+        shop.manager.begin_task()
         shop.get("sam", name)
     assert shop.left == [("words", "a")]

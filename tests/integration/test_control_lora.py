@@ -19,7 +19,7 @@ from pipeline.errors import InvalidModelFile
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.models.manager import Residency
+from pipeline.models.manager import ModelManager
 from pipeline.models.unet import UNet
 from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
 from pipeline.sampling.diffusion import Run, diffuse
@@ -309,18 +309,18 @@ def test_a_control_keeps_no_weights_of_loras_that_are_out_again(
     file[f"{name}.lora_down.weight"] = torch.randn(RANK, 32)
     (tmp_path / "loras").mkdir()
     save_file(file, tmp_path / "loras" / "style.safetensors")
-    residency = Residency(ModelFiles(ModelCatalog(tmp_path), allowed=False), CPU)
+    manager = ModelManager(ModelFiles(ModelCatalog(tmp_path), allowed=False), CPU)
     loras = [("style.safetensors", 0.1)]
-    residency.put_loras(checkpoint, None, loras, Listener())
+    manager.put_loras(checkpoint, None, loras, Listener())
     changed = weakref.ref(checkpoint.unet.module.time_embedding.linear_1.weight)
-    residency.auxiliary(
+    manager.auxiliary(
         "control",
         "c",
         lora_file,
         lambda path: load_control(path, checkpoint.unet, CPU),
-        beside=checkpoint,
+        base=checkpoint,
     )
-    residency.put_loras(checkpoint, None, [], Listener())
+    manager.put_loras(checkpoint, None, [], Listener())
     gc.collect()
     assert changed() is None
 

@@ -17,7 +17,7 @@ from pipeline.sampling.diffusion import Run
 from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.inpainting import feature_added
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import Relay, diffuse_relay
+from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
 from pipeline.weights import layout
 from pipeline.weights.lora import ChosenLora
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
@@ -72,11 +72,11 @@ def run(checkpoint: Checkpoint, start: Start, feature: Tensor | None = None) -> 
         height=start.height,
     )
     inpainting = start.inpaint.inpainting if start.inpaint else None
-    relay = Relay(denoiser, denoiser, STEPS, "joint", inpainting)
+    swap = RefinerSwap(denoiser, denoiser, STEPS, "joint", inpainting)
     walk = Run(sampler="euler", scheduler="karras", steps=STEPS, seed=1, denoise=start.denoise)
     shape = (1, 4, start.height // 8, start.width // 8)
     with feature_added(checkpoint.unet.module, feature):
-        latent = diffuse_relay(relay, walk, shape, lambda *_: None, start.latent)
+        latent = diffuse_with_refiner(swap, walk, shape, lambda *_: None, start.latent)
     return checkpoint.vae.decode_tiled(latent) if start.tiled else checkpoint.vae.decode(latent)
 
 

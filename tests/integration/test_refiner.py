@@ -17,7 +17,7 @@ from pipeline.adapters.control import Control, Residuals
 from pipeline.adapters.freeu import FreeU
 from pipeline.engine.engine import Engine, Library
 from pipeline.engine.generate import Making, TextCache, make_image
-from pipeline.engine.image_conditions import Steering
+from pipeline.engine.image_conditions import ImageConditions
 from pipeline.engine.networks import Patches
 from pipeline.errors import InvalidModelFile, ModelNotFound
 from pipeline.files.catalog import ModelCatalog
@@ -25,7 +25,7 @@ from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import open_image, read_text
 from pipeline.memory.cache import Budgets
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint
-from pipeline.models.manager import Residency
+from pipeline.models.manager import ModelManager
 from pipeline.models.refiner import SDXL_REFINER, Refiner, RefinerConfigs, load_refiner
 from pipeline.request.choices import SwapMethod
 from pipeline.request.decode import params_from
@@ -161,7 +161,7 @@ def test_a_control_works_to_its_stop_unless_another_run_begins(
     plan = msgspec.structs.replace(
         PLAN_OF_FOUR, refiner="None", sampler="euler", cfg=1.0, swap_method=method
     )
-    making = Making(base, patches=Patches(steering=Steering(controls=(control,))))
+    making = Making(base, patches=Patches(conditions=ImageConditions(controls=(control,))))
     with torch.inference_mode():
         make_image(plan, making, TextCache(base), lambda _index, _guess: None)
     assert network.asked == asked
@@ -298,35 +298,35 @@ def catalog(tmp_path: Path, base_folder: Path, refiner_folder: Path) -> ModelCat
 
 
 def test_a_model_and_its_refiner_are_held_together_and_read_once(catalog: ModelCatalog) -> None:
-    told, residency = Told(), Residency(ModelFiles(catalog, allowed=False), CPU, NO_ROOM)
+    told, manager = Told(), ModelManager(ModelFiles(catalog, allowed=False), CPU, NO_ROOM)
     for _ in range(2):
-        residency.begin_task()
-        residency.checkpoint("a", told, "r")
-        assert residency.refiner("r", told) is not None
+        manager.begin_task()
+        manager.checkpoint("a", told, "r")
+        assert manager.refiner("r", told) is not None
     assert told.ready == [("checkpoint", "a"), ("refiner", "r")]
-    residency.begin_task()
-    residency.checkpoint("b", told, "r")
-    residency.refiner("r", told)
+    manager.begin_task()
+    manager.checkpoint("b", told, "r")
+    manager.refiner("r", told)
     assert told.ready[2:] == [("checkpoint", "b")]
-    assert residency.release() == ("b", "r")
-    assert residency.release() == ()
+    assert manager.release() == ("b", "r")
+    assert manager.release() == ()
 
 
 def test_a_refiner_leaves_before_another_model_without_one_is_read(catalog: ModelCatalog) -> None:
-    residency = Residency(ModelFiles(catalog, allowed=False), CPU, NO_ROOM)
-    residency.checkpoint("a", None, "r")
-    residency.refiner("r")
-    residency.begin_task()
-    residency.checkpoint("a")
-    assert residency.refiner("None") is None
-    residency.begin_task()
-    residency.checkpoint("b")
-    assert residency.release() == ("b",)
+    manager = ModelManager(ModelFiles(catalog, allowed=False), CPU, NO_ROOM)
+    manager.checkpoint("a", None, "r")
+    manager.refiner("r")
+    manager.begin_task()
+    manager.checkpoint("a")
+    assert manager.refiner("None") is None
+    manager.begin_task()
+    manager.checkpoint("b")
+    assert manager.release() == ("b",)
 
 
 def test_a_refiner_that_is_not_there_is_named(catalog: ModelCatalog) -> None:
     with pytest.raises(ModelNotFound) as refused:
-        Residency(ModelFiles(catalog, allowed=False), CPU).refiner("missing.safetensors")
+        ModelManager(ModelFiles(catalog, allowed=False), CPU).refiner("missing.safetensors")
     assert refused.value.field == ("refiner_model_name",)
 
 

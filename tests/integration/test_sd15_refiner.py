@@ -107,11 +107,11 @@ def test_it_reads_clip_l_after_that_encoders_last_norm(base: Checkpoint) -> None
 def test_through_the_picture_the_latent_is_what_its_vae_makes_of_it(
     base: Checkpoint, refiner: Refiner
 ) -> None:
-    assert refiner.own is not None
+    assert refiner.bridge is not None
     latent = torch.randn((1, 4, 8, 8), generator=seeded_generator(1))
     with torch.inference_mode():
-        brought = refiner.own.bring(latent, base.vae, 5)
-        mean, logvar = refiner.own.vae.moments(base.vae.decode(latent))
+        brought = refiner.bridge.convert(latent, base.vae, 5)
+        mean, logvar = refiner.bridge.vae.moments(base.vae.decode(latent))
         noise = torch.randn(mean.shape, generator=seeded_generator(5))
     torch.testing.assert_close(brought, mean + torch.exp(0.5 * logvar) * noise)
 
@@ -124,10 +124,10 @@ def test_an_interposer_is_used_once_it_is_installed(
     without = draw(base, refiner)
     module = write_interposer(path)
     assert draw(base, refiner).tobytes() != without.tobytes()
-    assert refiner.own is not None
+    assert refiner.bridge is not None
     latent = torch.randn((1, 4, 8, 8), generator=seeded_generator(1))
     with torch.inference_mode():
-        torch.testing.assert_close(refiner.own.bring(latent, base.vae, 5), module(latent))
+        torch.testing.assert_close(refiner.bridge.convert(latent, base.vae, 5), module(latent))
 
 
 def test_the_interposer_has_the_published_tensors(tmp_path: Path) -> None:
@@ -154,14 +154,14 @@ def test_an_interposer_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> N
 
 
 def test_latents_of_another_vae_have_a_scale_of_their_own(refiner: Refiner) -> None:
-    assert refiner.own is not None
+    assert refiner.bridge is not None
     latent = torch.ones(1, 4, 2, 2)
     for base in (ModelSampling(), LcmSampling(), EdmSampling()):
-        sampling = refiner.own.sampling(base)
+        sampling = refiner.bridge.sampling(base)
         torch.testing.assert_close(sampling.to_model(latent), latent * 0.18215)
         torch.testing.assert_close(sampling.from_model(sampling.to_model(latent)), latent)
-    assert isinstance(refiner.own.sampling(LcmSampling()), LcmSampling)
-    assert not isinstance(refiner.own.sampling(EdmSampling()), EdmSampling)
+    assert isinstance(refiner.bridge.sampling(LcmSampling()), LcmSampling)
+    assert not isinstance(refiner.bridge.sampling(EdmSampling()), EdmSampling)
     torch.testing.assert_close(ModelSampling().to_model(latent), latent * 0.13025)
 
 

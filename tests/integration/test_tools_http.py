@@ -18,7 +18,7 @@ from handlers.keys import EXECUTOR
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import encode_image
-from pipeline.models.manager import Residency
+from pipeline.models.manager import ModelManager
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.vision.toolbox import Toolbox
 from tests.integration import tiny_vision
@@ -39,8 +39,8 @@ class ToolDevice(FakeDevice):
     def __init__(self, models_dir: Path) -> None:
         super().__init__()
         files = ModelFiles(ModelCatalog(models_dir), allowed=False)
-        self.residency = Residency(files, torch.device("cpu"))
-        self._tools = Toolbox(self.residency, files, torch.device("cpu"))
+        self.manager = ModelManager(files, torch.device("cpu"))
+        self._tools = Toolbox(self.manager, files, torch.device("cpu"))
 
     def describe(self, picture: bytes, image_type: ImageType) -> str:
         """As the engine does."""
@@ -52,7 +52,7 @@ class ToolDevice(FakeDevice):
 
     def release(self) -> tuple[str, ...]:
         """Drop the tools' models."""
-        return self.residency.release()
+        return self.manager.release()
 
 
 @pytest_asyncio.fixture

@@ -15,7 +15,7 @@ from pipeline.request.choices import SAMPLER_NAMES, SwapMethod
 from pipeline.sampling.diffusion import Run, diffuse
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import Relay, diffuse_relay
+from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
 
 SHAPE = (1, 4, 8, 8)
 STEPS = 6
@@ -79,13 +79,13 @@ def test_what_is_kept_comes_out_as_it_went_in(sampler: str) -> None:
 def test_every_way_of_handing_over_keeps_the_rest(method: SwapMethod, switch: int) -> None:
     base, refiner, watcher = Network(0.5), Network(0.9), Watcher()
     inpainting = make_inpainting()
-    relay = Relay(base, refiner, switch, method, inpainting)
-    made = diffuse_relay(relay, run_of(), SHAPE, watcher, inpainting.latent)
+    swap = RefinerSwap(base, refiner, switch, method, inpainting)
+    made = diffuse_with_refiner(swap, run_of(), SHAPE, watcher, inpainting.latent)
     kept = inpainting.mask.expand(SHAPE) == 0
     torch.testing.assert_close(made[kept], inpainting.latent[kept], rtol=1e-4, atol=1e-4)
     assert len(watcher.guesses) == STEPS
-    unmasked = diffuse_relay(
-        Relay(Network(0.5), Network(0.9), switch, method), run_of(), SHAPE, watcher, None
+    unmasked = diffuse_with_refiner(
+        RefinerSwap(Network(0.5), Network(0.9), switch, method), run_of(), SHAPE, watcher, None
     )
     assert (unmasked[kept] - inpainting.latent[kept]).abs().mean() > 0.5
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.request.choices import SwapMethod
 from pipeline.sampling.diffusion import Run, diffuse
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import Relay, diffuse_relay
+from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
 
 SHAPE = (1, 4, 8, 8)
 STEPS = 6
@@ -40,12 +40,12 @@ def run_of(sampler: str, denoise: float = 1.0) -> Run:
     return Run(sampler=sampler, scheduler="karras", steps=STEPS, seed=3, denoise=denoise)
 
 
-def relay(
+def swap(
     method: SwapMethod, switch: int, sampler: str = "euler"
 ) -> tuple[Tensor, Network, Network, Watcher]:
     base, refiner, watcher = Network(0.5), Network(0.9), Watcher()
-    made = diffuse_relay(
-        Relay(base, refiner, switch, method), run_of(sampler), SHAPE, watcher, None, "cpu"
+    made = diffuse_with_refiner(
+        RefinerSwap(base, refiner, switch, method), run_of(sampler), SHAPE, watcher, None, "cpu"
     )
     return made, base, refiner, watcher
 
@@ -68,14 +68,14 @@ def relay(
 def test_each_network_makes_its_part_of_the_steps(
     method: SwapMethod, switch: int, first: int, second: int
 ) -> None:
-    made, base, refiner, watcher = relay(method, switch)
+    made, base, refiner, watcher = swap(method, switch)
     assert (len(base.asked), len(refiner.asked)) == (first, second)
     assert watcher.told == list(range(STEPS))
     assert made.isfinite().all()
 
 
 def test_a_second_evaluation_in_the_step_of_a_joint_swap_is_the_refiners() -> None:
-    _, base, refiner, _ = relay("joint", 2, "heun")
+    _, base, refiner, _ = swap("joint", 2, "heun")
     assert len(base.asked) == 2 * 2 + 1
     assert refiner.asked[0] < base.asked[-1]
     assert len(base.asked) + len(refiner.asked) == 2 * STEPS - 1
@@ -84,7 +84,7 @@ def test_a_second_evaluation_in_the_step_of_a_joint_swap_is_the_refiners() -> No
 @pytest.mark.parametrize("method", get_args(SwapMethod))
 def test_a_switch_past_the_end_leaves_the_picture_to_the_base(method: SwapMethod) -> None:
     alone = diffuse(Network(0.5), run_of("dpmpp_2m_sde"), SHAPE, Watcher())
-    together, *_ = relay(method, STEPS, "dpmpp_2m_sde")
+    together, *_ = swap(method, STEPS, "dpmpp_2m_sde")
     assert torch.allclose(together, alone)
 
 
@@ -93,8 +93,8 @@ def test_separate_runs_share_one_stream_of_noise(sampler: str) -> None:
     """A sampler without history makes the same of two runs as of one."""
     network = Network(0.5)
     whole = diffuse(network, run_of(sampler), SHAPE, Watcher())
-    halves = diffuse_relay(
-        Relay(network, network, 3, "separate"), run_of(sampler), SHAPE, Watcher()
+    halves = diffuse_with_refiner(
+        RefinerSwap(network, network, 3, "separate"), run_of(sampler), SHAPE, Watcher()
     )
     assert torch.allclose(halves, whole, rtol=1e-4)
 
@@ -102,22 +102,22 @@ def test_separate_runs_share_one_stream_of_noise(sampler: str) -> None:
 def test_separate_runs_forget_what_a_multistep_sampler_knew() -> None:
     network = Network(0.5)
     whole = diffuse(network, run_of("dpmpp_2m"), SHAPE, Watcher())
-    halves = diffuse_relay(
-        Relay(network, network, 3, "separate"), run_of("dpmpp_2m"), SHAPE, Watcher()
+    halves = diffuse_with_refiner(
+        RefinerSwap(network, network, 3, "separate"), run_of("dpmpp_2m"), SHAPE, Watcher()
     )
     assert not torch.allclose(halves, whole, rtol=1e-4)
 
 
 def test_through_a_picture_the_second_run_begins_louder_than_the_first_stood() -> None:
-    _, whole, _, _ = relay("joint", STEPS)
-    _, base, refiner, _ = relay("vae", 2)
+    _, whole, _, _ = swap("joint", STEPS)
+    _, base, refiner, _ = swap("vae", 2)
     assert base.asked == whole.asked[:2]
     assert refiner.asked == pytest.approx([1.4 * sigma for sigma in whole.asked[2:]])
 
 
 def test_the_second_run_begins_with_noise_of_the_next_seed() -> None:
-    alone = diffuse_relay(
-        Relay(Network(0.5), Network(0.9), 0, "vae"), run_of("euler"), SHAPE, Watcher()
+    alone = diffuse_with_refiner(
+        RefinerSwap(Network(0.5), Network(0.9), 0, "vae"), run_of("euler"), SHAPE, Watcher()
     )
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(4))
     centred = noise - noise.mean(dim=1, keepdim=True)
@@ -134,16 +134,16 @@ def test_whoever_watches_may_end_the_run_in_either_part(method: SwapMethod) -> N
         if index == 4:
             raise Stopped
 
-    both = Relay(Network(0.5), Network(0.9), 3, method)
+    both = RefinerSwap(Network(0.5), Network(0.9), 3, method)
     with pytest.raises(Stopped):
-        diffuse_relay(both, run_of("euler"), SHAPE, stop_at)
+        diffuse_with_refiner(both, run_of("euler"), SHAPE, stop_at)
 
 
 @pytest.mark.parametrize("method", get_args(SwapMethod))
 def test_a_picture_that_is_there_is_refined_too(method: SwapMethod) -> None:
     latent = torch.full(SHAPE, 5.0)
-    networks = Relay(Network(0.5), Network(0.9), 3, method)
+    networks = RefinerSwap(Network(0.5), Network(0.9), 3, method)
     run = run_of("euler", denoise=0.3)
-    made = diffuse_relay(networks, run, SHAPE, Watcher(), latent)
-    blank = diffuse_relay(networks, run, SHAPE, Watcher())
+    made = diffuse_with_refiner(networks, run, SHAPE, Watcher(), latent)
+    blank = diffuse_with_refiner(networks, run, SHAPE, Watcher())
     assert made.mean() > blank.mean()

@@ -7,7 +7,7 @@ from pipeline.adapters.freeu import FreeU, freeu_applied
 from pipeline.models.refiner import refiner_denoiser
 from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.diffusion import NetworkDenoise
-from pipeline.sampling.refiner import Relay, diffuse_relay
+from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.sampling import DEFAULTS, KNOWN, make_denoiser, make_run
@@ -23,13 +23,13 @@ def relay(case: Case, fixtures: Fixtures) -> Results:
     params = {**DEFAULTS, **case.params}
     unet = fixtures.unet()
     base = make_denoiser(case, fixtures, unet)
-    runners = Relay(base, _second(case, fixtures, base), params["switch"], params["swap"])
+    runners = RefinerSwap(base, _second(case, fixtures, base), params["switch"], params["swap"])
     latent = fixtures.unit("in.init_latent") if "latent" in params else None
     shape = (1, 4, params["height"] // 8, params["width"] // 8)
     with ExitStack() as patches:
         if "freeu" in params:
             patches.enter_context(freeu_applied(unet.module, FreeU(*params["freeu"])))
-        made = diffuse_relay(runners, make_run(params), shape, lambda _i, _d: None, latent)
+        made = diffuse_with_refiner(runners, make_run(params), shape, lambda _i, _d: None, latent)
     return {case.outputs[0]: made}
 
 

@@ -13,7 +13,7 @@ from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.adapters.ip_adapter import load_adapter
 from pipeline.adapters.ip_attention import ImagePrompt
 from pipeline.engine.generate import Making, TextCache, make_image
-from pipeline.engine.image_conditions import Steering
+from pipeline.engine.image_conditions import ImageConditions
 from pipeline.engine.networks import Patches
 from pipeline.engine.start import Means, start_inpaint
 from pipeline.images.preprocessors import canny_hint, cpds_hint
@@ -66,14 +66,14 @@ class Studio:
         adapter = self._part("adapter", lambda: load_adapter(self._folder / ADAPTER, unet, CPU))
         tokens = adapter.tokens(image, encoder)
         prompt = ImagePrompt(adapter, tokens.positive, tokens.negative, weight, stop)
-        return Patches(steering=Steering(prompts=(prompt,)))
+        return Patches(conditions=ImageConditions(prompts=(prompt,)))
 
     def hinted(self, kind: str, image: Image.Image, weight: float, stop: float = 1.0) -> Patches:
         """A control, with the hint that the server takes from the picture."""
         path = self._folder / CONTROL_FILES[kind]
         network = self._part(kind, lambda: load_control(path, self.checkpoint.unet, CPU))
         control = Control(network, hint_tensor(HINTS[kind](image)), weight, stop)
-        return Patches(steering=Steering(controls=(control,)))
+        return Patches(conditions=ImageConditions(controls=(control,)))
 
     def inpaint(
         self, prompt: str, seed: int, image: Image.Image, mask: Image.Image, *, patched: bool

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.memory.cache import GIB, Budgets, Held, Shelf, choose_budgets
+from pipeline.memory.cache import GIB, Budgets, CacheEntry, ModelCache, choose_budgets
 
 CUDA = torch.device("cuda")  # a name here; nothing is put on it
 CPU = torch.device("cpu")
@@ -27,32 +27,32 @@ class Model(nn.Module):
 
 
 class Shop:
-    """A shelf and what has left its device."""
+    """A cache and what has left its device."""
 
     def __init__(self, device: torch.device, on_device: int, in_ram: int = 0) -> None:
         self.left: list[str] = []
         budgets = Budgets(on_device * SIZE, in_ram * SIZE)
-        self.shelf = Shelf(device, budgets, lambda held: self.left.append(held.name))
+        self.cache = ModelCache(device, budgets, lambda entry: self.left.append(entry.name))
 
-    def use(self, name: str, *, movable: bool = True) -> Held:
+    def use(self, name: str, *, movable: bool = True) -> CacheEntry:
         """As a task of its own does that needs one model."""
-        self.shelf.end_use()
-        held = self.shelf.find(name)
-        if held is None:
-            self.shelf.make_room(SIZE)
+        self.cache.end_use()
+        entry = self.cache.find(name)
+        if entry is None:
+            self.cache.make_room(SIZE)
             model = Model()
-            held = Held("kind", name, model, [model] if movable else [])
-            held.size_bytes = SIZE
-            self.shelf.put(name, held)
-        elif not held.on_device:
-            self.shelf.bring_back(held)
-        return held
+            entry = CacheEntry("kind", name, model, [model] if movable else [])
+            entry.size_bytes = SIZE
+            self.cache.put(name, entry)
+        elif not entry.on_device:
+            self.cache.reload(entry)
+        return entry
 
     def where(self) -> tuple[str, str]:
         """Names on the device and in main memory, the most recently used last."""
         names = ["", ""]
-        for held in self.shelf.items():
-            names[not held.on_device] += held.name
+        for entry in self.cache.entries():
+            names[not entry.on_device] += entry.name
         return names[0], names[1]
 
 
@@ -99,44 +99,44 @@ def test_what_cannot_be_moved_is_dropped() -> None:
 @pytest.mark.parametrize("device", [CPU, torch.device("mps")])
 def test_where_there_is_one_memory_one_budget_counts(device: torch.device) -> None:
     shop = Shop(device, on_device=2, in_ram=9)
-    held = [shop.use(name) for name in "abc"]
+    entries = [shop.use(name) for name in "abc"]
     assert shop.where() == ("bc", "")
-    assert all(each.value.sent == [] for each in held)
+    assert all(each.value.sent == [] for each in entries)
 
 
 def test_what_a_task_uses_stays_whatever_the_budget() -> None:
     shop = Shop(CUDA, on_device=1, in_ram=9)
     shop.use("a")
-    kept = shop.shelf.find("a")
+    kept = shop.cache.find("a")
     for name in "bc":
         model = Model()
-        shop.shelf.make_room(SIZE)
-        shop.shelf.put(name, Held("kind", name, model, [model]))
+        shop.cache.make_room(SIZE)
+        shop.cache.put(name, CacheEntry("kind", name, model, [model]))
     assert kept is not None
     assert shop.where() == ("abc", "")
-    shop.shelf.end_use(lambda held: held.name == "b")
-    shop.shelf.make_room(0)
+    shop.cache.end_use(lambda entry: entry.name == "b")
+    shop.cache.make_room(0)
     assert shop.where() == ("ac", "b")
     shop.use("c")
-    shop.shelf.make_room(0)
+    shop.cache.make_room(0)
     assert shop.where() == ("c", "ab")
 
 
 def test_a_model_larger_than_it_seemed_makes_others_leave() -> None:
     shop = Shop(CUDA, on_device=2, in_ram=9)
     shop.use("a")
-    shop.shelf.end_use()
+    shop.cache.end_use()
     model = Model()
-    large = Held("kind", "b", model, [model])
+    large = CacheEntry("kind", "b", model, [model])
     large.size_bytes = 2 * SIZE
-    shop.shelf.put("b", large)
+    shop.cache.put("b", large)
     assert shop.where() == ("b", "a")
 
 
 def test_the_originals_of_changed_weights_count_where_they_lie() -> None:
     for device, expected in ((CPU, ("b", "")), (CUDA, ("ab", ""))):
         shop = Shop(device, on_device=2, in_ram=0)
-        shop.use("a").beside_bytes = SIZE
+        shop.use("a").backup_bytes = SIZE
         shop.use("b")
         assert shop.where() == expected
 
@@ -145,14 +145,14 @@ def test_all_of_them_can_be_dropped_at_once() -> None:
     shop = Shop(CUDA, on_device=1, in_ram=9)
     for name in "ab":
         shop.use(name)
-    assert [held.name for held in shop.shelf.drop(lambda _held: True)] == ["a", "b"]
+    assert [entry.name for entry in shop.cache.drop(lambda _entry: True)] == ["a", "b"]
     assert shop.where() == ("", "")
     assert shop.left == ["a", "b"]
 
 
 def test_a_models_size_is_that_of_its_weights_and_buffers() -> None:
     module = nn.BatchNorm1d(3)  # weights 2 * 3 * 4, running means 2 * 3 * 4, a count of 8
-    assert Held("kind", "x", module, [module]).size_bytes == 56
+    assert CacheEntry("kind", "x", module, [module]).size_bytes == 56
 
 
 def test_on_the_cpu_either_option_sets_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.memory.cache import Budgets
-from pipeline.models.manager import EMBEDDED_FOLDER, Residency
+from pipeline.models.manager import EMBEDDED_FOLDER, ModelManager
 from pipeline.request.choices import EMBEDDED
 
 STATUS = Path("/proc/self/status")
@@ -32,23 +32,23 @@ def own_memory() -> int:
     return int(line.split()[1]) * 1024
 
 
-def weights(residency: Residency) -> int:
-    unet = residency.checkpoint(EMBEDDED).unet.module
+def weights(manager: ModelManager) -> int:
+    unet = manager.checkpoint(EMBEDDED).unet.module
     return sum(weight.numel() * weight.element_size() for weight in unet.parameters())
 
 
 def test_a_released_model_gives_its_memory_back_each_time(tmp_path: Path) -> None:
-    residency = Residency(files_in(tmp_path), torch.device("cpu"))
-    assert residency.release() == ()
+    manager = ModelManager(files_in(tmp_path), torch.device("cpu"))
+    assert manager.release() == ()
     empty = []
     for _ in range(4):
-        size = weights(residency)
+        size = weights(manager)
         loaded = own_memory()
-        assert residency.release() == (EMBEDDED,)
+        assert manager.release() == (EMBEDDED,)
         empty.append(own_memory())
         assert loaded - empty[-1] > size // 2
     assert empty[-1] - empty[1] < size // 4  # the first times fill the libraries' own caches
-    assert residency.release() == ()
+    assert manager.release() == ()
 
 
 def test_each_model_that_leaves_is_told(tmp_path: Path) -> None:
@@ -56,14 +56,14 @@ def test_each_model_that_leaves_is_told(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "twin").symlink_to(EMBEDDED_FOLDER)
     gone: list[tuple[str, str]] = []
     device = torch.device("cpu")
-    residency = Residency(
+    manager = ModelManager(
         files_in(tmp_path), device, NO_ROOM, on_unloaded=lambda *model: gone.append(model)
     )
-    residency.checkpoint(EMBEDDED)
-    residency.checkpoint(EMBEDDED)
+    manager.checkpoint(EMBEDDED)
+    manager.checkpoint(EMBEDDED)
     assert gone == []
-    residency.begin_task()
-    residency.checkpoint("twin")
+    manager.begin_task()
+    manager.checkpoint("twin")
     assert gone == [("checkpoint", EMBEDDED)]
-    residency.release()
+    manager.release()
     assert gone == [("checkpoint", EMBEDDED), ("checkpoint", "twin")]
