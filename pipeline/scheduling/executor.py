@@ -1,15 +1,14 @@
 """The queue and its devices: tasks go in on the event loop, pictures come out on device threads.
 
-The only module of the picture side that knows asyncio.
+``task_queue`` holds what waits, ``dispatch`` what runs, ``tools`` the image tools.
 """
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TypeVar
 
 from bus.bus import EventBus
 from bus.events import (
@@ -19,83 +18,28 @@ from bus.events import (
     TaskFinished,
     TaskQueued,
     TaskSkipped,
-    TaskStarted,
     TaskStopped,
     now_ms,
 )
-from pipeline.errors import DeviceBusy, QueueFull, ServerStopping
+from pipeline.errors import QueueFull, ServerStopping
+from pipeline.scheduling.dispatch import Dispatcher, PictureStore
 from pipeline.scheduling.progress import Running
-from pipeline.scheduling.queue import Line, Waiting
-from pipeline.scheduling.task import HasTools, MadeImage, Outcome, Task
+from pipeline.scheduling.queue import Waiting
+from pipeline.scheduling.task import HasTools, Outcome, Task
+from pipeline.scheduling.task_queue import TaskQueue
+from pipeline.scheduling.tools import TOOL_WAIT_S, ToolRunner
 from pipeline.scheduling.worker import DeviceState, DeviceWorker, StartDevice
 
 log = logging.getLogger(__name__)
 
 OnEnded = Callable[[Task, Outcome], Awaitable[None]]
-"""Closes the task's row. Awaited before anybody is told, so that who hears it finds it there."""
+"""Commits the final row. Awaited before the terminal event, so a subscriber finds the row."""
 
 T = TypeVar("T")
 
-TOOL_WAIT_S: Final = 300.0  # for a device to come round to a tool
-TOOL_LIMIT: Final = 16  # tools that may wait, each with its picture in memory
-ABORT_GRACE_S: Final = 2.0  # of the time to shut down, what an aborted step may still take
-
-
-class PictureStore(Protocol):
-    """Where finished pictures go. Called on device and worker threads, never on the loop."""
-
-    def save(self, made: MadeImage) -> str:
-        """Write a picture; its path, such as ``/outputs/2026-11-23/….png``. Raises SavingFailed."""
-
-    def delete(self, path: str) -> None:
-        """Remove a picture that ``save`` wrote; nothing happens if it is gone."""
-
-
-class TaskQueue(asyncio.Queue[Waiting]):
-    """An ``asyncio.Queue`` whose order people may change, and which they may pause.
-
-    Owned by the event loop. Its storage is replaced through the hooks that asyncio's own
-    PriorityQueue and LifoQueue use. Paused, it says that it is empty to those who want to take.
-    """
-
-    line: Line
-    paused = False
-
-    def _init(self, maxsize: int) -> None:  # noqa: ARG002 - asyncio passes it
-        self.line = Line()
-
-    def _put(self, item: Waiting) -> None:
-        self.line.add(item.task, item.priority)
-
-    def _get(self) -> Waiting:
-        return Waiting(task=self.line.take())
-
-    def qsize(self) -> int:
-        """How many tasks wait."""
-        return len(self.line)
-
-    def empty(self) -> bool:
-        """Is there nothing to take?"""
-        return self.paused or not len(self.line)
-
-    def resume(self) -> None:
-        """Wake those who want to take, one for each task that waits."""
-        self.paused = False
-        for _ in range(len(self.line)):
-            self._wakeup_next(self._getters)
-
-    def waiting(self) -> tuple[Task, ...]:
-        """What waits, in the order it will run."""
-        return tuple(entry.task for entry in self.line.entries())
-
-    if TYPE_CHECKING:  # asyncio.Queue's own, which the type stubs leave out
-        _getters: deque[asyncio.Future[None]]
-
-        def _wakeup_next(self, waiters: deque[asyncio.Future[None]]) -> None: ...
-
 
 class Executor:
-    """Owns the queue, one dispatcher and one thread a device, and every task until its end.
+    """Owns the queue, the workers and every task until its end.
 
     All methods belong to the event loop. Each task that was submitted ends with exactly one
     terminal event, after its row is closed.
@@ -110,25 +54,18 @@ class Executor:
         queue_limit: int,
     ) -> None:
         self._bus = bus
-        self._pictures = pictures
         self._on_ended = on_ended
         self._queue_limit = queue_limit
         self._reserved = 0
-        self._tools = 0
         self._queue = TaskQueue()
-        self._running: dict[str, Running] = {}
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
-        self._workers = {name: DeviceWorker(name, start) for name, start in devices.items()}
-        self._dispatchers: dict[str, asyncio.Task[None]] = {}
-        self._closing = asyncio.Event()
-        self._aborted: set[str] = set()
+        workers = [DeviceWorker(name, start) for name, start in devices.items()]
+        self._dispatcher = Dispatcher(bus, self._queue, workers, pictures)
+        self._tools = ToolRunner(self._dispatcher)
 
     def start(self) -> None:
         """Begin to load the devices and to drain the queue."""
-        self._dispatchers = {
-            name: asyncio.create_task(self._dispatch(worker), name=f"dispatch-{name}")
-            for name, worker in self._workers.items()
-        }
+        self._dispatcher.start(self._end, self._publish_positions)
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
@@ -171,11 +108,11 @@ class Executor:
             await self._end(task, Outcome(status="stop", finished_mills=now_ms()))
             self._publish_positions()
             return True
-        return self._ask(task_id, Running.ask_to_stop)
+        return self._dispatcher.ask(task_id, Running.ask_to_stop)
 
     def skip(self, task_id: str | None = None) -> bool:
         """End the picture being made of the running task(s). False if nothing runs."""
-        return self._ask(task_id, Running.ask_to_skip)
+        return self._dispatcher.ask(task_id, Running.ask_to_skip)
 
     def move(self, task_id: str, place: int) -> bool:
         """Put a waiting task behind ``place`` others. False if it does not wait."""
@@ -187,7 +124,7 @@ class Executor:
 
     def pause(self) -> None:
         """Begin no more tasks; those that run go on."""
-        self._queue.paused = True
+        self._queue.pause()
         self._publish_counts()
 
     def resume(self) -> None:
@@ -215,18 +152,18 @@ class Executor:
 
     def running(self) -> tuple[Running, ...]:
         """The tasks that devices work on, at most one a device."""
-        return tuple(self._running.values())
+        return self._dispatcher.running()
 
     def position(self, task_id: str) -> int | None:
         """How many tasks run before this one; None unless it waits."""
         for index, task in enumerate(self._queue.waiting()):
             if task.task_id == task_id:
-                return index + len(self._running)
+                return index + len(self._dispatcher.running())
         return None
 
     def devices(self) -> tuple[DeviceState, ...]:
         """Each device's state."""
-        return tuple(worker.state for worker in self._workers.values())
+        return tuple(worker.state for worker in self._dispatcher.workers)
 
     async def unload(self) -> tuple[str, ...]:
         """Give back every model of every device; the names of those that were loaded.
@@ -235,31 +172,14 @@ class Executor:
         needs. Goes on when the caller is cancelled. Raises ServerStopping.
         """
         self._check_open()
-        calls = [asyncio.wrap_future(worker.release()) for worker in self._workers.values()]
+        calls = [asyncio.wrap_future(worker.release()) for worker in self._dispatcher.workers]
         names = await asyncio.shield(asyncio.gather(*calls))
         return tuple(chain.from_iterable(names))
 
     async def run_tool(self, call: Callable[[HasTools], T], wait_s: float = TOOL_WAIT_S) -> T:
-        """Let a device do ``call`` before its next task; the result, or what it raises.
-
-        It waits ``wait_s`` at most for its turn: a device that starts or is at work ends that
-        first. Cancelled before its turn, it is called off. Raises ServerStopping, DeviceBusy (at
-        once where many wait already), and UnsupportedFeature if the device has no tools.
-        """
+        """Let a device do ``call``, as ``ToolRunner.run``. Raises ServerStopping as well."""
         self._check_open()
-        if self._tools >= TOOL_LIMIT:
-            raise DeviceBusy(f"{self._tools} pictures wait for the tools already; try again later")
-        turn = self._worker_for_tool().use_tool(call)
-        result = asyncio.wrap_future(turn)
-        self._tools += 1
-        try:
-            done, _ = await asyncio.wait({result}, timeout=wait_s)
-            if not done and turn.cancel():
-                raise DeviceBusy(f"the device was at work for {wait_s:g} s; try again later")
-            return await result
-        finally:
-            self._tools -= 1
-            result.cancel()
+        return await self._tools.run(call, wait_s)
 
     async def close(self, grace_s: float) -> None:
         """Take no more from the queue; let running tasks end within ``grace_s``, else abort them.
@@ -267,67 +187,15 @@ class Executor:
         A task aborted here keeps its open row and runs again after the next start, as do those
         that still wait. Calling it twice is harmless.
         """
-        self._closing.set()
-        at_work = {running.device for running in self._running.values()}
-        for device, dispatcher in self._dispatchers.items():
-            if device not in at_work:
-                dispatcher.cancel()
-        await self._join(grace_s - ABORT_GRACE_S)
-        self._aborted = {r.task.task_id for r in self._running.values() if not r.stop_requested}
-        for running in self._running.values():
-            running.ask_to_stop()
-        await self._join(ABORT_GRACE_S)
-        for dispatcher in self._dispatchers.values():
-            dispatcher.cancel()
-        await asyncio.gather(*self._dispatchers.values(), return_exceptions=True)
-        for worker in self._workers.values():
-            worker.close()
+        await self._dispatcher.close(grace_s)
         while self._ends:
             _, end = self._ends.popitem()
             end.set_exception(ServerStopping("the server stops; the task runs when it is back"))
             end.exception()  # mostly nobody waits, and asyncio would complain
 
     def _check_open(self) -> None:
-        if self._closing.is_set():
+        if self._dispatcher.closing:
             raise ServerStopping("the server is stopping; send this again when it is back")
-
-    async def _join(self, seconds: float) -> None:
-        if self._dispatchers:
-            await asyncio.wait(self._dispatchers.values(), timeout=max(0.0, seconds))
-
-    def _ask(self, task_id: str | None, ask: Callable[[Running], None]) -> bool:
-        asked = [r for r in self._running.values() if task_id in {None, r.task.task_id}]
-        for running in asked:
-            ask(running)
-        return bool(asked)
-
-    async def _dispatch(self, worker: DeviceWorker) -> None:
-        """Hand one task after another to the device's thread, for as long as the server runs."""
-        await asyncio.wrap_future(worker.start())
-        while not self._closing.is_set():
-            task = (await self._queue.get()).task
-            running = Running(task, worker.name, self._bus.publish, self._pictures.save)
-            self._running[task.task_id] = running
-            self._bus.publish(TaskStarted(device=worker.name), task.task_id)
-            self._publish_positions()
-            outcome = running.outcome(await asyncio.wrap_future(worker.make(running)))
-            if outcome.status == "stop" and task.task_id in self._aborted:
-                await asyncio.to_thread(self._discard, outcome.images)  # they will be made anew
-            else:
-                await self._end(task, outcome)
-            del self._running[task.task_id]
-            self._publish_counts()
-
-    def _worker_for_tool(self) -> DeviceWorker:
-        """One that is not at work, if there is any, and of those one that has not failed."""
-        at_work = {running.device for running in self._running.values()}
-        return min(
-            self._workers.values(), key=lambda w: (w.name in at_work, w.state.state == "failed")
-        )
-
-    def _discard(self, images: tuple[str, ...]) -> None:
-        for image in images:
-            self._pictures.delete(image)
 
     async def _end(self, task: Task, outcome: Outcome) -> None:
         """Close the task's row, then tell everybody, once."""
@@ -352,13 +220,15 @@ class Executor:
     def _publish_positions(self) -> None:
         """After the line moved: every waiting task's new place, and the counts."""
         for index, task in enumerate(self._queue.waiting()):
-            position = index + len(self._running)
+            position = index + len(self._dispatcher.running())
             self._bus.publish(TaskQueued(position=position), task.task_id)
         self._publish_counts()
 
     def _publish_counts(self) -> None:
         counts = QueueChanged(
-            pending=self._queue.qsize(), running=len(self._running), paused=self._queue.paused
+            pending=self._queue.qsize(),
+            running=len(self._dispatcher.running()),
+            paused=self._queue.paused,
         )
         self._bus.publish(counts)
 

@@ -15,6 +15,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
     task: Task
     priority: int = 0
+    returned: bool = False  # taken out before: it goes before those of its priority
 
 
 class Line:
@@ -30,14 +31,14 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, task: Task, priority: int = 0) -> None:
-        """Put a task behind all of its priority and above."""
+    def add(self, task: Task, priority: int = 0, *, first: bool = False) -> None:
+        """Put a task behind all of its priority, or ``first`` of them, and all above."""
         entry = Waiting(task=task, priority=priority)
-        self._waiting.insert(self._place_of(priority), entry)
+        self._waiting.insert(self._place_of(priority + 1 if first else priority), entry)
 
-    def take(self) -> Task:
+    def take(self) -> Waiting:
         """Take out the task that is next. Raises IndexError if none waits."""
-        return self._waiting.pop(0).task
+        return self._waiting.pop(0)
 
     def withdraw(self, task_id: str) -> Task | None:
         """Take a task out; None if it does not wait (any more)."""

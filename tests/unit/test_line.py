@@ -31,7 +31,7 @@ def test_who_comes_first_runs_first_and_a_higher_priority_before_that() -> None:
     line.add(task("e"), 5)
     line.add(task("f"), -1)
     assert order(line) == "deabcf"
-    assert line.take().task_id == "d"
+    assert line.take().task.task_id == "d"
     assert order(line) == "eabcf"
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.errors import DeviceBusy, DeviceOutOfMemory, ServerStopping, UnsupportedFeature
 from pipeline.request.tools import ImageType, MaskOptions
-from pipeline.scheduling.executor import TOOL_LIMIT
 from pipeline.scheduling.task import HasTools, Reporter, Task
+from pipeline.scheduling.tools import TOOL_LIMIT
 from tests.unit.test_executor import Gate, draw, entered, house, make_image, make_task, within
 
 LONG_S = 30.0
