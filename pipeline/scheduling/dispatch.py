@@ -14,7 +14,7 @@ from pipeline.scheduling.worker import DeviceWorker
 ABORT_GRACE_S: Final = 2.0  # of the time to shut down, reserved for the step in progress
 
 OnEnd = Callable[[Task, Outcome], Awaitable[None]]
-OnMoved = Callable[[], None]
+OnChange = Callable[[], None]
 
 
 class PictureStore(Protocol):
@@ -51,14 +51,15 @@ class Dispatcher:
         """True from the call of ``close`` on."""
         return self._closing.is_set()
 
-    def start(self, on_end: OnEnd, on_moved: OnMoved) -> None:
+    def start(self, on_begun: OnChange, on_end: OnEnd, on_free: OnChange) -> None:
         """Start every worker and begin to drain the queue.
 
-        ``on_end`` is awaited with each outcome, ``on_moved`` called after a task has begun.
+        ``on_begun`` is called after a task has begun, ``on_end`` awaited with its outcome, and
+        ``on_free`` called once the worker is free again.
         """
         self._loops = {
             worker.name: asyncio.create_task(
-                self._dispatch(worker, on_end, on_moved), name=f"dispatch-{worker.name}"
+                self._dispatch(worker, on_begun, on_end, on_free), name=f"dispatch-{worker.name}"
             )
             for worker in self.workers
         }
@@ -99,7 +100,9 @@ class Dispatcher:
         if self._loops:
             await asyncio.wait(self._loops.values(), timeout=max(0.0, seconds))
 
-    async def _dispatch(self, worker: DeviceWorker, on_end: OnEnd, on_moved: OnMoved) -> None:
+    async def _dispatch(
+        self, worker: DeviceWorker, on_begun: OnChange, on_end: OnEnd, on_free: OnChange
+    ) -> None:
         """Run one task after another on ``worker``."""
         await asyncio.wrap_future(worker.start())
         while not self.closing:
@@ -107,14 +110,14 @@ class Dispatcher:
             running = Running(task, worker.name, self._bus.publish, self._pictures.save)
             self._running[task.task_id] = running
             self._bus.publish(TaskStarted(device=worker.name), task.task_id)
-            on_moved()
+            on_begun()
             outcome = running.outcome(await asyncio.wrap_future(worker.make(running)))
             if outcome.status == "stop" and task.task_id in self._aborted:
                 await asyncio.to_thread(self._discard, outcome.images)  # made anew next time
             else:
                 await on_end(task, outcome)
             del self._running[task.task_id]
-            on_moved()
+            on_free()
 
     def _discard(self, images: tuple[str, ...]) -> None:
         for image in images:

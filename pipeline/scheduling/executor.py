@@ -65,7 +65,7 @@ class Executor:
 
     def start(self) -> None:
         """Begin to load the devices and to drain the queue."""
-        self._dispatcher.start(self._end, self._publish_positions)
+        self._dispatcher.start(self._publish_positions, self._end, self._publish_counts)
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
