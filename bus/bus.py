@@ -1,13 +1,13 @@
 """Fan-out: one door for every thread to publish through, and a mailbox for each reader."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from bus.events import BusGap, EventData, now_ms
+from bus.inbox import LoopInbox
 from bus.subscription import EVERYTHING, Delivery, EventFilter, Subscription
 
 RING_EVENTS: Final = 2048
@@ -71,12 +71,9 @@ class EventBus:
         ring_bytes: int = RING_BYTES,
         first_seq: int = 1,
     ) -> None:
-        self._loop = loop
         self._ring = ReplayRing(ring_events, ring_bytes, first_seq)
         self._subscriptions: set[Subscription] = set()
-        self._lock = threading.Lock()
-        self._inbox: list[tuple[int, str | None, EventData]] = []
-        self._woken = False
+        self._inbox: LoopInbox[tuple[int, str | None, EventData]] = LoopInbox(loop, self._deliver)
         self._closed = False
 
     @property
@@ -91,15 +88,7 @@ class EventBus:
 
     def publish(self, data: EventData, task_id: str | None = None) -> None:
         """Deliver on the event loop, in call order. Never blocks; nothing is heard after close."""
-        with self._lock:
-            if self._closed:
-                return
-            self._inbox.append((now_ms(), task_id, data))
-            if self._woken:  # a burst wakes the loop, and every reader, once
-                return
-            self._woken = True
-        with suppress(RuntimeError):  # the loop has ended, and with it every reader
-            self._loop.call_soon_threadsafe(self._deliver)
+        self._inbox.put((now_ms(), task_id, data))
 
     @contextmanager
     def subscribe(
@@ -126,16 +115,12 @@ class EventBus:
 
     def close(self) -> None:
         """Deliver what was published, then end every subscription. Calling it twice is harmless."""
-        self._deliver()
-        with self._lock:
-            self._closed = True
+        self._inbox.close()
+        self._closed = True
         for subscription in self._subscriptions:
             subscription.close()
 
-    def _deliver(self) -> None:
-        with self._lock:
-            published, self._inbox = self._inbox, []
-            self._woken = False
+    def _deliver(self, published: list[tuple[int, str | None, EventData]]) -> None:
         deliveries = [self._ring.add(*event) for event in published]
         for subscription in self._subscriptions:
             subscription.offer_all(deliveries)
