@@ -15,10 +15,9 @@ from aiohttp import web
 
 from bus.bus import EventBus
 from bus.events import DownloadProgress, ModelLoaded, ModelUnloaded, ServerStatus, now_ms
-from handlers.http.access import AccessPolicy, is_loopback
+from handlers.http.access import AccessPolicy
+from handlers.http.guard import ACCESS
 from handlers.keys import (
-    ACCESS,
-    ADMISSIONS,
     BUS,
     CATALOG,
     CLIENT,
@@ -31,16 +30,17 @@ from handlers.keys import (
     OUTPUTS,
     PRESETS,
     QUEUE_STATE,
-    RETENTION,
     SETTINGS,
     STATE,
     STYLES,
-    TRASH,
     HandlerSettings,
     ServerState,
 )
 from handlers.routes import install
+from handlers.service.deletion import Deletion
+from handlers.service.loaded_models import LoadedModels
 from handlers.service.submit import Admissions
+from handlers.service_keys import ADMISSIONS, DELETION, LOADED
 from pipeline.engine.options import EngineOptions
 from pipeline.errors import PipelineError
 from pipeline.files.catalog import ModelCatalog
@@ -53,6 +53,7 @@ from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.task import Generate
 from pipeline.scheduling.worker import StartDevice
 from settings import Settings, SettingsError, load_settings
+from storage.addresses import is_loopback
 from storage.database import open_database
 from storage.fetch import GuardedClient
 from storage.gallery import GalleryRepository
@@ -188,8 +189,10 @@ async def _run_parts(
         )
         app[ADMISSIONS] = Admissions(history, executor, app[INPUTS])
         app[GALLERY] = GalleryRepository(database, history)
-        app[TRASH] = Trash(database)
-        app[RETENTION] = Retention(database, app[OUTPUTS])
+        app[LOADED] = LoadedModels(bus)
+        app[DELETION] = Deletion(
+            bus, history, Trash(database), Retention(database, app[OUTPUTS]), app[OUTPUTS]
+        )
         app[QUEUE_STATE] = queue_state = QueueState(database)
         if await queue_state.is_paused():
             executor.pause()
@@ -204,7 +207,7 @@ async def _run_parts(
 
 async def _stop(app: web.Application) -> None:
     """On SIGTERM: refuse new tasks, let running ones end, then end the streams that tell it."""
-    app[STATE].status = "stopping"
+    app[STATE].stopping = True
     app[BUS].publish(ServerStatus(status="stopping"))
     await app[EXECUTOR].close(STOP_SECONDS)
     app[BUS].close()

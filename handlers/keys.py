@@ -1,21 +1,21 @@
-"""The parts a handler may reach, as keys of the application. ``server.py`` builds and sets each."""
+"""Keys of the application's parts that come from below ``handlers``; ``server.py`` sets each.
+
+The keys of a room's own parts stand in that room, and those of the service layer in
+``handlers.service_keys``, so this module imports nothing of ``handlers``.
+"""
 
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import web
 
-from handlers.http.access import AccessPolicy
 from storage.limits import Limits
 
 if TYPE_CHECKING:
     from bus.bus import EventBus
-    from handlers.ops.metrics import Metrics
-    from handlers.service.submit import Admissions
-    from handlers.web.models import LoadedModels
     from pipeline.files.catalog import ModelCatalog
     from pipeline.files.locate import ModelFiles
     from pipeline.request.presets import PresetStore
@@ -27,57 +27,46 @@ if TYPE_CHECKING:
     from storage.inputs import InputStore
     from storage.outputs import OutputStore
     from storage.queue_state import QueueState
-    from storage.retention import Retention
-    from storage.trash import Trash
-
-Status = Literal["starting", "ready", "degraded", "stopping"]
 
 
 class HandlerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the start options say that a handler needs."""
+    """Start options that handlers read."""
 
     version: str
     static_dir: Path
-    base_url: str = ""  # without the last slash; "": from each request
+    base_url: str = ""  # without the last slash; "" takes each request's scheme and Host
     start_preset: str = "initial"
     default_webhook: str = ""
     device: str = "cpu"
     body_limit_bytes: int = 64 * 2**20
-    body_seconds: float = 60.0  # a request body must have arrived by then
-    idle_unload_seconds: float = 0.0  # without a task, until models are unloaded; 0: never
+    body_seconds: float = 60.0  # time limit for receiving a request body
+    idle_unload_seconds: float = 0.0  # idle time after which models are unloaded; 0: never
     keep: Limits = Limits()
 
 
 class ServerState(msgspec.Struct):
-    """What the server is doing. Owned by the event loop; ``server.py`` changes it.
+    """Whether the server is stopping, and when it started. Owned by the event loop.
 
-    ``degraded`` answers everything but cannot make pictures; ``detail`` says why.
+    ``server.py`` sets ``stopping``; every other status follows from the devices' states.
     """
 
-    status: Status = "starting"
-    detail: str = ""
-    started: float = msgspec.field(default_factory=time.monotonic)
+    stopping: bool = False
+    started: float = msgspec.field(default_factory=time.monotonic)  # clock of time.monotonic
 
 
 SETTINGS: Final = web.AppKey("settings", HandlerSettings)
 STATE: Final = web.AppKey("state", ServerState)
-ACCESS: Final = web.AppKey("access", AccessPolicy)
 BUS: Final[web.AppKey["EventBus"]] = web.AppKey("bus")
 EXECUTOR: Final[web.AppKey["Executor"]] = web.AppKey("executor")
-ADMISSIONS: Final[web.AppKey["Admissions"]] = web.AppKey("admissions")
 HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
 OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
 INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
 CLIENT: Final[web.AppKey["GuardedClient"]] = web.AppKey("client")
-# Pictures that requests bring are decoded so many at once: each may take some 200 MB for it.
+# Bounds how many input images are decoded at once: one may take about 200 MB.
 DECODING: Final = web.AppKey("decoding", asyncio.Semaphore)
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
 MODEL_FILES: Final[web.AppKey["ModelFiles"]] = web.AppKey("model_files")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
-METRICS: Final[web.AppKey["Metrics"]] = web.AppKey("metrics")
-LOADED: Final[web.AppKey["LoadedModels"]] = web.AppKey("loaded")
 GALLERY: Final[web.AppKey["GalleryRepository"]] = web.AppKey("gallery")
-TRASH: Final[web.AppKey["Trash"]] = web.AppKey("trash")
 QUEUE_STATE: Final[web.AppKey["QueueState"]] = web.AppKey("queue_state")
-RETENTION: Final[web.AppKey["Retention"]] = web.AppKey("retention")

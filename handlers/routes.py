@@ -8,20 +8,31 @@ from handlers.fooocus.generate import generate
 from handlers.fooocus.metadata import picture_metadata
 from handlers.fooocus.tasks import get_task, list_tasks
 from handlers.fooocus.tools import describe_image, generate_mask
+from handlers.http.background import in_background
 from handlers.http.errors import error_middleware, note_prepared
 from handlers.http.guard import add_headers, guard_middleware
-from handlers.keys import LOADED, METRICS
+from handlers.keys import BUS, EXECUTOR, SETTINGS
 from handlers.live.events import events
 from handlers.live.websocket import websocket
 from handlers.ops.health import health
-from handlers.ops.metrics import Metrics, measure, metrics, metrics_middleware
+from handlers.ops.metrics import (
+    METRICS,
+    Metrics,
+    count_tasks,
+    metrics,
+    metrics_middleware,
+    register_gauges,
+    sample_lag,
+)
 from handlers.ops.openapi import openapi
-from handlers.service.deletion import delete_task, restore_task, watch_trash
-from handlers.service.idle import unload, watch_idle
+from handlers.service.deletion import CHECK_SECONDS
+from handlers.service.idle import unload_when_idle
+from handlers.service_keys import DELETION, LOADED
+from handlers.web.deletion import delete_task, restore_task
 from handlers.web.gallery import history_summary, list_history, mark
 from handlers.web.login import login, logout, token
 from handlers.web.media import input_file, output_file, thumbnail_file
-from handlers.web.models import LoadedModels, models, watch_models
+from handlers.web.models import models, unload
 from handlers.web.pages import docs, index, static_file
 from handlers.web.queue import move, pause, prioritise, resume, show_queue
 from handlers.web.retry import retry
@@ -73,8 +84,26 @@ def create_routes() -> list[web.RouteDef]:
 def install(app: web.Application) -> None:
     """Give ``app`` routes, middlewares and signals. Call it after adding the parts' cleanup_ctx."""
     app[METRICS] = Metrics()
-    app[LOADED] = LoadedModels()
     app.middlewares.extend((metrics_middleware, error_middleware, guard_middleware))
     app.on_response_prepare.extend((note_prepared, add_headers))
-    app.cleanup_ctx.extend((measure, watch_models, watch_idle, watch_trash))
+    app.cleanup_ctx.append(register_gauges)
+    app.cleanup_ctx.extend(map(in_background, (sample_lag, count_tasks, follow_models)))
+    if app[SETTINGS].idle_unload_seconds:
+        app.cleanup_ctx.append(in_background(unload_idle_models))
+    app.cleanup_ctx.append(in_background(keep_history_tidy, restart_s=CHECK_SECONDS))
     app.add_routes(create_routes())
+
+
+async def follow_models(app: web.Application) -> None:
+    """Keep the list of loaded models current."""
+    await app[LOADED].follow()
+
+
+async def unload_idle_models(app: web.Application) -> None:
+    """Unload the models after the idle time of the start option."""
+    await unload_when_idle(app[BUS], app[EXECUTOR], app[SETTINGS].idle_unload_seconds)
+
+
+async def keep_history_tidy(app: web.Application) -> None:
+    """Empty the trash and apply the keep options."""
+    await app[DELETION].keep_tidy(app[SETTINGS].keep)

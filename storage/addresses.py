@@ -1,4 +1,4 @@
-"""Which network addresses a stranger may send this server to: public ones only."""
+"""Network addresses: which are public, and which are this machine's own."""
 
 import ipaddress
 from typing import Final
@@ -6,6 +6,16 @@ from typing import Final
 _NAT64: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 _IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _ISATAP_MARK: Final = (0x00005EFE, 0x02005EFE)  # bits 64-95 of an address that embeds IPv4
+
+
+def is_loopback(host: str) -> bool:
+    """Is this host name or address one of this machine only?"""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_public(address: str) -> bool:

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from bus.subscription import Subscription
 from handlers.fooocus.stream import Narrator, StreamEvent, narrate, send
+from handlers.http.body import ignored_headers
 from handlers.http.errors import RequestRefused
-from handlers.http.ignored import ignored_headers
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR
 from handlers.service.submit import Order

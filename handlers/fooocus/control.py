@@ -5,9 +5,10 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from handlers.http.errors import RequestRefused, field_error
+from handlers.http.query import wrong_query
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, HISTORY
+from handlers.service.errors import NotFound
 
 
 class ControlReply(msgspec.Struct, frozen=True):
@@ -31,7 +32,7 @@ async def control(request: web.Request) -> web.Response:
         done = request.app[EXECUTOR].skip(task_id)
         message = "Skipped" if done else await _why_not(request, task_id)
     else:
-        return field_error(("query", "action"), "Expected stop or skip", "unknown_value")
+        raise wrong_query("action", "Expected stop or skip")
     return json_response(ControlReply(message))
 
 
@@ -42,5 +43,5 @@ async def _why_not(request: web.Request, task_id: str | None) -> str:
     if any(task.task_id == task_id for task in request.app[EXECUTOR].pending()):
         return "The task waits; there is no picture to skip yet"
     if await request.app[HISTORY].get(task_id) is None:
-        raise RequestRefused(404, "not_found", "there is no such task")
+        raise NotFound("there is no such task")
     return "The task had ended"

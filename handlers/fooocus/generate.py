@@ -7,8 +7,9 @@ from aiohttp import web
 from handlers.fooocus.answers import Answer, answer_async, answer_binary, answer_stream, answer_sync
 from handlers.fooocus.stream import followed
 from handlers.http.negotiation import wanted_image_format
-from handlers.keys import ADMISSIONS, BUS
+from handlers.keys import BUS
 from handlers.service.submit import Order, read_order
+from handlers.service_keys import ADMISSIONS
 
 
 async def generate(request: web.Request) -> web.StreamResponse:

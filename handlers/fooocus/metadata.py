@@ -5,10 +5,10 @@ import asyncio
 from aiohttp import web
 
 from handlers.fooocus.schemas import PictureMetadata, ReadMetadata
-from handlers.http.ignored import read_json
+from handlers.http.body import read_json
 from handlers.http.respond import json_response
 from handlers.keys import CATALOG, STYLES
-from handlers.service.pictures import fetch_picture
+from handlers.service.images import fetch_picture
 from pipeline.images.encode import MIME_TYPES, look_at
 from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_of
 

@@ -3,20 +3,11 @@
 from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
-from handlers.keys import Status
 from pipeline.request.choices import ClothCategory, MaskModel, MetadataScheme, SamModel
 from pipeline.request.schema_parts import Grow, Image, Text, Unit
 from pipeline.request.tools import ImageType
-from pipeline.scheduling.worker import DeviceState
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Entry for a while. ``expires`` is a Unix time in seconds."""
-
-    expires: int
-    token: str | UnsetType = UNSET
 
 
 class AllModels(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,17 +79,3 @@ class PictureMetadata(msgspec.Struct, frozen=True, kw_only=True):
     width: Annotated[int, Meta(description="Pixels, as stored.")]
     height: Annotated[int, Meta(description="Pixels, as stored.")]
     format: Annotated[str, Meta(description="png, jpeg, webp, bmp or gif.")]
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is. ``ready``: a device can make pictures; ``preset``: the start preset."""
-
-    status: Status
-    ready: bool
-    detail: str
-    version: str
-    preset: str
-    devices: tuple[DeviceState, ...]
-    pending: int
-    running: int
-    uptime_seconds: float

@@ -6,10 +6,10 @@ import base64
 from aiohttp import web
 
 from handlers.fooocus.schemas import DescribeImage, Description, GenerateMask
-from handlers.http.ignored import read_json
+from handlers.http.body import read_json
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR
-from handlers.service.pictures import fetch_picture
+from handlers.service.images import fetch_picture
 from pipeline.images.encode import check_readable
 from pipeline.request.tools import MaskOptions
 

@@ -2,12 +2,13 @@
 
 import base64
 import hmac
-import ipaddress
 import secrets
 import time
 from collections.abc import Iterable
 from typing import Final, Literal
 from urllib.parse import urlsplit
+
+from storage.addresses import is_loopback
 
 Grant = Literal["session", "token"]
 
@@ -116,13 +117,3 @@ def _parse_origin(origin: str) -> tuple[str, str, int]:
         raise ValueError(f"{origin!r} is no origin; leave out everything after the port")
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     return parts.scheme, parts.hostname.lower().rstrip("."), port
-
-
-def is_loopback(name: str) -> bool:
-    """Is this host name or address one of this machine only?"""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

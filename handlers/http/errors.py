@@ -1,4 +1,4 @@
-"""Every exception a request can end with, and the HTTP answer it becomes."""
+"""Every exception a request can end with, and the HTTP reply it becomes."""
 
 import errno
 import logging
@@ -10,18 +10,7 @@ import msgspec
 from aiohttp import web
 
 from handlers.http.respond import json_response
-from pipeline.errors import (
-    DeviceBusy,
-    DownloadFailed,
-    InvalidParameter,
-    ModelNotFound,
-    ModelNotInstalled,
-    PipelineError,
-    QueueFull,
-    ServerStopping,
-    UnsupportedFeature,
-)
-from pipeline.images.encode import ImageTooLarge, UnreadableImage
+from pipeline.errors import InvalidParameter, PipelineError, UnsupportedFeature
 from pipeline.request.decode import validation_location
 
 log = logging.getLogger(__name__)
@@ -30,12 +19,45 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Location = tuple[str | int, ...]
 
 RETRY_SECONDS: Final = 5
-BODY_BYTES: Final = web.RequestKey("body_bytes", int)  # how long the body was, once it is read
+BODY_BYTES: Final = web.RequestKey("body_bytes", int)  # length of the body once it has been read
 _PREPARED: Final = web.RequestKey("prepared", web.StreamResponse)
+
+# The status of each stable code. A PipelineError whose code is not listed is our failure: 500.
+STATUS_OF: Final[Mapping[str, int]] = {
+    "invalid_json": 400,
+    "model_not_found": 404,
+    "not_found": 404,
+    "not_ended": 409,
+    "unreadable_request": 409,
+    "fetch_too_large": 413,
+    "image_too_large": 413,
+    "unreadable_image": 415,
+    "invalid_field": 422,
+    "invalid_parameter": 422,
+    "queue_full": 429,
+    "not_implemented": 501,
+    "device_busy": 503,
+    "download_failed": 503,
+    "model_not_installed": 503,
+    "server_stopping": 503,
+    "disk_full": 507,
+}
+# Codes of exceptions that are not ours. The first match counts, so subclasses stand first.
+_CODE_OF: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (msgspec.ValidationError, "invalid_field"),
+    (msgspec.DecodeError, "invalid_json"),
+    (UnicodeDecodeError, "invalid_json"),
+    (RecursionError, "invalid_json"),
+)
+_TEXT_OF: Final[Mapping[str, str]] = {
+    "disk_full": "the server's disk is full",
+    "internal": "an internal error; see the server log",
+}
+_TEMPORARY: Final = frozenset({"queue_full", "device_busy", "server_stopping"})
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One field that is wrong: where it stands, what is wrong, and a name for that."""
+    """One wrong field: its location, what is wrong, and a name for the kind of error."""
 
     loc: Location
     msg: str
@@ -43,14 +65,14 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """What every refused or failed request is answered with. ``code`` is stable."""
+    """The body of every refused or failed request. ``code`` is stable."""
 
     detail: str | list[FieldError]
     code: str
 
 
 class RequestRefused(Exception):
-    """A handler's plain no: the status, the stable code and what to tell the client."""
+    """A request that is not carried out: status, stable code, detail, and headers of the reply."""
 
     def __init__(
         self,
@@ -61,45 +83,29 @@ class RequestRefused(Exception):
     ) -> None:
         super().__init__(detail)
         self.status = status
-        self.body = ErrorBody(detail=detail, code=code)
-        self.headers = headers
-
-
-# Most specific first: the first match wins.
-STATUS_OF: Final[tuple[tuple[type[Exception], int, str], ...]] = (
-    (msgspec.ValidationError, 422, "invalid_field"),
-    (InvalidParameter, 422, InvalidParameter.code),
-    (msgspec.DecodeError, 400, "invalid_json"),
-    (UnicodeDecodeError, 400, "invalid_json"),
-    (RecursionError, 400, "invalid_json"),
-    (ModelNotFound, 404, ModelNotFound.code),
-    (ModelNotInstalled, 503, ModelNotInstalled.code),
-    (DownloadFailed, 503, DownloadFailed.code),
-    (QueueFull, 429, QueueFull.code),
-    (DeviceBusy, 503, DeviceBusy.code),
-    (ServerStopping, 503, ServerStopping.code),
-    (ImageTooLarge, 413, ImageTooLarge.code),
-    (UnreadableImage, 415, UnreadableImage.code),
-    (UnsupportedFeature, 501, UnsupportedFeature.code),
-)
+        self.code = code
+        self.detail = detail
+        self.headers: Mapping[str, str] = headers or {}
 
 
 @web.middleware
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every exception into an ErrorBody. Handlers need no try of their own.
+    """Turn every exception into a reply with an ErrorBody, so that handlers need no ``try``.
 
-    A stream that fails after its head was sent cannot say so any more: its connection is
-    closed, so that the client sees an end too early and not a good one.
+    A stream that fails after its head was sent is cut off: the client sees an incomplete reply
+    instead of a regular end.
     """
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _plain(error) if error.status >= 400 else _redirect(error)
+        if error.status < 400:
+            return _redirect(error)
+        return error_response(_of_aiohttp(error))
     except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
         prepared = request.get(_PREPARED)
         if prepared is not None:
             return _break_off(request, prepared, error)
-        return _answer(request, error)
+        return error_response(refusal_of(request, error))
 
 
 async def note_prepared(request: web.Request, response: web.StreamResponse) -> None:
@@ -107,48 +113,47 @@ async def note_prepared(request: web.Request, response: web.StreamResponse) -> N
     request[_PREPARED] = response
 
 
-def field_error(loc: Location, message: str, kind: str = "value_error") -> web.Response:
-    """422 for one field of the body, query or path."""
-    detail = [FieldError(loc=loc, msg=message, type=kind)]
-    return json_response(ErrorBody(detail=detail, code=InvalidParameter.code), status=422)
-
-
-def _answer(request: web.Request, error: Exception) -> web.Response:
+def refusal_of(request: web.Request, error: Exception) -> RequestRefused:
+    """The status, code and detail of any exception. Unforeseen ones are logged and not shown."""
     if isinstance(error, RequestRefused):
-        return json_response(error.body, status=error.status, headers=error.headers)
-    for kind, status, code in STATUS_OF:
-        if isinstance(error, kind):
-            waits = isinstance(error, QueueFull | DeviceBusy | ServerStopping)
-            headers = {"Retry-After": str(RETRY_SECONDS)} if waits else None
-            body = ErrorBody(detail=_detail(request, error), code=code)
-            return json_response(body, status=status, headers=headers)
-    return _unexpected(request, error)
-
-
-def _unexpected(request: web.Request, error: Exception) -> web.Response:
-    """What went wrong on our side. Only our own messages go out: others may hold paths."""
-    if isinstance(error, PipelineError):
-        return json_response(ErrorBody(detail=str(error), code=error.code), status=500)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    code = _code_of(error)
+    status = STATUS_OF.get(code, 500)
+    if code == "internal":
+        log.error("%s %s", request.method, request.path, exc_info=error)
+    elif status == STATUS_OF["disk_full"]:
         log.error("%s %s: the disk is full", request.method, request.path)
-        body = ErrorBody(detail="the server's disk is full", code="disk_full")
-        return json_response(body, status=507)
-    log.error("%s %s", request.method, request.path, exc_info=error)
-    body = ErrorBody(detail="an internal error; see the server log", code="internal")
-    return json_response(body, status=500)
+    headers = {"Retry-After": str(RETRY_SECONDS)} if code in _TEMPORARY else None
+    return RequestRefused(status, code, _detail(request, error, code), headers)
 
 
-def _detail(request: web.Request, error: Exception) -> str | list[FieldError]:
-    if isinstance(error, InvalidParameter):
-        return [FieldError(loc=("body", *error.field), msg=str(error), type="value_error")]
-    if isinstance(error, msgspec.ValidationError):
-        loc, message, kind = validation_location(error)
-        return [FieldError(loc=loc, msg=message, type=kind)]
-    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
-        return _json_fault(request, error)
-    if isinstance(error, UnsupportedFeature) and error.field not in str(error):
-        return f"{error.field}: {error}"
-    return str(error)
+def error_response(refusal: RequestRefused) -> web.Response:
+    """The reply to a refused request."""
+    body = ErrorBody(detail=refusal.detail, code=refusal.code)
+    return json_response(body, status=refusal.status, headers=refusal.headers)
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, PipelineError):
+        return error.code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full"
+    return next((code for kind, code in _CODE_OF if isinstance(error, kind)), "internal")
+
+
+def _detail(request: web.Request, error: Exception, code: str) -> str | list[FieldError]:
+    """What to tell the client. Only our own messages go out: others may contain paths."""
+    match error:
+        case InvalidParameter(field=field):
+            return [FieldError(loc=("body", *field), msg=str(error), type="value_error")]
+        case UnsupportedFeature(field=field) if field not in str(error):
+            return f"{field}: {error}"
+        case PipelineError():
+            return str(error)
+        case msgspec.ValidationError():
+            loc, message, kind = validation_location(error)
+            return [FieldError(loc=loc, msg=message, type=kind)]
+    return _json_fault(request, error) if code == "invalid_json" else _TEXT_OF[code]
 
 
 def _json_fault(request: web.Request, error: Exception) -> str:
@@ -162,14 +167,14 @@ def _json_fault(request: web.Request, error: Exception) -> str:
     return f"the body is not JSON: {message}"
 
 
-def _plain(error: web.HTTPException) -> web.Response:
-    """The same answer as JSON: aiohttp's own are plain text."""
+def _of_aiohttp(error: web.HTTPException) -> RequestRefused:
+    """The same refusal in our form: aiohttp's own replies are plain text."""
     code = HTTPStatus(error.status).phrase.lower().replace(" ", "_").replace("-", "_")
     detail = error.reason
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         code, detail = "body_too_large", error.text or error.reason
     headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-    return json_response(ErrorBody(detail=detail, code=code), status=error.status, headers=headers)
+    return RequestRefused(error.status, code, detail, headers)
 
 
 def _redirect(error: web.HTTPException) -> web.Response:
@@ -179,7 +184,7 @@ def _redirect(error: web.HTTPException) -> web.Response:
 def _break_off(
     request: web.Request, prepared: web.StreamResponse, error: Exception
 ) -> web.StreamResponse:
-    if not isinstance(error, ConnectionError):  # the client left: nobody to tell, nothing wrong
+    if not isinstance(error, ConnectionError):  # the client left, which is no fault
         log.error("%s %s: after the head was sent", request.method, request.path, exc_info=error)
     if request.transport is not None:
         request.transport.close()

@@ -5,9 +5,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from handlers.http.access import AccessPolicy
 from handlers.http.errors import Handler, RequestRefused
-from handlers.keys import ACCESS
 
+ACCESS: Final = web.AppKey("access", AccessPolicy)
 SESSION_COOKIE: Final = "focal_session"
 KEY_HEADER: Final = "X-API-KEY"
 

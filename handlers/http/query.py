@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, time
+from typing import Final
 
 from handlers.http.errors import FieldError, RequestRefused
 from pipeline.errors import InvalidParameter
+
+_LOST_PLUS: Final = re.compile(r" (\d{2}:?\d{2})$")  # "+08:00" decoded as " 08:00"
 
 
 def whole_number(
@@ -38,7 +42,29 @@ def text_value(query: Mapping[str, str], name: str, limit: int) -> str:
     return text
 
 
+def read_range(query: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """``start_at`` and ``end_at`` in Unix milliseconds."""
+    return _moment(query, "start_at"), _moment(query, "end_at")
+
+
 def wrong_query(name: str, message: str) -> RequestRefused:
     """422 for a query parameter, to be raised."""
     fault = FieldError(loc=("query", name), msg=message, type="value_error")
     return RequestRefused(422, InvalidParameter.code, [fault])
+
+
+def _moment(query: Mapping[str, str], name: str) -> int | None:
+    """Unix milliseconds of an ISO 8601 time, local where it names no zone.
+
+    A date alone begins its day as ``start_at`` and ends it as ``end_at``.
+    """
+    text = _LOST_PLUS.sub(r"+\1", query.get(name, "").strip())
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if len(text) <= len("2024-07-03") and name == "end_at":
+            moment = datetime.combine(moment, time.max)
+        return int(moment.astimezone(UTC).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise wrong_query(name, "Expected a time such as 2024-07-03T12:22:30") from None

@@ -2,13 +2,31 @@
 
 import time
 from collections.abc import Sequence
+from typing import Literal
 
+import msgspec
 from aiohttp import web
 
-from handlers.fooocus.schemas import Health
 from handlers.http.errors import RETRY_SECONDS
 from handlers.http.respond import json_response
-from handlers.keys import EXECUTOR, SETTINGS, STATE, Status
+from handlers.keys import EXECUTOR, SETTINGS, STATE
+from pipeline.scheduling.worker import DeviceState
+
+Status = Literal["starting", "ready", "degraded", "stopping"]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How the server is. ``ready``: a device can make pictures; ``preset``: the start preset."""
+
+    status: Status
+    ready: bool
+    detail: str
+    version: str
+    preset: str
+    devices: tuple[DeviceState, ...]
+    pending: int
+    running: int
+    uptime_seconds: float
 
 
 async def health(request: web.Request) -> web.Response:
@@ -24,11 +42,11 @@ def describe_health(app: web.Application) -> Health:
     executor, state = app[EXECUTOR], app[STATE]
     devices = executor.devices()
     states = [device.state for device in devices]
-    status = state.status if state.status == "stopping" else _status_of(states)
+    status = "stopping" if state.stopping else _status_of(states)
     return Health(
         status=status,
         ready=status != "stopping" and "ready" in states,
-        detail=state.detail or next((device.error for device in devices if device.error), ""),
+        detail=next((device.error for device in devices if device.error), ""),
         version=app[SETTINGS].version,
         preset=app[SETTINGS].start_preset,
         devices=devices,

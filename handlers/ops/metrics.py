@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -16,7 +15,7 @@ from prometheus_client.registry import Collector
 from bus.events import TERMINAL
 from bus.subscription import EventFilter
 from handlers.http.errors import Handler
-from handlers.keys import BUS, EXECUTOR, METRICS
+from handlers.keys import BUS, EXECUTOR
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Metrics:
             self.tasks.labels(_status(kind.type))
 
     def watch(self, app: web.Application) -> None:
-        """Read queue and bus of ``app`` whenever somebody asks."""
+        """Read queue and bus of ``app`` at every scrape."""
         self.registry.register(_Gauges(app))
 
     def render(self) -> bytes:
@@ -62,7 +61,7 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    """What stands somewhere already and is only looked at."""
+    """Values that other parts hold, read at every scrape."""
 
     def __init__(self, app: web.Application) -> None:
         executor, bus = app[EXECUTOR], app[BUS]
@@ -76,6 +75,9 @@ class _Gauges(Collector):
     def collect(self) -> Iterable[Metric]:
         for name, help_text, read in self._sources:
             yield GaugeMetricFamily(name, help_text, value=read())
+
+
+METRICS: Final = web.AppKey("metrics", Metrics)
 
 
 @web.middleware
@@ -99,19 +101,15 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
 
-async def measure(app: web.Application) -> AsyncIterator[None]:
-    """Count and sample while the application runs. For ``app.cleanup_ctx``, after the parts."""
-    own = app[METRICS]
-    own.watch(app)
-    workers = [asyncio.create_task(_sample_lag(own)), asyncio.create_task(_count_tasks(app))]
+async def register_gauges(app: web.Application) -> AsyncIterator[None]:
+    """Let every scrape read the queue and the bus. For ``app.cleanup_ctx``, after the parts."""
+    app[METRICS].watch(app)
     yield
-    for worker in workers:
-        worker.cancel()
-        with suppress(asyncio.CancelledError):
-            await worker
 
 
-async def _sample_lag(own: Metrics) -> None:
+async def sample_lag(app: web.Application) -> None:
+    """Observe how late the event loop runs a timer, again and again."""
+    own = app[METRICS]
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + LAG_INTERVAL_S
@@ -119,10 +117,11 @@ async def _sample_lag(own: Metrics) -> None:
         own.loop_lag.observe(max(0.0, loop.time() - due))
 
 
-async def _count_tasks(app: web.Application) -> None:
+async def count_tasks(app: web.Application) -> None:
+    """Count the tasks that end, as the bus tells it."""
     ends = EventFilter(types=frozenset(kind.type for kind in TERMINAL))
-    with app[BUS].subscribe(ends, limit=MAILBOX_LIMIT) as mailbox:
-        async for delivery in mailbox:
+    with app[BUS].subscribe(ends, limit=MAILBOX_LIMIT) as subscription:
+        async for delivery in subscription:
             app[METRICS].tasks.labels(_status(delivery.type)).inc()
 
 

@@ -11,15 +11,15 @@ from handlers.fooocus.schemas import (
     DescribeImage,
     Description,
     GenerateMask,
-    Grant,
-    Health,
     PictureMetadata,
     ReadMetadata,
 )
 from handlers.fooocus.tasks import TasksReply
 from handlers.http.operation import IMAGE_TYPES, Operation, Payload
+from handlers.ops.health import Health
 from handlers.ops.page_operations import PAGE_OPERATIONS
-from handlers.service.idle import Unloaded
+from handlers.web.login import Grant
+from handlers.web.models import Unloaded
 from pipeline.request.schema import GenerateParams
 from storage.records import TaskRecord
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from handlers.http.operation import Operation, Payload
-from handlers.service.deletion import Deleted, Restored
+from handlers.web.deletion import Deleted, Restored
 from handlers.web.gallery import PAGE_SIZE, PAGE_SIZE_LIMIT, SEARCH_LIMIT, HistoryReply, Marked
 from handlers.web.models import ModelOverview
 from handlers.web.queue import LAST_PLACE, QueueReply

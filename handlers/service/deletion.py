@@ -1,98 +1,96 @@
-"""Deleting one task so that it can be taken back for a while, and what happens after that."""
+"""Deletes ended tasks: single ones restorably, ranges, and those beyond the limits."""
 
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Final
 
-import msgspec
-from aiohttp import web
-
+from bus.bus import EventBus
 from bus.events import HistoryDeleted, HistoryRestored, now_ms
-from handlers.http.errors import RequestRefused
-from handlers.http.respond import json_response
-from handlers.keys import BUS, HISTORY, OUTPUTS, RETENTION, SETTINGS, TRASH
-from handlers.service.tasks import live_record
+from handlers.service.errors import NotFound
+from storage.history import HistoryRepository
+from storage.limits import Limits
+from storage.outputs import OutputStore
+from storage.records import TaskRecord
+from storage.retention import Retention
+from storage.trash import Trash
 
 log = logging.getLogger(__name__)
 
 UNDO_SECONDS: Final = 60
 CHECK_SECONDS: Final = 10.0
-ROUNDS_TO_TIDY: Final = 30  # of those checks, between two looks at what is too old
+CHECKS_PER_TIDY: Final = 30
 
 
-class Deleted(msgspec.Struct, frozen=True):
-    """The task is out of the history; until this Unix time in ms it can be restored."""
+class Deletion:
+    """Removes rows and picture files and publishes which tasks are gone. Event loop only."""
 
-    task_id: str
-    until_mills: int
+    def __init__(
+        self,
+        bus: EventBus,
+        history: HistoryRepository,
+        trash: Trash,
+        retention: Retention,
+        outputs: OutputStore,
+    ) -> None:
+        self._bus = bus
+        self._history = history
+        self._trash = trash
+        self._retention = retention
+        self._outputs = outputs
 
+    async def delete(self, task_id: str) -> int:
+        """Move an ended task to the trash; the Unix time in ms until which it can be restored.
 
-class Restored(msgspec.Struct, frozen=True):
-    """The task is back."""
+        Completes when the caller is cancelled. Raises NotFound.
+        """
+        until_ms = now_ms() + UNDO_SECONDS * 1000
+        if not await asyncio.shield(self._trash.throw(task_id, until_ms)):
+            raise NotFound("there is no such task")
+        self._bus.publish(HistoryDeleted(task_ids=(task_id,)))
+        return until_ms
 
-    task_id: str
+    async def restore(self, task_id: str) -> None:
+        """Take a deletion back; no change for a task that is in the history. Raises NotFound."""
+        if await asyncio.shield(self._trash.restore(task_id)):
+            self._bus.publish(HistoryRestored(task_ids=(task_id,)))
+        elif await self._history.get(task_id) is None:
+            raise NotFound("there is no such task (any more)")
 
+    async def delete_range(self, start_ms: int, end_ms: int) -> list[TaskRecord]:
+        """Delete the ended tasks queued within the range, both ends included; their records."""
+        records = await self._history.delete_range(start_ms, end_ms)
+        await self._delete_files(records)
+        if records:
+            self._bus.publish(HistoryDeleted(task_ids=tuple(record.task_id for record in records)))
+        return records
 
-async def delete_task(request: web.Request) -> web.Response:
-    """Take an ended task out of the history. Its files go when it can no longer be restored."""
-    task_id = request.match_info["task_id"]
-    if live_record(request, task_id) is not None:
-        raise RequestRefused(409, "not_ended", "the task has not ended; stop it first")
-    until = now_ms() + UNDO_SECONDS * 1000
-    if not await asyncio.shield(request.app[TRASH].throw(task_id, until)):
-        raise RequestRefused(404, "not_found", "there is no such task")
-    request.app[BUS].publish(HistoryDeleted(task_ids=(task_id,)))
-    return json_response(Deleted(task_id, until))
+    async def empty_trash(self, until_ms: int) -> int:
+        """Remove, files included, every task whose time to be restored has passed; how many."""
+        removed = 0
+        while records := await self._trash.empty(until_ms):
+            await self._delete_files(records)
+            removed += len(records)
+        return removed
 
+    async def tidy(self, limits: Limits, at_ms: int) -> int:
+        """Delete the tasks beyond the limits; how many."""
+        removed = 0
+        while gone := await self._retention.throw(limits, at_ms):
+            self._bus.publish(HistoryDeleted(task_ids=gone))
+            await self.empty_trash(at_ms)
+            removed += len(gone)
+        return removed
 
-async def restore_task(request: web.Request) -> web.Response:
-    """Take a deletion back. One that is there already stays as it is."""
-    task_id = request.match_info["task_id"]
-    if await asyncio.shield(request.app[TRASH].restore(task_id)):
-        request.app[BUS].publish(HistoryRestored(task_ids=(task_id,)))
-    elif await request.app[HISTORY].get(task_id) is None:
-        raise RequestRefused(404, "not_found", "there is no such task (any more)")
-    return json_response(Restored(task_id))
+    async def keep_tidy(self, limits: Limits) -> None:
+        """Empty the trash and apply the limits, again and again."""
+        for check in itertools.count():
+            await self.empty_trash(now_ms())
+            if check % CHECKS_PER_TIDY == 0 and (removed := await self.tidy(limits, now_ms())):
+                log.info("%d tasks beyond the keep options were deleted", removed)
+            await asyncio.sleep(CHECK_SECONDS)
 
-
-async def empty_trash(app: web.Application, until_ms: int) -> int:
-    """Remove for good, files included, what was deleted for until ``until_ms``; how many."""
-    removed = 0
-    while records := await app[TRASH].empty(until_ms):
-        for path in (path for record in records for path in record.result or ()):
-            await asyncio.to_thread(app[OUTPUTS].delete, path)
-        removed += len(records)
-    return removed
-
-
-async def watch_trash(app: web.Application) -> AsyncIterator[None]:
-    """Empty the trash and tidy up while the application runs. For ``app.cleanup_ctx``."""
-    watch = asyncio.create_task(_tidy_again_and_again(app))
-    yield
-    watch.cancel()
-    with suppress(asyncio.CancelledError):
-        await watch
-
-
-async def tidy(app: web.Application, at_ms: int) -> int:
-    """Delete what the start options say shall not be kept; how many tasks that were."""
-    thrown = 0
-    while gone := await app[RETENTION].throw(app[SETTINGS].keep, at_ms):
-        app[BUS].publish(HistoryDeleted(task_ids=gone))
-        await empty_trash(app, at_ms)
-        thrown += len(gone)
-    return thrown
-
-
-async def _tidy_again_and_again(app: web.Application) -> None:
-    for round_ in itertools.count():
-        try:
-            await empty_trash(app, now_ms())
-            if round_ % ROUNDS_TO_TIDY == 0 and (thrown := await tidy(app, now_ms())):
-                log.info("%d old tasks were deleted, as the keep options say", thrown)
-        except Exception:  # a full disk, say: the next round tries again
-            log.exception("deleted tasks could not be removed")
-        await asyncio.sleep(CHECK_SECONDS)
+    async def _delete_files(self, records: list[TaskRecord]) -> None:
+        for record in records:
+            for path in record.result or ():
+                await asyncio.to_thread(self._outputs.delete, path)

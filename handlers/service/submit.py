@@ -12,11 +12,11 @@ import msgspec
 from aiohttp import web
 
 from bus.events import now_ms
+from handlers.http.body import read_body
 from handlers.http.errors import RequestRefused
-from handlers.http.limits import read_body
 from handlers.http.respond import base_url
 from handlers.keys import MODEL_FILES, PRESETS, SETTINGS, STYLES
-from handlers.service.input_images import NewInput, bring_images
+from handlers.service.images import NewInput, resolve_images
 from pipeline.files.auxiliary import check_parts
 from pipeline.files.resolve import settle_models
 from pipeline.request.choices import NO_MODEL
@@ -59,19 +59,19 @@ async def read_order(request: web.Request, image_format: str | None) -> Order:
 async def make_order(request: web.Request, params: GenerateParams, webhook_url: str) -> Order:
     """A new task of checked parameters: its seed drawn, its pictures read.
 
-    Raises what ``bring_images`` does.
+    Raises what ``resolve_images`` does.
     """
     if params.image_seed < 0:
         params = msgspec.structs.replace(params, image_seed=secrets.randbelow(RANDOM_SEED_LIMIT))
-    brought = await bring_images(request, params)
+    resolved = await resolve_images(request, params)
     task = Task(
         task_id=uuid.uuid4().hex,
-        params=brought.params,
+        params=resolved.params,
         in_queue_mills=now_ms(),
         webhook_url=webhook_url,
         base_url=base_url(request),
     )
-    return Order(task=task, images=brought.images)
+    return Order(task=task, images=resolved.images)
 
 
 class Admissions:

@@ -7,9 +7,8 @@ import msgspec
 from aiohttp import web
 
 from bus.events import TaskMarked
-from handlers.fooocus.tasks import read_range
 from handlers.http.errors import RequestRefused
-from handlers.http.query import switch, text_value, whole_number
+from handlers.http.query import read_range, switch, text_value, whole_number
 from handlers.http.respond import json_response
 from handlers.keys import BUS, GALLERY, HISTORY
 from storage.gallery import Card, CardFilter

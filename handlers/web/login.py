@@ -3,17 +3,24 @@
 from typing import Final
 from urllib.parse import parse_qs
 
+import msgspec
 from aiohttp import hdrs, web
+from msgspec import UNSET, UnsetType
 
-from handlers.fooocus.schemas import Grant
 from handlers.http.access import SESSION_SECONDS, TOKEN_SECONDS
+from handlers.http.body import read_body
 from handlers.http.errors import RequestRefused
-from handlers.http.guard import SESSION_COOKIE
-from handlers.http.limits import read_body
+from handlers.http.guard import ACCESS, SESSION_COOKIE
 from handlers.http.respond import base_url, json_response
-from handlers.keys import ACCESS
 
 FORM_BYTES: Final = 4096  # read before anybody has shown a key
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """A session or signed token, with its expiry. ``expires`` is a Unix time in seconds."""
+
+    expires: int
+    token: str | UnsetType = UNSET
 
 
 async def login(request: web.Request) -> web.Response:

@@ -1,25 +1,22 @@
-"""/v1/models: everything a request may name, what is loaded, and the memory it takes."""
+"""/v1/models: everything a request may name, what is loaded, its memory; and unloading it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from bus.events import EventData, ModelLoaded, ModelUnloaded, now_ms
-from bus.subscription import EventFilter, Subscription
 from handlers.http.respond import json_response
-from handlers.keys import BUS, CATALOG, LOADED, PRESETS, STYLES
+from handlers.keys import CATALOG, EXECUTOR, PRESETS, STYLES
+from handlers.service.loaded_models import LoadedModel
+from handlers.service_keys import LOADED
 from pipeline.errors import PipelineError
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, ModelCatalog
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
 from pipeline.request.presets import INITIAL, PresetStore, preset_values
-
-MAILBOX_LIMIT: Final = 1024
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,15 +24,6 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     bytes: Annotated[int, Meta(description="Size on disk; 0 for a folder or the built-in model.")]
-
-
-class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model on a device."""
-
-    kind: str
-    name: str
-    seconds: Annotated[float, Meta(description="How long loading took.")]
-    since_mills: int
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +50,13 @@ class PresetInfo(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class Unloaded(msgspec.Struct, frozen=True):
+    """The models that were loaded until now; none where there was nothing to unload."""
+
+    message: str
+    models: tuple[str, ...]
+
+
 class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     """What a request may name, and what is loaded now. The start preset comes first."""
 
@@ -75,49 +70,17 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory
 
 
-class LoadedModels:
-    """Keeps what the bus says of models coming and going. Owned by the event loop."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[tuple[str, str], LoadedModel] = {}
-
-    def note(self, data: EventData) -> None:
-        """Take one event into account."""
-        match data:
-            case ModelLoaded(name=name, kind=kind, seconds=seconds):
-                self._loaded[kind, name] = LoadedModel(
-                    kind=kind, name=name, seconds=seconds, since_mills=now_ms()
-                )
-            case ModelUnloaded(name=name, kind=kind):
-                self._loaded.pop((kind, name), None)
-                if not any(loaded == "checkpoint" for loaded, _ in self._loaded):
-                    self._loaded.clear()  # what was in it, such as LoRAs, went with it
-
-    def all(self) -> list[LoadedModel]:
-        """Everything that is loaded."""
-        return list(self._loaded.values())
-
-
 async def models(request: web.Request) -> web.Response:
     """Model files with their sizes, styles, presets, what is loaded, and memory."""
     overview = await asyncio.to_thread(_overview, request.app, request.app[LOADED].all())
     return json_response(overview, headers={"Cache-Control": "no-store"})
 
 
-async def watch_models(app: web.Application) -> AsyncIterator[None]:
-    """Listen to the bus while the application runs. For ``app.cleanup_ctx``, after the parts."""
-    wanted = EventFilter(types=frozenset({ModelLoaded.type, ModelUnloaded.type}))
-    with app[BUS].subscribe(wanted, limit=MAILBOX_LIMIT, since=0) as news:
-        listener = asyncio.create_task(_listen(app[LOADED], news))
-        yield
-        listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await listener
-
-
-async def _listen(loaded: LoadedModels, news: Subscription) -> None:
-    async for delivery in news:
-        loaded.note(delivery.data)
+async def unload(request: web.Request) -> web.Response:
+    """Unload every model between two tasks: a running one ends first. Idempotent."""
+    models = await request.app[EXECUTOR].unload()
+    message = f"Unloaded {', '.join(models)}" if models else "No model was loaded"
+    return json_response(Unloaded(message, models))
 
 
 def _overview(app: web.Application, loaded: list[LoadedModel]) -> ModelOverview:

@@ -5,9 +5,10 @@ from aiohttp import web
 
 from handlers.http.errors import RequestRefused
 from handlers.http.respond import json_response
-from handlers.keys import ADMISSIONS, HISTORY
+from handlers.keys import HISTORY
 from handlers.service.submit import idempotency_key, make_order
 from handlers.service.tasks import live_record
+from handlers.service_keys import ADMISSIONS
 from pipeline.errors import InvalidParameter
 from pipeline.request.decode import params_from
 from pipeline.request.schema import GenerateParams

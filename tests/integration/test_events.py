@@ -305,7 +305,7 @@ async def test_a_client_that_never_reads_is_cut_off_while_another_hears_everythi
     client: Client, bus: EventBus, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     for module in ("events", "websocket"):
-        monkeypatch.setattr(f"handlers.{module}.MAILBOX_LIMIT", 8)
+        monkeypatch.setattr(f"handlers.live.{module}.MAILBOX_LIMIT", 8)
     monkeypatch.setattr("handlers.live.events.CLOSE_GRACE_S", 0.05)
     monkeypatch.setattr("handlers.live.websocket.CLOSE_GRACE_S", 0.05)
     large = TaskFailed(code="internal", error="x" * 500_000)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bus.events import now_ms
-from handlers.service.deletion import empty_trash
+from handlers.service_keys import DELETION
 from pipeline.errors import PipelineError
 from tests.integration.fake_device import encode
 from tests.integration.serving import Focal, serve
@@ -62,8 +62,8 @@ async def test_a_deleted_task_can_be_restored_and_is_removed_in_the_end(focal: F
     await focal.session.get(url.replace("/outputs/", "/thumbnails/"))
     assert len(focal.files()) == 2
     await post(focal, f"/tasks/{task_id}/delete")
-    assert await empty_trash(focal.app, now_ms()) == 0
-    assert await empty_trash(focal.app, now_ms() + 61_000) == 1
+    assert await focal.app[DELETION].empty_trash(now_ms()) == 0
+    assert await focal.app[DELETION].empty_trash(now_ms() + 61_000) == 1
     assert focal.files() == []
     await post(focal, f"/tasks/{task_id}/restore", 404)
     await post(focal, f"/tasks/{task_id}/delete", 404)

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from handlers.fooocus import stream
-from handlers.keys import ADMISSIONS, HISTORY
+from handlers.keys import HISTORY
 from handlers.service.submit import Order
+from handlers.service_keys import ADMISSIONS
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.task import Task

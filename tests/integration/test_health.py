@@ -34,7 +34,7 @@ async def test_health_says_whether_pictures_can_be_made(focal: Focal) -> None:
 
 
 async def test_a_stopping_server_is_alive_and_not_ready(focal: Focal) -> None:
-    focal.app[STATE].status = "stopping"
+    focal.app[STATE].stopping = True
     report = await focal.get("/health")
     assert (report["status"], report["ready"]) == ("stopping", False)
     await focal.get("/health", status=503, ready="1")

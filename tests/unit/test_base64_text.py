@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from handlers.http.base64_text import PIECE, decode_base64
+from handlers.service.base64_text import PIECE, decode_base64
 
 AROUND = [0, 1, 2, 3, 4, 5, *range(PIECE * 3 // 4 - 4, PIECE * 3 // 4 + 5), PIECE * 2]
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from bus.events import EVENT_TYPES
+from handlers.http.errors import STATUS_OF
 from handlers.ops.openapi import build_document
 from handlers.routes import create_routes
 from pipeline.request.decode import decode_params
@@ -33,7 +34,7 @@ PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("README*.md")])
 # What a class of our errors says of itself, and what a handler refuses with.
 CODES = re.compile(
     r'^    code = "(\w+)"|RequestRefused\(\s*\d{3},\s*"(\w+)"|\bcode="(\w+)"'
-    r'|Error, \d{3}, "(\w+)"|_failed\(.*, "(\w+)"\)|FrameError\(.*, "(\w+)"\)',
+    r'|_failed\(.*, "(\w+)"\)|FrameError\(.*, "(\w+)"\)',
     re.MULTILINE,
 )
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(#[^)\s]*)?\)")
@@ -42,7 +43,7 @@ LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(#[^)\s]*)?\)")
 def error_codes() -> set[str]:
     sources = (path for folder in CODE_FOLDERS for path in (ROOT / folder).rglob("*.py"))
     found = (match for path in sources for match in CODES.finditer(path.read_text("utf-8")))
-    return {next(code for code in match.groups() if code) for match in found}
+    return {next(code for code in match.groups() if code) for match in found} | set(STATUS_OF)
 
 
 def page_texts() -> set[str]:

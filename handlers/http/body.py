@@ -1,0 +1,81 @@
+"""Request bodies: read within limits of size and time, decoded as JSON, unknown fields reported."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from handlers.http.errors import BODY_BYTES, RequestRefused
+from handlers.keys import SETTINGS
+
+log = logging.getLogger(__name__)
+
+IGNORED_PARAMS: Final = "X-Ignored-Params"
+_HEADER_LIMIT: Final = 2000  # characters
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+async def read_body(request: web.Request, limit_bytes: int | None = None) -> bytes:
+    """The whole body. Raises RequestRefused: 413 too large, 408 too slow, 400 cut short.
+
+    The limit counts decompressed bytes, so a small compressed body cannot exceed it.
+    """
+    settings = request.app[SETTINGS]
+    limit = settings.body_limit_bytes if limit_bytes is None else limit_bytes
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            body = await _collect(request, limit)
+    except TimeoutError:
+        raise RequestRefused(
+            408, "body_too_slow", f"the body did not arrive within {settings.body_seconds:g} s"
+        ) from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise RequestRefused(400, "body_incomplete", "the body is damaged or cut short") from None
+    request[BODY_BYTES] = len(body)
+    return body
+
+
+async def read_json(request: web.Request, kind: type[T]) -> tuple[T, dict[str, str]]:
+    """The JSON body as ``kind``, and the reply header that names the fields it does not have.
+
+    Raises msgspec.DecodeError, msgspec.ValidationError, RequestRefused.
+    """
+    raw = msgspec.json.decode(await read_body(request))
+    body = msgspec.convert(raw, kind)
+    fields = frozenset(kind.__struct_fields__)
+    return body, ignored_headers(request, [key for key in raw if key not in fields])
+
+
+def ignored_headers(request: web.Request, names: Sequence[str]) -> dict[str, str]:
+    """The reply header that names ignored fields; empty without any. They are logged as well."""
+    if not names:
+        return {}
+    text = _header_text(names)
+    log.info("%s %s: ignored %s", request.method, request.path, text)
+    return {IGNORED_PARAMS: text}
+
+
+def _header_text(names: Sequence[str]) -> str:
+    """Names as printable ASCII, safe in a header and in a log line."""
+    text = ", ".join(names).encode("ascii", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else "?" for c in text)[:_HEADER_LIMIT]
+
+
+async def _collect(request: web.Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> RequestRefused:
+    size = f"{limit / 2**20:g} MiB" if limit >= 2**20 else f"{limit} bytes"
+    return RequestRefused(413, "body_too_large", f"the body may have at most {size}")

@@ -1,0 +1,37 @@
+"""POST /tasks/{task_id}/delete and /restore."""
+
+import msgspec
+from aiohttp import web
+
+from handlers.http.respond import json_response
+from handlers.service.errors import TaskNotEnded
+from handlers.service.tasks import live_record
+from handlers.service_keys import DELETION
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """The task is out of the history; until this Unix time in ms it can be restored."""
+
+    task_id: str
+    until_mills: int
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """The task is back."""
+
+    task_id: str
+
+
+async def delete_task(request: web.Request) -> web.Response:
+    """Take an ended task out of the history. Its files stay until it cannot be restored."""
+    task_id = request.match_info["task_id"]
+    if live_record(request, task_id) is not None:
+        raise TaskNotEnded("the task has not ended; stop it first")
+    return json_response(Deleted(task_id, await request.app[DELETION].delete(task_id)))
+
+
+async def restore_task(request: web.Request) -> web.Response:
+    """Take a deletion back; no change for a task that is there."""
+    task_id = request.match_info["task_id"]
+    await request.app[DELETION].restore(task_id)
+    return json_response(Restored(task_id))
