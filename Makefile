@@ -6,33 +6,39 @@ HOST ?= 127.0.0.1
 PORT ?= 7866
 ARGS ?=
 
-.PHONY: serve test setup check lint browser bench clean
+# The pages' scripts are checked with Node where it is installed. In CI no check is left out.
+JS := tests/js/node_modules
+HAVE_NODE := node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null
+skipped = { echo "$(1) skipped: $(2)"; test -z "$(CI)"; }
+
+.PHONY: serve setup test test-all test-js lint lint-js browser bench clean
 
 serve: $(VENV)/.run-stamp
 	$(BIN)/python server.py --host $(HOST) --port $(PORT) $(ARGS)
 
-test: $(VENV)/.dev-stamp $(VENV)/.axe-stamp
-	$(BIN)/python -m pytest $(ARGS)
-
 setup: $(VENV)/.run-stamp
 
-check: $(VENV)/.dev-stamp $(VENV)/.axe-stamp lint
+# What a newcomer relies on, in a few minutes; test-all adds the tests marked slow.
+test: $(VENV)/.dev-stamp $(JS)/.stamp test-js
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev-stamp $(JS)/.stamp test-js
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.dev-stamp
+lint: $(VENV)/.dev-stamp lint-js
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 
-browser: $(VENV)/.dev-stamp $(VENV)/.axe-stamp
+browser: $(VENV)/.dev-stamp $(JS)/.stamp
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 bench: $(VENV)/.dev-stamp
 	$(BIN)/python -m bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(JS) .mypy_cache .ruff_cache .pytest_cache
 
 # clip-anytorch would pull in torchvision; only its BPE table is read, so it comes without dependencies.
 $(VENV)/.run-stamp: requirements.txt
@@ -45,9 +51,15 @@ $(VENV)/.dev-stamp: requirements-dev.txt requirements-vision.txt $(VENV)/.run-st
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-# axe-core looks over the pages in the browser tests; where it cannot be had they are skipped, with a reason.
-$(VENV)/.axe-stamp: $(VENV)/.run-stamp
-	if command -v npm >/dev/null; then \
-	  npm install --silent --no-fund --no-audit --prefix $(VENV)/axe axe-core@4.14.1 || echo "no axe-core: its tests are skipped"; \
-	fi
-	touch $@
+# ESLint for the pages' scripts, and axe-core for the browser tests.
+$(JS)/.stamp: tests/js/package-lock.json
+	@if command -v npm >/dev/null && npm ci --silent --no-fund --no-audit --prefix tests/js; then touch $@; \
+	else $(call skipped,ESLint and axe-core,npm is not installed or cannot reach its registry); fi
+
+test-js:
+	@if $(HAVE_NODE); then node --test --test-reporter=spec tests/js/*.test.js; \
+	else $(call skipped,$@,it needs Node 20.19 or newer); fi
+
+lint-js: $(JS)/.stamp
+	@if $(HAVE_NODE) && test -x $(JS)/.bin/eslint; then $(JS)/.bin/eslint --config tests/js/eslint.config.js static tests/js; \
+	else $(call skipped,$@,it needs Node 20.19 or newer and ESLint); fi

@@ -1,5 +1,7 @@
 // Draws openapi.json as a page to read and try. All text goes in as text, never as markup.
 
+import { parseExact, stringifyExact } from "./js/api.js";
+
 const SHOWN_CHARACTERS = 20000;
 const LANGUAGE = "focal.language"; // where the pages keep the choice too
 
@@ -48,7 +50,7 @@ function range(schema) {
 }
 
 function table(caption, rows) {
-  const head = make("tr", {}, ...[t("name"), t("type and range"), t("default"), t("meaning")].map((head) => make("th", { scope: "col" }, head)));
+  const head = make("tr", {}, ...[t("name"), t("type and range"), t("default"), t("meaning")].map((name) => make("th", { scope: "col" }, name)));
   const body = rows.map((cells) => make("tr", {}, ...cells.map((cell, i) => make("td", {}, i < 3 ? make("code", {}, cell) : cell))));
   return make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
@@ -218,7 +220,10 @@ async function show(answer, output) {
   }
   const text = make("pre", { tabindex: "0" });
   output.append(text);
-  if (type.startsWith("text/event-stream")) return showStream(answer, text);
+  if (type.startsWith("text/event-stream")) {
+    await showStream(answer, text);
+    return;
+  }
   const whole = await answer.text();
   text.textContent = shorten(type.includes("json") ? pretty(whole) : whole);
 }
@@ -227,7 +232,10 @@ async function showStream(answer, text) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
     const { done, value } = await reader.read();
-    if (done || !text.isConnected) return reader.cancel();
+    if (done || !text.isConnected) {
+      await reader.cancel();
+      return;
+    }
     text.textContent = (text.textContent + value).slice(-SHOWN_CHARACTERS);
     text.scrollTop = text.scrollHeight;
   }
@@ -235,7 +243,7 @@ async function showStream(answer, text) {
 
 function pretty(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return stringifyExact(parseExact(text), 2);
   } catch {
     return text;
   }

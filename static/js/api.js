@@ -1,8 +1,9 @@
-// The only file that knows the server's URLs. Also reads and writes JSON without losing digits:
-// seeds have 64 bits, JavaScript's numbers keep 53, so larger whole numbers are BigInts here.
+// The HTTP client: the only module that knows the server's URLs. Its JSON loses no digits: seeds have
+// 64 bits and JavaScript's numbers 53, so integers beyond Number.MAX_SAFE_INTEGER are BigInts here.
 
 const ROOT = new URL("../../", import.meta.url);
-const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?/g;
+const LONG_INTEGER = /^-?\d{16,}$/;
 
 export class ApiError extends Error {
   constructor(status, body, retryAfter) {
@@ -13,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-/** What the server says of a refused request, in one line. */
+/** An error reply in one line. */
 function explain(status, body) {
   const detail = body?.detail ?? body?.error;
   if (!detail) return `HTTP ${status}`;
@@ -21,43 +22,52 @@ function explain(status, body) {
   return detail.map((item) => `${item.loc.slice(1).join(".")}: ${item.msg}`).join("; ");
 }
 
-/** JSON.parse, but whole numbers that a JavaScript number cannot hold become BigInts. */
+/** JSON.parse, with unsafe integers as BigInts. Throws SyntaxError as JSON.parse does. */
 export function parseExact(text) {
+  // A random prefix, so that no string of the document can be taken for a marked number.
   const mark = `big${Math.random()}:`;
   let found = false;
-  const marked = text.replace(NUMBERS, (part) => {
-    if (part.startsWith('"') || Number.isSafeInteger(Number(part))) return part;
+  const marked = text.replace(STRING_OR_NUMBER, (token) => {
+    if (!LONG_INTEGER.test(token) || Number.isSafeInteger(Number(token))) return token;
     found = true;
-    return `"${mark}${part}"`;
+    return `"${mark}${token}"`;
   });
   if (!found) return JSON.parse(text);
   return JSON.parse(marked, (_, value) =>
     typeof value === "string" && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value);
 }
 
-/** JSON.stringify that writes BigInts as the numbers they are. */
+/** JSON.stringify, with BigInts written as plain integers. */
 export function stringifyExact(value, indent) {
   const mark = `big${Math.random()}:`;
   const text = JSON.stringify(value, (_, item) => (typeof item === "bigint" ? `${mark}${item}` : item), indent);
-  return text.replace(new RegExp(`"${mark}(-?\\d+)"`, "g"), "$1");
+  return text?.replace(new RegExp(`"${mark}(-?\\d+)"`, "g"), "$1");
 }
 
-async function ask(path, { method = "GET", query, body, headers = {}, signal } = {}) {
+/** A request to the server and its JSON reply. Throws ApiError, and TypeError without a connection. */
+async function ask(path, { method = "GET", query = {}, body, headers = {}, signal } = {}) {
   const url = new URL(path, ROOT);
-  for (const [name, value] of Object.entries(query ?? {})) {
+  for (const [name, value] of Object.entries(query)) {
     if (value !== "" && value !== undefined && value !== null) url.searchParams.set(name, value);
   }
-  const sent = body === undefined ? {} : { body: stringifyExact(body) };
-  if (sent.body) headers["Content-Type"] = "application/json";
-  const answer = await fetch(url, { method, headers, signal, ...sent });
-  const text = await answer.text();
-  let content = null;
-  try {
-    content = parseExact(text);
-  } catch { /* not JSON: only a proxy's error page */ }
+  const sent = body === undefined ? { headers } : {
+    headers: { ...headers, "Content-Type": "application/json" },
+    body: stringifyExact(body),
+  };
+  const answer = await fetch(url, { method, signal, ...sent });
+  const content = await contentOf(answer);
   if (answer.ok) return content;
   if (answer.status === 401) dispatchEvent(new CustomEvent("focal-login"));
   throw new ApiError(answer.status, content, answer.headers.get("Retry-After"));
+}
+
+async function contentOf(answer) {
+  const text = await answer.text();
+  try {
+    return parseExact(text);
+  } catch { // a proxy's error page, not JSON
+    return null;
+  }
 }
 
 const task = (id, action = "") => `tasks/${encodeURIComponent(id)}${action && `/${action}`}`;
@@ -97,7 +107,7 @@ export const api = {
   texts: (language) => fetch(new URL(`static/i18n/${language}.json`, ROOT)).then((answer) => answer.json()),
 };
 
-/** The path on this server of a picture, whatever host its URL names. */
+/** A picture's path on this server: from /outputs/ or /inputs/ on, without host and path prefix. */
 export function picturePath(url) {
   const { pathname } = new URL(url, ROOT);
   const at = pathname.search(/\/(outputs|inputs)\//);
@@ -108,7 +118,7 @@ export const pictureUrl = (url) => new URL(picturePath(url).slice(1), ROOT).href
 export const thumbnailUrl = (url) => new URL(picturePath(url).replace("/outputs/", "thumbnails/"), ROOT).href;
 export const bareUrl = (url) => `${pictureUrl(url)}?metadata=0`;
 
-/** Where the event stream is. `since` replays what came after that event. */
+/** The event stream's URL. `since`: a sequence number; the events after it are replayed. */
 export function socketUrl({ types, taskId, since } = {}) {
   const url = new URL("ws", ROOT);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";

@@ -22,32 +22,40 @@ const shell = {
 };
 
 async function show(name) {
-  const main = document.getElementById("main");
-  let page = opened.get(name);
-  if (!page) {
-    const host = make("section", { class: `page ${name}`, "aria-labelledby": `${name}-title` });
-    host.append(make("h1", { id: `${name}-title`, class: name === "create" ? "unseen" : "", tabindex: -1 }, t(`page.${name}`)));
-    page = { host, made: null };
-    opened.set(name, page);
-    main.append(host);
-    page.ready = load(name, page);
-  }
+  const page = pageOf(name);
   const isNew = current !== name;
   for (const [other, { host, made }] of opened) {
     if (other !== name && !host.hidden) made?.hide?.();
     host.hidden = other !== name;
   }
-  if (isNew) for (const box of document.querySelectorAll("dialog[open]")) box.close();
   current = name;
+  if (isNew) enter(name);
+  const made = await page.ready;
+  if (isNew && current === name) made?.show?.();
+  return made;
+}
+
+/** A page's section, made and its module loaded when it is first asked for. */
+function pageOf(name) {
+  if (opened.has(name)) return opened.get(name);
+  const host = make("section", { class: `page ${name}`, "aria-labelledby": `${name}-title` });
+  host.append(make("h1", { id: `${name}-title`, class: name === "create" ? "unseen" : "", tabindex: -1 }, t(`page.${name}`)));
+  const page = { host, made: null };
+  opened.set(name, page);
+  document.getElementById("main").append(host);
+  page.ready = load(name, page);
+  return page;
+}
+
+/** What changes around the page when another one is shown. */
+function enter(name) {
+  for (const box of document.querySelectorAll("dialog[open]")) box.close();
   document.title = `${t(`page.${name}`)} — Focal`;
-  if (isNew && opened.size > 1) announce(t(`page.${name}`));
+  if (opened.size > 1) announce(t(`page.${name}`));
   for (const link of document.querySelectorAll("#pages a")) {
     if (link.dataset.page === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const made = await page.ready;
-  if (isNew && current === name) made?.show?.();
-  return made;
 }
 
 async function load(name, page) {

@@ -23,18 +23,27 @@ const GROUPS = {
 const ELSEWHERE = new Set(["prompt", "negative_prompt", "style_selections", "performance_selection", "aspect_ratios_selection",
   "image_number", "image_seed", "base_model_name", "refiner_model_name", "loras", "preset", "stream_output", "async_process",
   "require_base64", "webhook_url", "input_image_checkbox", "current_tab", "overwrite_width", "overwrite_height"]);
+// How a result is delivered. The pages always queue and watch, whatever an earlier client asked for.
+const DELIVERY = ["stream_output", "async_process", "require_base64", "webhook_url"];
+const KEPT_BY_PRESETS = ["prompt", "negative_prompt", "image_seed", "image_number"];
 const OF_INPUTS = /inpaint|outpaint|uov|upscale|vary|enhance|canny|controlnet|cn_|dino|mask|mixing/;
 
-/** The request as it is being put together. What nobody changed is left to the preset. */
-class Request extends EventTarget {
-  constructor(schema, presets) {
+/**
+ * Parameters of the next request: what differs from the preset, kept over reloads.
+ *
+ * Dispatches "replaced" when other code than the fields set them.
+ */
+export class FormState extends EventTarget {
+  /** `schema`: of GenerateParams; `presets`: as the list of models has them; `storage`: a Web Storage. */
+  constructor(schema, presets, storage) {
     super();
     this.schema = schema;
     this.presets = presets;
+    this.storage = storage;
     this.changed = {};
     try {
-      this.changed = parseExact(localStorage.getItem(SAVED) ?? "{}");
-    } catch { /* an older page's */ }
+      this.changed = parseExact(storage.getItem(SAVED) ?? "{}");
+    } catch { /* written by an older version: start anew */ }
   }
 
   get preset() {
@@ -42,6 +51,7 @@ class Request extends EventTarget {
     return this.presets.find((preset) => preset.name === this.changed.preset) ?? initial;
   }
 
+  /** The value in effect: changed here, else the preset's, else the schema's default. */
   get(name) {
     return this.changed[name] ?? this.preset?.parameters[name] ?? this.schema.properties[name]?.default;
   }
@@ -56,24 +66,40 @@ class Request extends EventTarget {
     this.save();
   }
 
+  /** Take over another request's parameters; unknown names and delivery options are left out. */
   replace(values) {
-    this.changed = Object.fromEntries(Object.entries(values).filter(([name]) => name in this.schema.properties));
-    for (const name of ["stream_output", "async_process", "require_base64", "webhook_url"]) delete this.changed[name];
+    const known = Object.entries(values).filter(([name]) => name in this.schema.properties && !DELIVERY.includes(name));
+    this.changed = Object.fromEntries(known);
     this.save();
     this.dispatchEvent(new Event("replaced"));
   }
 
-  save() {
-    // Pictures are large and would fill the store; they are chosen anew after a reload.
-    const kept = Object.entries(this.changed).filter(([, value]) => !stringifyExact(value)?.includes("data:"));
-    localStorage.setItem(SAVED, stringifyExact(Object.fromEntries(kept)));
+  /** Another preset means its values: only the words, the seed and the number of images stay. */
+  usePreset(name) {
+    const kept = Object.entries(this.changed).filter(([key]) => KEPT_BY_PRESETS.includes(key));
+    this.replace({ ...Object.fromEntries(kept), preset: name });
   }
+
+  save() {
+    // Pictures would fill the storage, which holds 5 MB; they are chosen anew after a reload.
+    const kept = Object.entries(this.changed).filter(([, value]) => !stringifyExact(value)?.includes("data:"));
+    this.storage.setItem(SAVED, stringifyExact(Object.fromEntries(kept)));
+  }
+}
+
+/** A typed seed: null for none (random), undefined for one that is refused. BigInt where it must be. */
+export function readSeed(text, maximum) {
+  const typed = text.trim();
+  if (typed === "") return null;
+  if (!/^\d+$/.test(typed) || BigInt(typed) > BigInt(maximum)) return undefined;
+  const seed = BigInt(typed);
+  return seed > Number.MAX_SAFE_INTEGER ? seed : Number(seed);
 }
 
 export async function open(host, shell) {
   const [document_, models] = await Promise.all([api.document(), api.models()]);
   const schemas = document_.components.schemas;
-  const request = new Request(schemas.GenerateParams, models.presets);
+  const request = new FormState(schemas.GenerateParams, models.presets, localStorage);
   const stage = new Stage(shell, (values) => request.replace(values));
   const page = new CreatePage({ shell, stage, request, models, schemas });
   host.append(make("div", { class: "create-columns" }, page.form, stage.element));
@@ -178,12 +204,7 @@ class CreatePage {
       value: this.request.preset?.name,
       quiet: true,
       options: this.models.presets.map((preset) => preset.name),
-      onchange: (name) => {
-        // Another preset means its values: only the words and the seed stay.
-        const { prompt, negative_prompt: negative, image_seed: seed, image_number: number } = this.request.changed;
-        const kept = Object.entries({ prompt, negative_prompt: negative, image_seed: seed, image_number: number });
-        this.request.replace({ ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)), preset: name });
-      },
+      onchange: (name) => this.request.usePreset(name),
     });
     const missing = make("p", { class: "hint warn", hidden: true });
     const update = () => {
@@ -234,21 +255,16 @@ class CreatePage {
     const schema = this.request.schema.properties.image_seed;
     const help = helpOf(schema);
     const input = make("input", { id: "seed", inputmode: "numeric", autocomplete: "off", placeholder: t("create.random"), "aria-describedby": "seed-help" });
-    const take = (value) => {
-      if (value === null) this.request.clear("image_seed");
-      else this.request.set("image_seed", value > Number.MAX_SAFE_INTEGER ? BigInt(value) : Number(value));
-    };
+    const take = (seed) => (seed === null ? this.request.clear("image_seed") : this.request.set("image_seed", seed));
     const update = () => {
       const seed = this.request.get("image_seed");
       input.value = seed === undefined || seed < 0 ? "" : String(seed);
     };
     input.addEventListener("input", () => {
-      const text = input.value.trim();
-      const fits = /^\d+$/.test(text) && BigInt(text) <= BigInt(schema.maximum);
-      input.setCustomValidity(text === "" || fits ? "" : t("create.seed_range", { maximum: schema.maximum }));
+      const seed = readSeed(input.value, schema.maximum);
+      input.setCustomValidity(seed === undefined ? t("create.seed_range", { maximum: schema.maximum }) : "");
       input.toggleAttribute("aria-invalid", !input.checkValidity());
-      if (text === "") take(null);
-      else if (fits) take(BigInt(text));
+      if (seed !== undefined) take(seed);
     });
     const shuffle = button(t("create.shuffle"), { icon: "dice", text: false, onclick: () => { take(null); update(); } });
     const lock = button(t("create.keep_seed"), {

@@ -178,25 +178,34 @@ export class LiveQueue extends EventTarget {
     return this.pending.some((task) => task.task_id === taskId) ? "pending" : "";
   }
 
-  #apply(event) {
-    const { type, task_id: taskId, data } = event;
+  #apply({ type, task_id: taskId, data }) {
     const running = this.running.find((task) => task.task_id === taskId);
-    if (running && (type === "task.progress" || type === "task.preview")) {
-      if (type === "task.preview") running.preview = data.image;
-      else Object.assign(running, data);
-      say(this, "progress", running);
-    } else if (type === "task.image") {
-      if (running) running.made = [...running.made, data.url];
-      say(this, "image", { taskId, ...data });
-    } else if (ENDS.has(type)) {
-      this.running = this.running.filter((task) => task.task_id !== taskId);
-      this.pending = this.pending.filter((task) => task.task_id !== taskId);
-      say(this, "ended", { taskId, type, data });
-      this.#moved();
-    } else if (type.startsWith("task.") || type === "queue.changed") {
-      if (type !== "task.progress" && type !== "task.preview" && type !== "task.marked") this.#moved();
-      else if (!running && type !== "task.marked") this.#moved();
+    if (type === "task.progress" || type === "task.preview") this.#progress(running, type, data);
+    else if (type === "task.image") this.#image(running, taskId, data);
+    else if (ENDS.has(type)) this.#end(taskId, type, data);
+    else if (type === "queue.changed" || (type.startsWith("task.") && type !== "task.marked")) this.#moved();
+  }
+
+  #progress(running, type, data) {
+    if (!running) {
+      this.#moved(); // its start was missed
+      return;
     }
+    if (type === "task.preview") running.preview = data.image;
+    else Object.assign(running, data);
+    say(this, "progress", running);
+  }
+
+  #image(running, taskId, data) {
+    if (running) running.made = [...running.made, data.url];
+    say(this, "image", { taskId, ...data });
+  }
+
+  #end(taskId, type, data) {
+    this.running = this.running.filter((task) => task.task_id !== taskId);
+    this.pending = this.pending.filter((task) => task.task_id !== taskId);
+    say(this, "ended", { taskId, type, data });
+    this.#moved();
   }
 
   #moved() {

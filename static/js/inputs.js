@@ -1,23 +1,15 @@
 // The pictures that a request brings along, and what is to be done with them: masks, outpainting, image prompts.
 
 import { api } from "./api.js";
+import { inputParameters, SIDES, TABS } from "./input_parameters.js";
 import { MaskPainter } from "./mask.js";
 import { pictureOf, shown } from "./slot.js";
-import { announce, attempt, button, icon, labelOf, make, makeField, notify, t } from "./ui.js";
+import { announce, attempt, button, labelOf, make, makeField, notify, t } from "./ui.js";
 
-
-// Which parameters belong to which way of using a picture, by the words in their names.
-const TABS = {
-  vary: { image: "uov_input_image", test: /^(uov_|upscale_|overwrite_(vary|upscale))/ },
-  inpaint: { image: "inpaint_input_image", test: /^(inpaint_|outpaint_|invert_mask|debugging_inpaint)/ },
-  prompt: { test: /^(controlnet_|canny_|mixing_|debugging_cn|skipping_cn)/ },
-  enhance: { image: "enhance_input_image", test: /^(enhance_|debugging_enhance|debugging_dino|dino_|save_final)/ },
-};
 const DRAWN = new Set(["uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image",
   "outpaint_selections", "outpaint_distance", "controlnet_image", "enhance_ctrls", "inpaint_mask_upload_checkbox",
   "inpaint_advanced_masking_checkbox", "enhance_checkbox"]);
 const EDGE_STEP = 32; // pixels a key press
-const SIDES = ["Left", "Top", "Right", "Bottom"];
 
 /** The section of the form; `parameters()` gives what it adds to a request. */
 export class InputPictures {
@@ -261,35 +253,16 @@ export class InputPictures {
   }
 
   /** What the chosen tab adds to a request. */
-  async parameters() {
-    if (this.kind === "none") return this.without();
-    const given = this.without();
-    const { image } = TABS[this.kind];
-    if (image && this.slots[this.kind].source) given[image] = this.slots[this.kind].source;
-    if (this.kind === "inpaint" && this.painter) await this.addPainting(given);
-    if (this.kind === "prompt") {
-      given.controlnet_image = this.prompts.filter(({ slot }) => slot.source).map(({ slot, settings }) => ({ cn_img: slot.source, ...settings }));
-    }
-    if (this.kind === "enhance") {
-      given.enhance_checkbox = this.enhanceSlots.some((slot) => slot.enhance_enabled);
-      given.enhance_ctrls = this.enhanceSlots.filter((slot) => slot.enhance_enabled);
-    }
-    return given;
-  }
-
-  async addPainting(given) {
-    const mask = this.painter.mask();
-    if (mask) Object.assign(given, { inpaint_mask_image_upload: mask, inpaint_mask_upload_checkbox: true });
-    given.outpaint_selections = SIDES.filter((side) => this.sides.has(side));
-    given.outpaint_distance = SIDES.map((side, index) => (this.sides.has(side) ? this.distances[index] : 0));
-  }
-
-  /** Pictures of earlier requests, whose parameters may be in use, are not sent unless they are chosen. */
-  without() {
-    const empty = {};
-    for (const { image } of Object.values(TABS)) if (image && this.request.changed[image]) empty[image] = "";
-    if (this.request.changed.controlnet_image?.length) empty.controlnet_image = [];
-    return empty;
+  parameters() {
+    const chosen = {
+      kind: this.kind,
+      image: this.slots[this.kind]?.source ?? "",
+      mask: this.kind === "inpaint" ? this.painter?.mask() : null,
+      sides: this.sides,
+      distances: this.distances,
+      prompts: this.prompts?.map(({ slot, settings }) => ({ source: slot.source, settings })),
+      enhancements: this.enhanceSlots,
+    };
+    return inputParameters(chosen, this.request.changed);
   }
 }
-

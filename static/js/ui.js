@@ -215,11 +215,21 @@ function switchInput({ id, onchange }) {
   return { input, controls: [input], set: (value) => { input.checked = Boolean(value); } };
 }
 
+/** A typed number: undefined for one that is refused; rounded where only integers are taken. */
+export function readNumber(text, { integer }) {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) return undefined;
+  return integer ? Math.round(value) : value;
+}
+
 function numberInput({ id, name, schema, onchange }) {
   const { minimum: min, maximum: max } = schema;
   const whole = schema.type === "integer";
   const step = whole ? 1 : max - min <= 3 ? 0.01 : 0.1;
-  const tell = (text) => { if (text !== "" && Number.isFinite(Number(text))) onchange(whole ? Math.round(Number(text)) : Number(text)); };
+  const tell = (text) => {
+    const value = readNumber(text, { integer: whole });
+    if (value !== undefined) onchange(value);
+  };
   const input = make("input", { id, type: "number", min, max, step: whole ? 1 : "any", required: true });
   const slider = make("input", { type: "range", min, max, step, tabindex: -1, "aria-hidden": "true" });
   input.addEventListener("input", () => { slider.value = input.value; if (input.checkValidity()) tell(input.value); });

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
+from tests.requirement import missing
 from tools.server_process import ROOT, ServerProcess, running_server
 
 PAINTED = ROOT / "tests" / "browser" / "painted_server.py"
@@ -47,7 +48,7 @@ def painted() -> Iterator[ServerProcess]:
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+        missing("no Chromium is installed (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield launched

@@ -8,11 +8,12 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import give_file, opened_page, picture_file
+from tests.requirement import missing
 from tools.server_process import ROOT, ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-AXE = ROOT / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = ROOT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 PAGES = ["create", "queue", "gallery", "models", "system"]
 
@@ -369,7 +370,7 @@ def test_the_docs_show_examples_and_send_a_request(app: Page) -> None:
 def axe(app: Page) -> Callable[[], None]:
     """Fails the test for serious accessibility problems of the page as it is."""
     if not AXE.exists():
-        pytest.skip("axe-core is not installed (make test fetches it where there is npm)")
+        missing("axe-core is not installed (make test installs it where npm is)")
     source = AXE.read_text(encoding="utf-8")
 
     def check() -> None:

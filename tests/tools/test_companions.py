@@ -1,6 +1,5 @@
 """The companions' files as their tool writes them fit the embedded model as the server reads it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,10 @@ from tools.embedded.companions.masks import draw_mask, grey_masked, latent_mask
 from tools.embedded.companions.upscaler import FILE as UPSCALER
 from tools.embedded.companions.upscaler import build_upscaler, export_upscaler
 
+pytestmark = pytest.mark.slow  # how the embedded model was made, not what it does
+
 CPU = torch.device("cpu")
 HALF = 2e-3  # what rounding to float16 may change, relative
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the training uses it; beside other tests more threads are slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

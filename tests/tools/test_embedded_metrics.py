@@ -20,6 +20,8 @@ from tools.embedded.train import TrainingPlan, train
 from tools.embedded.vae import whiten_latents
 from tools.embedded.vocabulary import FULL, SCOPES
 
+pytestmark = pytest.mark.slow  # how the embedded model was made, not what it does
+
 TINY = Architecture(
     channels=(8, 8), heads=(1, 1), text_width=8, text_layers=(1, 1), text_heads=1, time_width=4
 )

@@ -23,6 +23,8 @@ from tools.embedded.styles import FILTERS, apply_style
 from tools.embedded.tokenizer import END, START, ensure_tokenizers, load_tokenizers
 from tools.embedded.vocabulary import FULL, LANDMARKS_OF, SCOPES, SKIES, SMALL
 
+pytestmark = pytest.mark.slow  # how the embedded model was made, not what it does
+
 SIZE = (64, 64)
 
 
