@@ -100,7 +100,7 @@ def load_control(path: Path, base: UNet, device: torch.device) -> ControlNetwork
 
     Raises InvalidModelFile if the file is damaged, no control network, or one for another model.
     """
-    tensors = _module_names(read_tensors(path), base.module.config)
+    tensors = _module_names(read_tensors(path, "control network"), base.module.config)
     if not any(name.startswith(_HINT) for name in tensors):
         first = ", ".join(sorted(tensors)[:_NAMED])
         raise InvalidModelFile(

@@ -10,8 +10,7 @@ from torch.nn import functional
 from pipeline.errors import InvalidModelFile
 from pipeline.sampling.inpainting import Inpainting
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import read_tensors
+from pipeline.weights.tensors import read_values
 
 _NAME: Final = "head"
 _SHAPE: Final = (5, 3, 3)  # mask and latent in, 3x3
@@ -40,7 +39,7 @@ class InpaintHead:
 
 def load_inpaint_head(path: Path) -> InpaintHead:
     """Read a head in torch's own format or safetensors. Raises InvalidModelFile."""
-    values = read_pickled(path) if is_pickled(path) else read_tensors(path)
+    values = read_values(path, "inpaint head")
     weight = values.get(_NAME)
     if not isinstance(weight, Tensor) or weight.shape[1:] != _SHAPE:
         raise InvalidModelFile(

@@ -17,8 +17,7 @@ from pipeline.errors import InvalidModelFile
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.weights import layout
 from pipeline.weights.casting import working_dtype
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import fill, read_tensors
+from pipeline.weights.tensors import fill, read_values
 
 _RESAMPLER: Final = "image_proj"
 _LAYERS: Final = "ip_adapter"
@@ -101,7 +100,7 @@ def read_adapter(path: Path) -> AdapterParts:
 
     Raises InvalidModelFile if it is no adapter, or one of another kind than "plus".
     """
-    tensors = _flat(read_pickled(path)) if is_pickled(path) else read_tensors(path)
+    tensors = _flat(read_values(path, "image-prompt adapter"))
     parts = AdapterParts(_below(tensors, _RESAMPLER), _below(tensors, _LAYERS))
     for prefix, group in zip((_RESAMPLER, _LAYERS), parts, strict=True):
         if not group:

@@ -30,7 +30,7 @@ class ImagePipeline:
         checkpoint = context.checkpoint
         self.context = context
         self._refiner = refiner
-        self._checkpoint = checkpoint._replace(vae=context.vae)
+        self._checkpoint = checkpoint._replace(own_vae=context.vae)
         self._texts = TextCache(checkpoint)
         folder = checkpoint.folder
         self.colours = read_colours(folder / LATENT_RGB) if folder else LatentColours()

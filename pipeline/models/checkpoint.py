@@ -1,4 +1,10 @@
-"""A whole SDXL model from a diffusers folder or a single file, on a device. Reads no network."""
+"""A whole SDXL model from a diffusers folder or a single file, on a device. Reads no network.
+
+Loading is lenient to tensors that no module uses, such as moving averages (EMA), a VAE's loss or
+CLIP-L's projection, as merging programs leave them in. It is strict to what is missing or of
+another shape. ``diffusers`` loads both layouts too; it copies what is mapped here, fetches a single
+file's configuration over the network, and fills in what is missing with random numbers.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,11 +25,19 @@ from pipeline.weights import layout
 from pipeline.weights.casting import cast_at_use
 from pipeline.weights.lora import LoraStack
 from pipeline.weights.lora_names import LoraModules
+from pipeline.weights.structure import unet_config_of
 from pipeline.weights.tensors import fill, read_component, read_config, read_tensors
 from pipeline.weights.textual_inversion import InversionLibrary
 
 SDXL_BASE: Final = Path(__file__).parent / "configs" / "sdxl_base"
 LATENT_RGB: Final = "latent_rgb.json"
+
+# What a single file must hold; its VAE may come from a file of its own.
+_REQUIRED: Final = {
+    "UNet": layout.UNET_PREFIX,
+    "first text encoder": layout.CLIP_L_PREFIX,
+    "second text encoder": layout.CLIP_G_PREFIX,
+}
 
 Tensors = Mapping[str, Tensor]
 
@@ -38,10 +52,14 @@ class Configs(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """One model, ready to work. ``folder`` is set where it came from a diffusers folder."""
+    """A loaded model. ``folder`` is set where it came from a diffusers folder.
 
+    ``own_vae`` is None where the file holds none; a picture then names one (``vae_name``).
+    """
+
+    name: str
     unet: UNet
-    vae: Vae
+    own_vae: Vae | None
     text: TextEncoder
     placement: Placement
     folder: Path | None
@@ -49,9 +67,18 @@ class Checkpoint(NamedTuple):
     vae_config: Mapping[str, Any]
     parts: tuple[nn.Module, ...]
 
+    @property
+    def vae(self) -> Vae:
+        """The checkpoint's own VAE. Raises InvalidModelFile if it has none."""
+        if self.own_vae is None:
+            raise InvalidModelFile(
+                f"the checkpoint {self.name} holds no VAE; name one of models/vae in vae_name"
+            )
+        return self.own_vae
+
 
 class _Parts(NamedTuple):
-    """The tensors of each part, under the names of the modules that take them."""
+    """The tensors of each part, under the names of the modules that take them; no VAE is {}."""
 
     unet: Tensors
     vae: Tensors
@@ -69,22 +96,26 @@ def load_checkpoint(
     folder = path if path.is_dir() else None
     configs = read_configs(folder or single_file_configs)
     half = device.type != "cpu"
-    parts = _folder_parts(folder, half=half) if folder else original_parts(path, configs)
+    if folder:
+        parts = _folder_parts(folder, half=half)
+    else:
+        parts, configs = original_parts(path, configs)
     placement = place(device, sum(tensor.numel() for part in parts for tensor in part.values()))
     unet = build_unet(parts.unet, configs.unet, placement)
     clip_l = build_clip_l(parts.clip_l, configs.clip_l, placement)
     clip_g = build_clip_g(parts.clip_g, configs.clip_g, placement)
-    vae = build_vae(parts.vae, configs.vae, placement)
+    vae = build_vae(parts.vae, configs.vae, placement) if parts.vae else None
     inversions = inversions or InversionLibrary(None)
     return Checkpoint(
+        name=path.name,
         unet=UNet(unet),
-        vae=Vae(vae),
+        own_vae=Vae(vae) if vae is not None else None,
         text=TextEncoder(clip_l, clip_g, find_tokenizer(folder), inversions),
         placement=placement,
         folder=folder,
         loras=LoraStack(LoraModules(unet, clip_l, clip_g), in_place=device.type != "cpu"),
         vae_config=configs.vae,
-        parts=(unet, clip_l, clip_g, vae),
+        parts=(unet, clip_l, clip_g, *([] if vae is None else [vae])),
     )
 
 
@@ -99,23 +130,24 @@ def read_configs(folder: Path) -> Configs:
     return Configs(*(read_config(folder / name / "config.json") for name in names))
 
 
-def original_parts(path: Path, configs: Configs) -> _Parts:
-    """The parts of a single file in the original layout. Raises InvalidModelFile."""
-    tensors = read_tensors(path)
-    prefixes = {
-        "UNet": layout.UNET_PREFIX,
-        "VAE": layout.VAE_PREFIX,
-        "first text encoder": layout.CLIP_L_PREFIX,
-        "second text encoder": layout.CLIP_G_PREFIX,
-    }
-    for part, prefix in prefixes.items():
+def original_parts(path: Path, configs: Configs) -> tuple[_Parts, Configs]:
+    """The parts of a single file in the original layout, and ``configs`` as they describe it.
+
+    Raises InvalidModelFile.
+    """
+    tensors = read_tensors(path, "checkpoint")
+    for part, prefix in _REQUIRED.items():
         if not any(name.startswith(prefix) for name in tensors):
             first = ", ".join(sorted(tensors)[:3])
             raise InvalidModelFile(
                 f"{path.name} is no SDXL checkpoint: it has no {part} (no tensor is named"
-                f" {prefix}...; it begins with {first})"
+                f" {prefix}...; it begins with {first}). Put it into the folder of its kind, and"
+                " name a whole SDXL model in base_model_name"
             )
-    return split_original(tensors, configs)
+    configs = configs._replace(
+        unet=unet_config_of(_below(tensors, layout.UNET_PREFIX), configs.unet)
+    )
+    return split_original(tensors, configs), configs
 
 
 def split_original(tensors: Tensors, configs: Configs) -> _Parts:
@@ -137,7 +169,8 @@ def build_vae(tensors: Tensors, config: Mapping[str, Any], placement: Placement)
     """An AutoencoderKL; one that does not overflow in float16 may use the UNet's dtype."""
     wide = config.get("force_upcast", True)
     own = placement._replace(unet=placement.vae if wide else placement.unet)
-    return _build(lambda: AutoencoderKL.from_config(config), tensors, "VAE", own)
+    named = layout.vae_as_named_today(tensors)
+    return _build(lambda: AutoencoderKL.from_config(config), named, "VAE", own)
 
 
 def build_clip_l(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
@@ -161,7 +194,7 @@ def _build(
     """Make the module without memory, then give it its weights."""
     with torch.device("meta"):
         module = make()
-    fill(module, tensors, part, None if placement.stored else placement.unet)
+    fill(module, tensors, part, None if placement.stored else placement.unet, lenient=True)
     if placement.stored:
         cast_at_use(module, placement.unet)
     for owner in module.modules():

@@ -57,7 +57,7 @@ def load_image_encoder(
     is_folder = path.is_dir()
     config = read_config((path if is_folder else single_file_config) / "config.json")
     half = device.type != "cpu"
-    tensors = read_component(path, half=half) if is_folder else read_tensors(path)
+    tensors = read_component(path, half=half) if is_folder else read_tensors(path, "image encoder")
     with torch.device("meta"):
         module = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
     placement = place(device, sum(tensor.numel() for tensor in tensors.values()))

@@ -68,7 +68,9 @@ def _long_way(channels: int, width: int) -> nn.Sequential:
 
 def load_interposer(path: Path, device: torch.device) -> Any:
     """The network of that file, float32. Raises InvalidModelFile."""
-    tensors = {n: t for n, t in read_tensors(path).items() if not n.endswith(_COUNTS)}
+    tensors = {
+        n: t for n, t in read_tensors(path, "latent interposer").items() if not n.endswith(_COUNTS)
+    }
     with torch.device("meta"):
         module = Interposer()
     for name, buffer in module.named_buffers():

@@ -24,6 +24,7 @@ from pipeline.text.encoder import TextEncoder
 from pipeline.weights import layout
 from pipeline.weights.lora import LoraStack
 from pipeline.weights.lora_names import LoraModules
+from pipeline.weights.structure import unet_config_of
 from pipeline.weights.tensors import read_component, read_config, read_tensors
 
 SDXL_REFINER: Final = Path(__file__).parent / "configs" / "sdxl_refiner"
@@ -170,10 +171,10 @@ def _folder_parts(path: Path, device: torch.device) -> _Parts:
 def _file_parts(path: Path, configs: RefinerConfigs | None) -> _Parts:
     """The parts of a single file in the original layout."""
     known = configs or RefinerConfigs()
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, "refiner")
     original = _below(tensors, layout.UNET_PREFIX, path, "UNet")
     if _POOLED in original:
-        config = _config_of(original, path, known.sdxl)
+        config = unet_config_of(original, _config_of(original, path, known.sdxl))
         return _Parts(layout.unet_from_original(original, config), config)
     unet_config, vae_config = (
         read_config(known.sd15 / part / "config.json") for part in ("unet", "vae")

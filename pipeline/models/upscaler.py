@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from pipeline.errors import InvalidModelFile
 from pipeline.models.upscaler_layout import named_weights, numbered
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import fill, read_tensors
+from pipeline.weights.tensors import fill, read_values
 
 Pixels = NDArray[np.uint8]
 OnTile = Callable[[int, int], None]
@@ -91,7 +90,7 @@ def load_upscaler(path: Path, device: torch.device | str = "cpu") -> Upscaler:
 
     Raises InvalidModelFile.
     """
-    values = read_pickled(path) if is_pickled(path) else read_tensors(path)
+    values = read_values(path, "upscaler")
     weights = named_weights(values, path.name)
     with torch.device("meta"):
         network = Network(read_shape(weights, path.name))

@@ -1,6 +1,6 @@
 """VAEs in files of their own: original and diffusers layout, safetensors and torch's own format."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,50 +11,46 @@ from pipeline.memory.device import Placement
 from pipeline.models.checkpoint import build_vae
 from pipeline.models.vae import Vae
 from pipeline.weights import layout
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import read_tensors
+from pipeline.weights.tensors import read_values
 
-# A whole checkpoint's VAE stands below the first; some tools write the second.
+# In a whole checkpoint the VAE stands below the first prefix; some tools write the second.
 _PREFIXES: Final = (layout.VAE_PREFIX, "vae.", "")
 _MODULES: Final = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _ORIGINAL: Final = ("encoder.mid.", "decoder.mid.")
-# diffusers before 0.18 named the attention's matrices so.
-_OLD_ATTENTION: Final = {
-    ".query.": ".to_q.",
-    ".key.": ".to_k.",
-    ".value.": ".to_v.",
-    ".proj_attn.": ".to_out.0.",
-}
 
 
 def load_vae(path: Path, config: Mapping[str, Any], placement: Placement) -> Vae:
-    """The VAE of a file, of the structure that ``config`` says. Raises InvalidModelFile."""
+    """The VAE of a file, of the structure that ``config`` describes. Raises InvalidModelFile."""
     tensors = read_vae(path, config)
     try:
         return Vae(build_vae(tensors, config, placement))
     except InvalidModelFile as error:
-        raise InvalidModelFile(f"{path.name} is no VAE for this model: {error}") from None
+        raise InvalidModelFile(
+            f"{path.name} is no VAE for this model: {error}. Choose another vae_name"
+        ) from None
 
 
 def read_vae(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Its tensors under diffusers' names; what trained it, such as a loss, is left out.
+    """A VAE's tensors under diffusers' names, of its modules alone. Raises InvalidModelFile.
 
-    Raises InvalidModelFile.
+    A whole checkpoint will do, and so will a file with the loss and the moving averages (EMA) of
+    its training.
     """
-    values = read_pickled(path) if is_pickled(path) else read_tensors(path)
+    values = read_values(path, "VAE")
     tensors = next((found for prefix in _PREFIXES if (found := _below(values, prefix))), None)
     if tensors is None:
         first = ", ".join(sorted(values)[:3])
         raise InvalidModelFile(
-            f"{path.name} is no VAE: it has no {_MODULES[1]}... (it begins with {first})"
+            f"{path.name} is no VAE: it has no {_MODULES[1]}... (it begins with {first})."
+            " Choose another vae_name"
         )
     if any(name.startswith(_ORIGINAL) for name in tensors):
         return layout.vae_from_original(tensors, config)
-    return dict(_renewed(tensors))
+    return layout.vae_as_named_today(tensors)
 
 
 def _below(values: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
-    """The VAE's tensors among values whose names begin with ``prefix``; {} if it has none."""
+    """The VAE's tensors among values whose names begin with ``prefix``; {} without a decoder."""
     names = {name: name[len(prefix) :] for name in values if name.startswith(prefix)}
     found = {
         own: values[name]
@@ -62,15 +58,3 @@ def _below(values: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
         if own.startswith(_MODULES) and isinstance(values[name], Tensor)
     }
     return found if any(name.startswith(_MODULES[1]) for name in found) else {}
-
-
-def _renewed(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """diffusers' names of today; 1x1 convolutions of its attention become matrices."""
-    for name, tensor in tensors.items():
-        if ".attentions." not in name:
-            yield name, tensor
-            continue
-        renamed = name
-        for old, new in _OLD_ATTENTION.items():
-            renamed = renamed.replace(old, new)
-        yield renamed, tensor[:, :, 0, 0] if tensor.ndim == 4 else tensor

@@ -61,9 +61,9 @@ def _read_model(folder: Path) -> Any:
 def _read_weights(folder: Path) -> Mapping[str, Tensor]:
     safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
     if safe.is_file():
-        return read_tensors(safe)
+        return read_tensors(safe, _PART)
     if pickled.is_file():
-        values = read_pickled(pickled)
+        values = read_pickled(pickled, _PART)
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
     raise InvalidModelFile(f"{folder.name} holds neither {safe.name} nor {pickled.name}")
 

@@ -17,8 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from pipeline.errors import InvalidModelFile
 from pipeline.models.image_encoder import clip_pixels
 from pipeline.scheduling.task import Reporter
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import fill, read_config, read_tensors
+from pipeline.weights.tensors import fill, read_config, read_values
 
 BLACKED_OUT: Final = "blacked_out"
 """The note in a task's record that lists which of its pictures, from 1, were blacked out."""
@@ -75,7 +74,7 @@ def load_safety_checker(path: Path, device: torch.device) -> SafetyChecker:
     Raises InvalidModelFile.
     """
     weights = _weights_of(path) if path.is_dir() else path
-    tensors = dict(read_pickled(weights) if is_pickled(weights) else read_tensors(weights))
+    tensors = dict(read_values(weights, "safety checker"))
     missing = [name for name in (*_IDEAS, *_DELICATE) if name not in tensors]
     if missing:
         raise InvalidModelFile(f"{weights.name} is no safety checker; {missing[0]} is missing")

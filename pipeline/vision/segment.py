@@ -21,8 +21,7 @@ from pipeline.vision.pixels import (
     standardised,
 )
 from pipeline.vision.sam_files import config_of, renamed
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import fill, read_tensors
+from pipeline.weights.tensors import fill, read_values
 
 _AT_ONCE: Final = 32  # boxes that are decoded together
 
@@ -71,7 +70,7 @@ def load_segmenter(path: Path, device: torch.device) -> Segmenter:
     """From a folder in transformers' layout or an original file. Raises InvalidModelFile."""
     if path.is_dir():
         return Segmenter(load_folder(SamModel, path, device))
-    tensors = renamed(read_pickled(path) if is_pickled(path) else read_tensors(path))
+    tensors = renamed(read_values(path, "Segment Anything model"))
     config = config_of(tensors)
     with torch.device("meta"):
         model = SamModel(config)

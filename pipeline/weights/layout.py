@@ -1,7 +1,9 @@
-"""Tensor names of the original SDXL checkpoint layout, and what diffusers calls the same tensors.
+"""Tensor names of the original SDXL layout, and diffusers' names of the same tensors.
 
-Both name the same modules; only the paths differ, so each table is a list of prefix pairs made
-from the model's configuration.
+Both name the same modules and only the paths differ, so each table is a list of prefix pairs made
+from the model's configuration. diffusers converts too (``from_single_file``), but whole pipelines
+at a time, as copies of the mapped file, with configurations that it fetches over the network; LoRA
+files need the same table for single modules, which it does not offer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +18,6 @@ UNET_PREFIX: Final = "model.diffusion_model."
 VAE_PREFIX: Final = "first_stage_model."
 CLIP_L_PREFIX: Final = "conditioner.embedders.0.transformer."
 CLIP_G_PREFIX: Final = "conditioner.embedders.1.model."
-
-# Stored in some files, used by no module.
-UNUSED_SUFFIXES: Final = ("embeddings.position_ids", "logit_scale")
 
 _RESNET: Final[Prefixes] = (
     ("in_layers.0.", "norm1."),
@@ -35,6 +34,13 @@ _VAE_ATTENTION: Final[Prefixes] = (
     ("k.", "to_k."),
     ("v.", "to_v."),
     ("proj_out.", "to_out.0."),
+)
+# diffusers before 0.18 named the matrices of a VAE's attention so.
+_OLD_ATTENTION: Final[Prefixes] = (
+    (".query.", ".to_q."),
+    (".key.", ".to_k."),
+    (".value.", ".to_v."),
+    (".proj_attn.", ".to_out.0."),
 )
 _OPEN_CLIP: Final[Prefixes] = (
     ("token_embedding.", "text_model.embeddings.token_embedding."),
@@ -59,15 +65,28 @@ def unet_from_original(tensors: Mapping[str, Tensor], config: Config) -> dict[st
 def vae_from_original(tensors: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     """A VAE's tensors under diffusers' names; 1x1 convolutions of its attention become matrices."""
     table = tuple(vae_prefixes(config))
-    renamed = {rename(name, table): tensor for name, tensor in tensors.items()}
-    return {
-        name: tensor[:, :, 0, 0] if ".attentions." in name and tensor.ndim == 4 else tensor
-        for name, tensor in renamed.items()
-    }
+    return vae_as_named_today({rename(name, table): tensor for name, tensor in tensors.items()})
+
+
+def vae_as_named_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A VAE's tensors in diffusers' layout of any version, as its present one has them.
+
+    Matrices of attention were 1x1 convolutions, and had other names.
+    """
+    made = {}
+    for name, tensor in tensors.items():
+        if ".attentions." not in name:
+            made[name] = tensor
+            continue
+        renamed = name
+        for old, new in _OLD_ATTENTION:
+            renamed = renamed.replace(old, new)
+        made[renamed] = tensor[:, :, 0, 0] if tensor.ndim == 4 else tensor
+    return made
 
 
 def clip_l_from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """CLIP-L is stored in transformers' layout, below the name of an outer module."""
+    """CLIP-L's tensors under the names of transformers' module, which has no outer one."""
     return {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from pipeline.errors import InvalidModelFile
 from pipeline.weights.lora_formulas import KINDS, Kind, Patch
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import read_tensors
+from pipeline.weights.tensors import read_values
 
 Slots = Mapping[str, Tensor]
 
@@ -68,7 +67,7 @@ class LoraFile(NamedTuple):
 
 def read_lora(path: Path) -> LoraFile:
     """Read a file of any layout and kind. Raises InvalidModelFile."""
-    values = read_pickled(path) if is_pickled(path) else read_tensors(path)
+    values = read_values(path, "LoRA")
     dora = next((key for key in values if key.endswith(_DORA)), None)
     if dora:
         raise InvalidModelFile(

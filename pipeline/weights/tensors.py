@@ -1,6 +1,7 @@
-"""Model files on disk to named tensors, memory-mapped. Decides by content, not by suffix."""
+"""Model files to named tensors, memory-mapped where they are safetensors, and those to modules."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,70 +11,106 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipeline.errors import InvalidModelFile
-from pipeline.weights.layout import UNUSED_SUFFIXES
+from pipeline.files.file_format import FileFormat, require_format
 from pipeline.weights.mapped import map_tensors
-from pipeline.weights.pickled import is_pickled, reason_of
+from pipeline.weights.pickled import read_pickled, reason_of
+from pipeline.weights.scaled import find_scaled
 
-_NAMED: Final = 3  # how many disagreeing tensors a refusal names
+log = logging.getLogger(__name__)
+
+_NAMED: Final = 3  # how many disagreeing tensors a message names
+_UNUSED: Final = ("embeddings.position_ids", "logit_scale")  # stored by some, used by no module
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_values(path: Path, kind: str) -> Mapping[str, Any]:
+    """Named values of a file in either format: tensors, of torch's own format plain values too.
+
+    ``kind`` says in errors what the file is to serve as. Raises InvalidModelFile.
+    """
+    found = require_format(path, kind, FileFormat.SAFETENSORS, FileFormat.TORCH)
+    return read_pickled(path, kind) if found is FileFormat.TORCH else read_tensors(path, kind)
+
+
+def read_tensors(path: Path, kind: str = "model file") -> dict[str, Tensor]:
     """Tensors of a safetensors file as views of the mapped file. Raises InvalidModelFile."""
+    require_format(path, kind, FileFormat.SAFETENSORS)
     try:
-        tensors = map_tensors(path)
+        return map_tensors(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InvalidModelFile(f"{path.name} {_what_is(path)} ({reason_of(error)})") from error
-    return tensors
+        raise InvalidModelFile(
+            f"the {kind} {path.name} is no whole safetensors file ({reason_of(error)});"
+            " download it again"
+        ) from error
 
 
 def read_component(folder: Path, half: bool) -> dict[str, Tensor]:
     """The weights of one component of a diffusers folder, sharded or not.
 
-    ``half`` prefers the fp16 variant where both are there.
+    ``half`` prefers the fp16 variant where both are there. Raises InvalidModelFile.
     """
+    component = f"{folder.parent.name}/{folder.name}"
     files = sorted(folder.glob("*.safetensors"))
     variants = [file for file in files if ".fp16" in file.name]
     plain = [file for file in files if ".fp16" not in file.name]
     chosen = (variants or plain) if half else (plain or variants)
     if not chosen:
-        raise InvalidModelFile(f"{folder.parent.name}/{folder.name} holds no safetensors file")
+        raise InvalidModelFile(
+            f"{component} holds no safetensors file; put the component's weights there"
+        )
     tensors: dict[str, Tensor] = {}
     for file in chosen:
-        tensors.update(read_tensors(file))
+        tensors.update(read_tensors(file, f"weights file of {component},"))
     return tensors
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """A component's JSON configuration. Raises InvalidModelFile."""
+    name = "/".join(path.parts[-3:])
     try:
         config = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        name = "/".join(path.parts[-3:])
+    except OSError as error:
         told = f"{name} is no readable configuration ({reason_of(error)})"
         raise InvalidModelFile(told) from error
+    except ValueError as error:
+        require_format(path, "configuration", FileFormat.JSON)  # a web page is called one
+        told = f"{name} is no readable configuration ({reason_of(error)}); download it again"
+        raise InvalidModelFile(told) from error
     if not isinstance(config, dict):
-        raise InvalidModelFile(f"{path.name} is no JSON object")
+        raise InvalidModelFile(f"{name} is no JSON object; download it again")
     return config
 
 
 def fill(
-    module: nn.Module, tensors: Mapping[str, Tensor], part: str, dtype: torch.dtype | None
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    part: str,
+    dtype: torch.dtype | None,
+    *,
+    lenient: bool = False,
 ) -> nn.Module:
     """Give a module made on the meta device its weights, one tensor at a time.
 
-    Tensors that have ``dtype`` already stay views of the mapped file; with None all do. ``part``
-    names the module in errors. Raises InvalidModelFile if a tensor is missing, unknown or of
-    another shape.
+    Tensors that have ``dtype`` already stay views of the mapped file; with None all do, except
+    scaled ones (``pipeline.weights.scaled``). ``part`` names the module in errors. ``lenient``
+    leaves out tensors that the module has no place for. Raises InvalidModelFile if a tensor is
+    missing or of another shape, or unknown without ``lenient``.
     """
-    used = {name: t for name, t in tensors.items() if not name.endswith(UNUSED_SUFFIXES)}
-    _check_fit(module, used, part)
+    scaled = find_scaled(tensors, part)
+    used = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name not in scaled.consumed and not name.endswith(_UNUSED)
+    }
+    _check_fit(module, used, part, lenient=lenient)
     module.requires_grad_(requires_grad=False)
-    state = {name: tensor if dtype is None else tensor.to(dtype) for name, tensor in used.items()}
+    state = {name: scaled.value(name, used[name], dtype) for name in module.state_dict()}
     module.load_state_dict(state, assign=True)
     return module.eval()
 
 
-def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:
+def _check_fit(
+    module: nn.Module, tensors: Mapping[str, Tensor], part: str, *, lenient: bool
+) -> None:
     wanted = module.state_dict()
     missing = [name for name in wanted if name not in tensors]
     unknown = [name for name in tensors if name not in wanted]
@@ -84,11 +121,12 @@ def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> N
     ]
     faults = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
     told = [f"{len(names)} {kind}: {'; '.join(names[:_NAMED])}" for kind, names in faults if names]
-    if told:
+    if missing or shapes or (unknown and not lenient):
         raise InvalidModelFile(f"the {part} does not fit; tensors {' | '.join(told)}")
-
-
-def _what_is(path: Path) -> str:
-    if is_pickled(path):
-        return "is a pickle file; only safetensors files are loaded, so convert it first"
-    return "is no whole safetensors file"
+    if unknown:
+        log.info(
+            "the %s leaves out %d tensors that it does not use: %s",
+            part,
+            len(unknown),
+            ", ".join(unknown[:_NAMED]),
+        )

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pipeline.weights.pickled import is_pickled, read_pickled
-from pipeline.weights.tensors import read_tensors
+from pipeline.weights.tensors import read_values
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def named_inversions(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _tensors(path: Path, encoder: str) -> Iterator[Tensor]:
     """What may be the encoder's vectors."""
-    values: Mapping[str, Any] = read_pickled(path) if is_pickled(path) else read_tensors(path)
+    values: Mapping[str, Any] = read_values(path, "embedding")
     if any(part in values for part in _BY_ENCODER):
         found = [values.get(encoder)]
     elif isinstance(values.get(_VECTORS), Mapping):

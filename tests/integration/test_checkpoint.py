@@ -1,5 +1,6 @@
 """Model files in the formats that users have, and those that are none."""
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_a_refusal_names_the_tensors_that_do_not_fit(
     tensors = load_file(single_file)
     prefix = "model.diffusion_model."
     del tensors[f"{prefix}out.2.bias"]
-    tensors[f"{prefix}input_blocks.0.0.weight"] = torch.zeros(32, 9, 3, 3)
+    tensors[f"{prefix}input_blocks.0.0.weight"] = torch.zeros(32, 7, 3, 3)
     tensors[f"{prefix}extra.weight"] = torch.zeros(1)
     save_file(tensors, single_file)
     with pytest.raises(InvalidModelFile) as refused:
@@ -167,7 +168,7 @@ def test_a_refusal_names_the_tensors_that_do_not_fit(
     told = str(refused.value)
     assert "1 missing: conv_out.bias" in told
     assert "1 unknown: extra.weight" in told
-    assert "conv_in.weight is [32, 9, 3, 3], not [32, 4, 3, 3]" in told
+    assert "conv_in.weight is [32, 7, 3, 3], not [32, 4, 3, 3]" in told
 
 
 def test_a_checkpoint_of_another_size_than_sdxl_is_refused(single_file: Path) -> None:
@@ -196,6 +197,163 @@ def test_a_broken_configuration_is_refused(tmp_path: Path, weights: Weights) -> 
     (tmp_path / "vae" / "config.json").write_text("[]")
     with pytest.raises(InvalidModelFile, match="JSON object"):
         load_checkpoint(tmp_path, CPU)
+
+
+UNUSED: Mapping[str, Mapping[str, Tensor]] = {
+    "CLIP-L's projection": {
+        "conditioner.embedders.0.transformer.text_projection.weight": torch.eye(16)
+    },
+    "a VAE's loss": {"first_stage_model.loss.logvar": torch.zeros(1)},
+    "moving averages": {
+        "model_ema.diffusion_modelout2bias": torch.zeros(4),
+        "first_stage_model.model_ema.decay": torch.tensor(0.9),
+        "first_stage_model.model_ema.num_updates": torch.tensor(1),
+        "model.diffusion_model.ema.out.2.bias": torch.zeros(4),
+    },
+    "a second text encoder's extra": {"conditioner.embedders.1.model.visual.proj": torch.ones(2)},
+}
+
+
+@pytest.mark.parametrize("kind", UNUSED)
+def test_tensors_that_no_module_uses_are_left_out(
+    single_file: Path, configs_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    merged = tmp_path / "merged.safetensors"
+    save_file({**load_file(single_file), **UNUSED[kind]}, merged)
+    plain, made = (
+        draw(load_checkpoint(path, CPU, single_file_configs=configs_folder))
+        for path in (single_file, merged)
+    )
+    assert ImageChops.difference(plain, made).getbbox() is None
+
+
+def test_a_folder_may_hold_older_names_and_unused_tensors(
+    tmp_path: Path, weights: Weights, configs_folder: Path, single_file: Path
+) -> None:
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    vae = {}
+    for name, tensor in weights["vae"].items():
+        renamed = name
+        for new, before in old.items() if ".attentions." in name else ():
+            renamed = renamed.replace(f".{new}.", f".{before}.")
+        vae[renamed] = tensor
+    clip_l = {**weights["text_encoder"], "text_projection.weight": torch.eye(16)}
+    write_configs(tmp_path / "folder")
+    write_folder(tmp_path / "folder", {**weights, "vae": vae, "text_encoder": clip_l})
+    made = draw(load_checkpoint(tmp_path / "folder", CPU))
+    plain = draw(load_checkpoint(single_file, CPU, single_file_configs=configs_folder))
+    assert ImageChops.difference(plain, made).getbbox() is None
+
+
+def test_a_checkpoint_without_a_vae_loads_and_says_what_to_name(
+    single_file: Path, configs_folder: Path
+) -> None:
+    tensors = load_file(single_file)
+    kept = {name: t for name, t in tensors.items() if not name.startswith(layout.VAE_PREFIX)}
+    save_file(kept, single_file)
+    checkpoint = load_checkpoint(single_file, CPU, single_file_configs=configs_folder)
+    assert checkpoint.own_vae is None
+    with pytest.raises(InvalidModelFile, match=r"tiny\.safetensors holds no VAE.*vae_name"):
+        _ = checkpoint.vae
+
+
+# Published models that leave layers of SDXL out, in small: depths on the way down and up.
+DISTILLED: Mapping[str, Mapping[str, object]] = {
+    "SSD-1B": {
+        "mid_block_type": "UNetMidBlock2D",
+        "transformer_layers_per_block": [1, [1, 1], [2, 2]],
+        "reverse_transformer_layers_per_block": [[2, 2, 3], [2, 1, 1], 1],
+    },
+    "Segmind Vega": {
+        "mid_block_type": "UNetMidBlock2D",
+        "transformer_layers_per_block": [1, 1, 2],
+        "reverse_transformer_layers_per_block": [2, 1, 1],
+    },
+    "KOALA-1B": {"layers_per_block": 1, "transformer_layers_per_block": [1, 2, 3]},
+    "KOALA-700M": {
+        "layers_per_block": 1,
+        "mid_block_type": None,
+        "transformer_layers_per_block": [1, 2, 1],
+    },
+}
+
+
+@pytest.mark.parametrize("model", DISTILLED)
+def test_a_distilled_model_loads_from_a_single_file_as_from_its_folder(
+    tmp_path: Path, configs_folder: Path, model: str
+) -> None:
+    folder = tmp_path / "folder"
+    write_configs(folder)
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_bytes()) | dict(DISTILLED[model])))
+    configs = read_configs(folder)
+    weights = make_weights(configs)
+    write_folder(folder, weights)
+    write_single_file(tmp_path / "one.safetensors", weights, configs)
+    from_folder = draw(load_checkpoint(folder, CPU))
+    one = load_checkpoint(tmp_path / "one.safetensors", CPU, single_file_configs=configs_folder)
+    assert len(one.unet.module.state_dict()) == len(weights["unet"])
+    assert ImageChops.difference(from_folder, draw(one)).getbbox() is None
+
+
+def scaled(tensors: Mapping[str, Tensor], kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A file's tensors with the UNet's matrices quantised, and those that they stand for."""
+    quantised, meant = dict(tensors), dict(tensors)
+    for name, weight in tensors.items():
+        if not name.startswith(layout.UNET_PREFIX) or weight.ndim != 2 or "attn" not in name:
+            continue
+        layer = name.removesuffix(".weight")
+        sides = {"row": (weight.shape[0], -1), "block": (weight.shape[0], 2, -1)}.get(kind, (1, -1))
+        blocks = weight.reshape(sides)
+        scale = blocks.abs().amax(-1, keepdim=True) / 100
+        levels = (blocks / scale).to(torch.float8_e4m3fn)
+        meant[name] = (levels.float() * scale).reshape(weight.shape)
+        quantised[name] = levels.reshape(weight.shape)
+        quantised[f"{layer}.{'scale_weight' if kind == 'whole' else 'weight_scale'}"] = (
+            scale.reshape(()) if kind == "whole" else scale
+        )
+        if kind == "whole":
+            quantised[f"{layer}.scale_input"] = torch.tensor(1.0)
+            quantised[f"{layout.UNET_PREFIX}scaled_fp8"] = torch.zeros(0)
+        else:
+            told = json.dumps({"format": "float8_e4m3fn"}).encode()
+            quantised[f"{layer}.comfy_quant"] = torch.tensor(list(told), dtype=torch.uint8)
+    return quantised, meant
+
+
+@pytest.mark.parametrize("kind", ["whole", "row", "block"])
+def test_quantised_weights_are_multiplied_by_their_scales(
+    single_file: Path, configs_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    quantised, meant = scaled(load_file(single_file), kind)
+    pictures = []
+    for name, tensors in (("quantised", quantised), ("meant", meant)):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(tensors, path)
+        checkpoint = load_checkpoint(path, CPU, single_file_configs=configs_folder)
+        pictures.append((checkpoint.unet.module.state_dict(), draw(checkpoint)))
+    (one, first), (other, second) = pictures
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert ImageChops.difference(first, second).getbbox() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"scale_weight": torch.ones(3)}, r"scale_weight is \[3\]"),
+        ({"comfy_quant": torch.tensor(list(b'{"format": "nvfp4"}'))}, "nvfp4"),
+        ({"comfy_quant": torch.tensor(list(b'{"format": "int8_tensorwise", "convrot": 1}'))}, ""),
+        ({"comfy_quant": torch.tensor([1, 2])}, "no JSON"),
+    ],
+)
+def test_a_quantisation_that_is_not_known_is_refused(
+    single_file: Path, configs_folder: Path, change: Mapping[str, Tensor], told: str
+) -> None:
+    layer = f"{layout.UNET_PREFIX}input_blocks.4.1.proj_in"
+    more = {f"{layer}.{name}": tensor for name, tensor in change.items()}
+    save_file({**load_file(single_file), **more}, single_file)
+    with pytest.raises(InvalidModelFile, match=f"UNet.*{told}"):
+        load_checkpoint(single_file, CPU, single_file_configs=configs_folder)
 
 
 def test_the_configurations_of_sdxl_base_have_the_published_sizes() -> None:
