@@ -22,7 +22,8 @@ PAGE = b"\n<!-- cached -->\n<!DOCTYPE html>\n<html><head><title>Sign in</title><
 
 
 def safetensors() -> bytes:
-    return save({"a": torch.ones(64, 64), "b": torch.ones(3)})
+    made: bytes = save({"a": torch.ones(64, 64), "b": torch.ones(3)})
+    return made
 
 
 def torch_file() -> bytes:
