@@ -18,10 +18,13 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskQueued(EventData, frozen=True):
-    """A task waits; ``position`` counts the tasks that run before it."""
+    """A task was admitted; ``position`` tasks, those that run included, come before it.
+
+    Published once per task: ``queue.changed`` says how places change afterwards.
+    """
 
     type = "task.queued"
-    lossy = True  # said again, with the new position, each time the queue moves
+    lossy = True  # in a full mailbox it gives way, and the reader sees that it missed a revision
     position: int
 
 
@@ -92,14 +95,32 @@ class TaskSkipped(EventData, frozen=True):
     images: tuple[str, ...] = ()
 
 
+class PlaceChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that entered, left or moved in the queue.
+
+    Places count from 0 the waiting tasks only; None: it did not wait before, or not afterwards.
+    """
+
+    task_id: str
+    before: int | None
+    after: int | None
+
+
 class QueueChanged(EventData, frozen=True):
-    """How many tasks wait and how many run, after a change; ``paused``: no more are begun."""
+    """Counts of the queue; ``paused``: no more tasks are begun.
+
+    ``revision`` numbers the states of who waits where, and ``change`` led to it. Between two
+    changes of places it stays the same, so a newer event may replace an older one: a reader that
+    sees the revision grow by more than one has missed a change.
+    """
 
     type = "queue.changed"
     lossy = True
     pending: int
     running: int
     paused: bool = False
+    revision: int = 0
+    change: PlaceChange | None = None
 
 
 class HistoryDeleted(EventData, frozen=True):
