@@ -197,8 +197,7 @@ async def _run_parts(
         if await queue_state.is_paused():
             executor.pause()
         left = await recorder.recover(requeue=settings.on_restart == "requeue")
-        for waiting in await queue_state.arranged(left):
-            executor.submit(waiting.task, waiting.priority)
+        executor.restore(await queue_state.arranged(left))
         executor.start()
         bus.publish(ServerStatus(status="ready"))
         yield

@@ -77,16 +77,22 @@ def _subject(data: EventData, task_id: str | None) -> str | None:
 
 
 class EventFilter(msgspec.Struct, frozen=True):
-    """Which events a reader hears; None stands for all. A gap concerns every reader."""
+    """Which events a subscriber gets; None stands for all. A gap concerns every subscriber.
+
+    ``general`` are types that pass whatever their task.
+    """
 
     types: frozenset[str] | None = None
     task_id: str | None = None
+    general: frozenset[str] = frozenset()
 
     def accepts(self, delivery: Delivery) -> bool:
         """Is this one for the reader?"""
         if self.types is not None and delivery.type not in self.types:
             return _is_gap(delivery)
-        return self.task_id is None or self.task_id == delivery.task_id or _is_gap(delivery)
+        if self.task_id is None or self.task_id == delivery.task_id:
+            return True
+        return delivery.type in self.general or _is_gap(delivery)
 
 
 EVERYTHING: Final = EventFilter()

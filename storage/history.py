@@ -77,10 +77,24 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """The row of a request; ``row_id`` is None where an earlier request has made it."""
+
+    task_id: str
+    row_id: int | None
+
+
+class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that has not ended, with the id of its row: rows are numbered in order of arrival."""
+
+    id: int
+    task: Task
+
+
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     """What a former run of the server left undone, oldest first."""
 
-    tasks: list[Task]
+    rows: list[OpenRow]
     unreadable: list[Unreadable]
 
 
@@ -97,8 +111,8 @@ class HistoryRepository:
         """For what must be written together with a row; see ``close_row``."""
         return self._database.transaction()
 
-    async def add_queued(self, task: Task, idempotency_key: str = "") -> str:
-        """Write a new task's row and return its id; must come before ``submit``.
+    async def add_queued(self, task: Task, idempotency_key: str = "") -> Admitted:
+        """Write a new task's row; must come before the task is submitted.
 
         With a key that was seen before, nothing is written and the first task's id is returned.
         """
@@ -106,8 +120,8 @@ class HistoryRepository:
             if idempotency_key:
                 owner = await _claim_key(connection, idempotency_key, task.task_id)
                 if owner != task.task_id:
-                    return owner
-            await connection.execute(
+                    return Admitted(task_id=owner, row_id=None)
+            cursor = await connection.execute(
                 _QUEUE,
                 {
                     "task_id": task.task_id,
@@ -120,7 +134,7 @@ class HistoryRepository:
                 "INSERT INTO focal_task (task_id, base_url) VALUES (?, ?)",
                 (task.task_id, task.base_url),
             )
-        return task.task_id
+        return Admitted(task_id=task.task_id, row_id=cursor.lastrowid)
 
     async def task_of_key(self, idempotency_key: str) -> str | None:
         """The id of the task that the key's first request made."""
@@ -164,10 +178,10 @@ class HistoryRepository:
 
     async def unfinished(self) -> Unfinished:
         """Rows that were queued and never ended, in their old order."""
-        found = Unfinished(tasks=[], unreadable=[])
+        found = Unfinished(rows=[], unreadable=[])
         for row in await self._database.fetch_all(_UNFINISHED, {}):
             try:
-                found.tasks.append(_task(row))
+                found.rows.append(OpenRow(id=row["id"], task=_task(row)))
             except (msgspec.MsgspecError, InvalidParameter) as error:
                 found.unreadable.append(_unreadable(row, str(error)))
         return found

@@ -1,16 +1,19 @@
-"""What people changed about the queue, kept over a restart: its order and whether it is paused."""
+"""The queue as people arranged it, kept over a restart: priorities, order, and the pause."""
 
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Final
 
-import msgspec
-
 from pipeline.scheduling.queue import Waiting
-from pipeline.scheduling.task import Task
 from storage.database import Database
+from storage.history import OpenRow
 
 _SAVE: Final = """
-    INSERT INTO focal_place SELECT value ->> 0, key, value ->> 1 FROM json_each(:line)
+    INSERT INTO focal_order VALUES (:task_id, :priority, :rank)
+    ON CONFLICT (task_id) DO UPDATE SET priority = :priority, rank = :rank
+"""
+_FORGET_ENDED: Final = """
+    DELETE FROM focal_order WHERE task_id NOT IN (SELECT task_id FROM focal_open)
 """
 _SWITCH: Final = """
     INSERT INTO focal_switch VALUES ('paused', :on) ON CONFLICT (name) DO UPDATE SET is_on = :on
@@ -18,17 +21,20 @@ _SWITCH: Final = """
 
 
 class QueueState:
-    """Remembers the line as people arranged it. Event loop only."""
+    """Reads and writes what people changed about the queue. Event loop only."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def save_line(self, line: Iterable[Waiting]) -> None:
-        """Remember places and priorities; who comes later stands behind."""
-        entries = [(waiting.task.task_id, waiting.priority) for waiting in line]
+    async def save(self, entry: Waiting) -> None:
+        """Remember the priority and order of a task that was moved: one row."""
+        values = {
+            "task_id": entry.task.task_id,
+            "priority": entry.priority,
+            "rank": str(entry.order),
+        }
         async with self._database.transaction() as connection:
-            await connection.execute("DELETE FROM focal_place")
-            await connection.execute(_SAVE, {"line": msgspec.json.encode(entries).decode()})
+            await connection.execute(_SAVE, values)
 
     async def save_paused(self, paused: bool) -> None:
         """Remember whether the queue is paused."""
@@ -42,13 +48,19 @@ class QueueState:
         )
         return row is not None and bool(row["is_on"])
 
-    async def arranged(self, tasks: Iterable[Task]) -> list[Waiting]:
-        """``tasks`` with their priorities: first those with a place, then the others as given."""
-        rows = await self._database.fetch_all("SELECT * FROM focal_place ORDER BY place", {})
-        left = {task.task_id: task for task in tasks}
-        placed = [
-            Waiting(task=left.pop(row["task_id"]), priority=row["priority"])
-            for row in rows
-            if row["task_id"] in left
-        ]
-        return [*placed, *(Waiting(task=task) for task in left.values())]
+    async def arranged(self, rows: Iterable[OpenRow]) -> list[Waiting]:
+        """The tasks of these rows with the priorities and orders that were saved.
+
+        Forgets those of tasks that have ended.
+        """
+        async with self._database.transaction() as connection:
+            await connection.execute(_FORGET_ENDED)
+        saved = {
+            row["task_id"]: (int(row["priority"]), Fraction(row["rank"]))
+            for row in await self._database.fetch_all("SELECT * FROM focal_order", {})
+        }
+        entries = []
+        for row in rows:
+            priority, order = saved.get(row.task.task_id, (0, Fraction(row.id)))
+            entries.append(Waiting(task=row.task, priority=priority, order=order))
+        return entries

@@ -6,7 +6,7 @@ from bus.events import now_ms
 from pipeline.errors import InvalidParameter
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database
-from storage.history import HistoryRepository
+from storage.history import HistoryRepository, OpenRow
 from storage.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
@@ -26,21 +26,21 @@ class Recorder:
         """Close the task's row. A second end of the same task changes nothing."""
         await self._close(task.task_id, outcome, task.webhook_url, task.base_url)
 
-    async def recover(self, requeue: bool) -> list[Task]:
-        """What a former run left undone, oldest first, to be submitted again.
+    async def recover(self, requeue: bool) -> list[OpenRow]:
+        """What a former run left undone, oldest first, to be queued again.
 
         Rows that cannot be read any more are closed as failed; without ``requeue``, all are.
         """
         unfinished = await self._history.unfinished()
-        for row in unfinished.unreadable:
-            log.warning("task %s: %s", row.task_id, row.error)
-            outcome = _failed(row.error, InvalidParameter.code)
-            await self._close(row.task_id, outcome, row.webhook_url, row.base_url)
+        for bad in unfinished.unreadable:
+            log.warning("task %s: %s", bad.task_id, bad.error)
+            outcome = _failed(bad.error, InvalidParameter.code)
+            await self._close(bad.task_id, outcome, bad.webhook_url, bad.base_url)
         if requeue:
-            return unfinished.tasks
-        for task in unfinished.tasks:
+            return unfinished.rows
+        for row in unfinished.rows:
             outcome = _failed("the server was restarted before the task ended", "restarted")
-            await self.on_ended(task, outcome)
+            await self.on_ended(row.task, outcome)
         return []
 
     async def _close(self, task_id: str, outcome: Outcome, webhook_url: str, base_url: str) -> None:

@@ -8,6 +8,7 @@ so in either way that the reference knows: a finish time or a final status.
 from typing import Final
 
 from storage.schema_gallery import GALLERY_MIGRATION
+from storage.schema_queue import QUEUE_MIGRATION
 
 _RECORDS: Final = """
 CREATE TABLE IF NOT EXISTS generate_record (
@@ -150,4 +151,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         _COUNT_AFTER,
     ),
     GALLERY_MIGRATION,
+    QUEUE_MIGRATION,
 )

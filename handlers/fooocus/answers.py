@@ -1,6 +1,7 @@
 """The four ways in which a generate request is answered, once its task is in the queue."""
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -93,7 +94,7 @@ async def answer_stream(answer: Answer, news: Subscription) -> web.StreamRespons
     """
     response = web.StreamResponse(headers={**STREAM_HEADERS, **answer.headers})
     await response.prepare(answer.request)
-    narrator = Narrator()
+    narrator = Narrator(partial(answer.request.app[EXECUTOR].position, answer.task_id))
     try:
         if not answer.is_repeat or await _catch_up(answer, response, narrator):
             await narrate(response, news, narrator)
@@ -107,10 +108,9 @@ async def answer_stream(answer: Answer, news: Subscription) -> web.StreamRespons
 async def _catch_up(answer: Answer, response: web.StreamResponse, narrator: Narrator) -> bool:
     """Tell a stream that joins a task how it stands. False if it has ended."""
     executor = answer.request.app[EXECUTOR]
-    ahead = executor.position(answer.task_id)
-    if ahead is not None:
-        if ahead > 0:
-            await send(response, narrator.waiting(ahead))
+    if executor.position(answer.task_id) is not None:
+        if (event := narrator.place()) is not None:
+            await send(response, event)
         return True
     for running in executor.running():
         if running.task.task_id == answer.task_id:

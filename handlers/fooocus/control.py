@@ -40,7 +40,7 @@ async def _why_not(request: web.Request, task_id: str | None) -> str:
     """Why there was nothing to do. Raises 404 for a task that never was."""
     if task_id is None:
         return "No task is running"
-    if any(task.task_id == task_id for task in request.app[EXECUTOR].pending()):
+    if request.app[EXECUTOR].waiting_task(task_id) is not None:
         return "The task waits; there is no picture to skip yet"
     if await request.app[HISTORY].get(task_id) is None:
         raise NotFound("there is no such task")

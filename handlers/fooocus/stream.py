@@ -5,7 +5,7 @@ not parse, so nothing but an event may parse so: no ``id:`` lines, and a comment
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
@@ -14,9 +14,9 @@ from aiohttp import web
 from bus.events import (
     TERMINAL,
     EventData,
+    QueueChanged,
     TaskPreview,
     TaskProgress,
-    TaskQueued,
 )
 from bus.subscription import Delivery, EventFilter, Subscription
 from pipeline.scheduling.task import Snapshot
@@ -24,7 +24,7 @@ from pipeline.scheduling.task import Snapshot
 KEEP_ALIVE_S: Final = 15.0
 COMMENT: Final = b": waiting\n\n"
 FOLLOWED: Final = frozenset(
-    (TaskQueued.type, TaskProgress.type, TaskPreview.type, *(kind.type for kind in TERMINAL))
+    (QueueChanged.type, TaskProgress.type, TaskPreview.type, *(kind.type for kind in TERMINAL))
 )
 
 _encode = msgspec.json.Encoder().encode
@@ -42,21 +42,26 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 def followed(task_id: str) -> EventFilter:
     """What a stream's mailbox takes in."""
-    return EventFilter(types=FOLLOWED, task_id=task_id)
+    return EventFilter(FOLLOWED, task_id, general=frozenset({QueueChanged.type}))
 
 
 class Narrator:
-    """Turns what the bus says of one task into the stream's events. Progress never falls."""
+    """Turns what the bus says of one task into the stream's events. Progress never falls.
 
-    def __init__(self) -> None:
+    ``position`` is the number of tasks before this one; None once it does not wait.
+    """
+
+    def __init__(self, position: Callable[[], int | None]) -> None:
         self.progress = 0  # of the newest event
+        self._position = position
+        self._ahead: int | None = None  # what the client was told last
         self._preview: str | None = None
 
     def tell(self, data: EventData) -> StreamEvent | None:
         """The event to send, if this one makes any; a preview waits for its step's event."""
         match data:
-            case TaskQueued(position=ahead) if ahead > 0:
-                return self.waiting(ahead)
+            case QueueChanged():
+                return self.place()
             case TaskPreview(image=image):
                 self._preview = image
             case TaskProgress(progress=progress, message=message):
@@ -64,8 +69,12 @@ class Narrator:
                 return self._event(progress, message, preview)
         return None
 
-    def waiting(self, ahead: int) -> StreamEvent:
-        """The task has not begun."""
+    def place(self) -> StreamEvent | None:
+        """How many tasks are ahead, if there are any and the client does not know it."""
+        ahead = self._position()
+        if not ahead or ahead == self._ahead:
+            return None
+        self._ahead = ahead
         return self._event(0, f"Waiting for task to start, {ahead} ahead ...", None)
 
     def resume(self, snapshot: Snapshot) -> StreamEvent:

@@ -113,8 +113,8 @@ def _current(request: web.Request) -> list[TaskRecord]:
 
 def _pending(request: web.Request, selection: Selection) -> list[TaskRecord]:
     first = selection.page * selection.page_size
-    tasks = request.app[EXECUTOR].pending()[first : first + selection.page_size]
-    return [pending_record(task) for task in tasks]
+    waiting = request.app[EXECUTOR].waiting(first, selection.page_size)
+    return [pending_record(entry.task) for entry in waiting]
 
 
 async def _answer(request: web.Request, reply: TasksReply) -> web.Response:

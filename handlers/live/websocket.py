@@ -100,6 +100,7 @@ class State(msgspec.Struct):
     pending: int
     running: list[RunningTask]
     paused: bool
+    revision: int
 
 
 class Hello(msgspec.Struct, tag="hello", tag_field="type"):
@@ -165,7 +166,12 @@ class Connection:
             RunningTask(r.task.task_id, r.snapshot.progress, r.snapshot.message)
             for r in executor.running()
         ]
-        state = State(pending=len(executor.pending()), running=running, paused=executor.paused)
+        state = State(
+            pending=executor.waiting_count,
+            running=running,
+            paused=executor.paused,
+            revision=executor.queue_revision,
+        )
         if (transport := self._request.transport) is not None:
             transport.write(frame(TEXT, _encode(Hello(seq=self._last_seq, data=state))))
 

@@ -50,7 +50,7 @@ def describe_health(app: web.Application) -> Health:
         version=app[SETTINGS].version,
         preset=app[SETTINGS].start_preset,
         devices=devices,
-        pending=len(executor.pending()),
+        pending=executor.waiting_count,
         running=len(executor.running()),
         uptime_seconds=round(time.monotonic() - state.started, 3),
     )

@@ -66,7 +66,7 @@ class _Gauges(Collector):
     def __init__(self, app: web.Application) -> None:
         executor, bus = app[EXECUTOR], app[BUS]
         self._sources: tuple[tuple[str, str, Callable[[], float]], ...] = (
-            ("focal_queue_tasks", "Tasks that wait.", lambda: len(executor.pending())),
+            ("focal_queue_tasks", "Tasks that wait.", lambda: executor.waiting_count),
             ("focal_running_tasks", "Tasks on a device.", lambda: len(executor.running())),
             ("focal_bus_events", "Number of the newest event.", lambda: bus.last_seq),
             ("focal_bus_subscribers", "Readers of the bus.", lambda: bus.subscribers),

@@ -9,7 +9,7 @@ from handlers.http.operation import Operation, Payload
 from handlers.web.deletion import Deleted, Restored
 from handlers.web.gallery import PAGE_SIZE, PAGE_SIZE_LIMIT, SEARCH_LIMIT, HistoryReply, Marked
 from handlers.web.models import ModelOverview
-from handlers.web.queue import LAST_PLACE, QueueReply
+from handlers.web.queue import LAST_PLACE, QueueQuery, QueueReply
 from pipeline.scheduling.queue import MAX_PRIORITY, MIN_PRIORITY
 from storage.gallery import Summary
 from storage.records import TaskRecord
@@ -54,8 +54,10 @@ PAGE_OPERATIONS: Final[tuple[Operation, ...]] = (
         path="/v1/queue",
         name="queue",
         tag="queue",
-        summary="What runs and what waits, in order, and whether the queue is paused",
+        summary="What runs, a page of what waits, in order, and whether the queue is paused",
+        query=QueueQuery,
         reply=Payload(type=QueueReply),
+        errors=(401, 403, 422),
     ),
     Operation(
         method="POST",
@@ -79,7 +81,7 @@ PAGE_OPERATIONS: Final[tuple[Operation, ...]] = (
         path="/v1/queue/move",
         name="move_task",
         tag="queue",
-        summary="Put a waiting task at another place in the line",
+        summary="Put a waiting task at another place in the queue",
         description="It takes on the priority that its new neighbours ask for.",
         query=MoveQuery,
         reply=Payload(type=QueueReply),

@@ -112,9 +112,9 @@ class Admissions:
         with self._executor.reserve():
             for image in order.images:
                 await asyncio.to_thread(self._inputs.store, image.data, image.extension)
-            task_id = await self._history.add_queued(order.task, order.key)
-            self._executor.submit(order.task)
-        return task_id
+            admitted = await self._history.add_queued(order.task, order.key)
+            self._executor.submit(order.task, admitted.row_id)
+        return admitted.task_id
 
     def _close(self, name: str, admission: asyncio.Task[str]) -> None:
         del self._open[name]

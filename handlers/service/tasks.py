@@ -22,10 +22,8 @@ def live_record(request: web.Request, task_id: str) -> TaskRecord | None:
     for running in executor.running():
         if running.task.task_id == task_id:
             return record_of(running)
-    for task in executor.pending():
-        if task.task_id == task_id:
-            return pending_record(task)
-    return None
+    task = executor.waiting_task(task_id)
+    return None if task is None else pending_record(task)
 
 
 def record_of(running: Running) -> TaskRecord:

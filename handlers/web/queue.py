@@ -1,4 +1,4 @@
-"""/v1/queue: the line of waiting tasks, rearranged, paused and resumed."""
+"""/v1/queue: the waiting tasks in order, rearranged, paused and resumed."""
 
 import asyncio
 from typing import Annotated, Final
@@ -8,16 +8,22 @@ from aiohttp import web
 from msgspec import Meta
 
 from handlers.http.errors import RequestRefused
-from handlers.http.query import whole_number
+from handlers.http.query import text_value, whole_number
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, QUEUE_STATE
-from pipeline.scheduling.queue import MAX_PRIORITY, MIN_PRIORITY
+from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.progress import Running
+from pipeline.scheduling.queue import MAX_PRIORITY, MIN_PRIORITY, Waiting
 
 LAST_PLACE: Final = 10**6
+PAGE_SIZE: Final = 200
+PAGE_SIZE_LIMIT: Final = 1000
+IDS_LIMIT: Final = 200  # task ids whose positions may be asked for at once
+_IDS_LENGTH: Final = IDS_LIMIT * 40
 
 
 class WaitingTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that waits; ``position`` counts the tasks before it, those that run included."""
+    """A waiting task; ``position`` counts the tasks that wait or run before it."""
 
     task_id: str
     position: int
@@ -43,44 +49,76 @@ class TaskAtWork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The queue as it stands, in the order it will run."""
+    """The queue at ``revision``, in the order it will run: a page of what waits."""
 
+    revision: Annotated[
+        int, Meta(description="Grows with each change of places, as in ``queue.changed``.")
+    ]
     paused: bool
     limit: Annotated[int, Meta(description="How many tasks may wait.")]
     running: list[TaskAtWork]
-    pending: list[WaitingTask]
+    waiting: Annotated[int, Meta(description="How many tasks wait, on this page or not.")]
+    pending: Annotated[list[WaitingTask], Meta(description="The page that was asked for.")]
+    positions: Annotated[
+        dict[str, int], Meta(description="Of the tasks in ``task_ids`` that wait.")
+    ]
+
+
+class QueueQuery(msgspec.Struct, kw_only=True):
+    """Query of GET /v1/queue."""
+
+    offset: Annotated[
+        int, Meta(ge=0, le=LAST_PLACE, description="How many waiting tasks to leave out.")
+    ] = 0
+    limit: Annotated[
+        int, Meta(ge=0, le=PAGE_SIZE_LIMIT, description="At most so many waiting tasks.")
+    ] = PAGE_SIZE
+    task_ids: Annotated[
+        str,
+        Meta(
+            max_length=_IDS_LENGTH,
+            description="Ids with commas between them: ``positions`` tells where these stand,"
+            " whatever the page.",
+        ),
+    ] = ""
 
 
 async def show_queue(request: web.Request) -> web.Response:
-    """What runs, what waits in which order, and whether the queue is paused."""
-    return _reply(request)
+    """What runs, a page of what waits, and whether the queue is paused."""
+    query = request.query
+    return _reply(
+        request.app[EXECUTOR],
+        offset=whole_number(query, "offset", bounds=(0, LAST_PLACE), default=0),
+        limit=whole_number(query, "limit", bounds=(0, PAGE_SIZE_LIMIT), default=PAGE_SIZE),
+        task_ids=text_value(query, "task_ids", _IDS_LENGTH).split(","),
+    )
 
 
 async def pause(request: web.Request) -> web.Response:
-    """Begin no more tasks; what runs goes on. Holds over a restart. Asking again changes nothing.
+    """Begin no more tasks; what runs goes on. Holds over a restart. Idempotent.
 
-    Saved first, so that a crash in between leaves nobody believing otherwise.
+    Saved before it takes effect, so that a crash in between loses no pause that was confirmed.
     """
     return await asyncio.shield(_switch(request, paused=True))
 
 
 async def resume(request: web.Request) -> web.Response:
-    """Go on with the queue. Asking again changes nothing."""
+    """Go on with the queue. Idempotent."""
     return await asyncio.shield(_switch(request, paused=False))
 
 
 async def move(request: web.Request) -> web.Response:
-    """Put a waiting task at a place in the line, from 0."""
+    """Put a waiting task at a place in the queue, from 0."""
     place = whole_number(request.query, "place", bounds=(0, LAST_PLACE))
     task_id = request.query.get("task_id", "")
-    return await _rearranged(request, request.app[EXECUTOR].move(task_id, place))
+    return await _save(request, request.app[EXECUTOR].move(task_id, place))
 
 
 async def prioritise(request: web.Request) -> web.Response:
     """Give a waiting task a priority and the place that goes with it."""
     priority = whole_number(request.query, "priority", bounds=(MIN_PRIORITY, MAX_PRIORITY))
     task_id = request.query.get("task_id", "")
-    return await _rearranged(request, request.app[EXECUTOR].prioritise(task_id, priority))
+    return await _save(request, request.app[EXECUTOR].prioritise(task_id, priority))
 
 
 async def _switch(request: web.Request, *, paused: bool) -> web.Response:
@@ -88,45 +126,57 @@ async def _switch(request: web.Request, *, paused: bool) -> web.Response:
     await request.app[QUEUE_STATE].save_paused(paused)
     if paused != executor.paused:
         (executor.pause if paused else executor.resume)()
-    return _reply(request)
+    return _reply(executor)
 
 
-async def _rearranged(request: web.Request, done: bool) -> web.Response:
-    if not done:
+async def _save(request: web.Request, moved: Waiting | None) -> web.Response:
+    if moved is None:
         raise RequestRefused(404, "not_found", "no such task waits (any more)")
-    await asyncio.shield(request.app[QUEUE_STATE].save_line(request.app[EXECUTOR].line()))
-    return _reply(request)
+    await asyncio.shield(request.app[QUEUE_STATE].save(moved))
+    return _reply(request.app[EXECUTOR])
 
 
-def _reply(request: web.Request) -> web.Response:
-    executor = request.app[EXECUTOR]
-    running = [
-        TaskAtWork(
-            task_id=at_work.task.task_id,
-            device=at_work.device,
-            progress=at_work.snapshot.progress,
-            message=at_work.snapshot.message,
-            prompt=at_work.task.params.prompt,
-            image_number=at_work.task.params.image_number,
-            in_queue_mills=at_work.task.in_queue_mills,
-            start_mills=at_work.started_mills,
-            preview=at_work.snapshot.preview,
-            images=at_work.snapshot.images,
-        )
-        for at_work in executor.running()
-    ]
-    pending = [
-        WaitingTask(
-            task_id=waiting.task.task_id,
-            position=index + len(running),
-            priority=waiting.priority,
-            prompt=waiting.task.params.prompt,
-            image_number=waiting.task.params.image_number,
-            in_queue_mills=waiting.task.in_queue_mills,
-        )
-        for index, waiting in enumerate(executor.line())
-    ]
+def _reply(
+    executor: Executor, offset: int = 0, limit: int = PAGE_SIZE, task_ids: list[str] | None = None
+) -> web.Response:
+    running = executor.running()
+    first = offset + len(running)
+    page = executor.waiting(offset, limit)
+    found = {task_id: executor.position(task_id) for task_id in (task_ids or [])[:IDS_LIMIT]}
     reply = QueueReply(
-        paused=executor.paused, limit=executor.queue_limit, running=running, pending=pending
+        revision=executor.queue_revision,
+        paused=executor.paused,
+        limit=executor.queue_limit,
+        running=[_at_work(each) for each in running],
+        waiting=executor.waiting_count,
+        pending=[_waiting(entry, first + index) for index, entry in enumerate(page)],
+        positions={task_id: at for task_id, at in found.items() if at is not None},
     )
     return json_response(reply, headers={"Cache-Control": "no-store"})
+
+
+def _at_work(running: Running) -> TaskAtWork:
+    task, snapshot = running.task, running.snapshot
+    return TaskAtWork(
+        task_id=task.task_id,
+        device=running.device,
+        progress=snapshot.progress,
+        message=snapshot.message,
+        prompt=task.params.prompt,
+        image_number=task.params.image_number,
+        in_queue_mills=task.in_queue_mills,
+        start_mills=running.started_mills,
+        preview=snapshot.preview,
+        images=snapshot.images,
+    )
+
+
+def _waiting(entry: Waiting, position: int) -> WaitingTask:
+    return WaitingTask(
+        task_id=entry.task.task_id,
+        position=position,
+        priority=entry.priority,
+        prompt=entry.task.params.prompt,
+        image_number=entry.task.params.image_number,
+        in_queue_mills=entry.task.in_queue_mills,
+    )

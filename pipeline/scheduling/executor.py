@@ -5,8 +5,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain
 from typing import TypeVar
 
@@ -65,7 +66,7 @@ class Executor:
 
     def start(self) -> None:
         """Begin to load the devices and to drain the queue."""
-        self._dispatcher.start(self._publish_positions, self._end, self._publish_counts)
+        self._dispatcher.start(self._publish_queue, self._end, self._publish_queue)
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
@@ -83,16 +84,22 @@ class Executor:
         finally:
             self._reserved -= 1
 
-    def submit(self, task: Task, priority: int = 0) -> None:
-        """Put a task, whose row exists, at the end of the line, or of those of its priority.
+    def submit(self, task: Task, row_id: int | None = None) -> None:
+        """Queue a task whose row exists; the row's id is its order.
 
         Never refuses: see ``reserve``.
         """
-        self._ends[task.task_id] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(Waiting(task=task, priority=priority))
+        order = self._queue.tasks.next_order if row_id is None else Fraction(row_id)
+        self._enqueue(Waiting(task=task, order=order))
         position = self.position(task.task_id) or 0
         self._bus.publish(TaskQueued(position=position), task.task_id)
-        self._publish_counts()
+        self._publish_queue()
+
+    def restore(self, entries: Iterable[Waiting]) -> None:
+        """Queue what waited when the server stopped. Published as one change for all of them."""
+        for entry in entries:
+            self._enqueue(entry)
+        self._publish_queue()
 
     async def wait(self, task_id: str) -> Outcome:
         """The end of a live task. Raises KeyError if it is unknown or has ended: see its row."""
@@ -104,9 +111,9 @@ class Executor:
         A waiting task has ended when this returns, a running one ends at its next step. False if
         there was nothing to end, which asking twice makes normal.
         """
-        if task_id is not None and (task := self._queue.line.withdraw(task_id)) is not None:
-            await self._end(task, Outcome(status="stop", finished_mills=now_ms()))
-            self._publish_positions()
+        if task_id is not None and (entry := self._queue.tasks.withdraw(task_id)) is not None:
+            self._publish_queue()
+            await self._end(entry.task, Outcome(status="stop", finished_mills=now_ms()))
             return True
         return self._dispatcher.ask(task_id, Running.ask_to_stop)
 
@@ -114,23 +121,23 @@ class Executor:
         """End the picture being made of the running task(s). False if nothing runs."""
         return self._dispatcher.ask(task_id, Running.ask_to_skip)
 
-    def move(self, task_id: str, place: int) -> bool:
-        """Put a waiting task behind ``place`` others. False if it does not wait."""
-        return self._rearranged(self._queue.line.move(task_id, place))
+    def move(self, task_id: str, place: int) -> Waiting | None:
+        """Put a waiting task behind ``place`` others; its new entry, None if it does not wait."""
+        return self._rearranged(self._queue.tasks.move(task_id, place))
 
-    def prioritise(self, task_id: str, priority: int) -> bool:
-        """Give a waiting task a priority: higher ones run first. False if it does not wait."""
-        return self._rearranged(self._queue.line.prioritise(task_id, priority))
+    def prioritise(self, task_id: str, priority: int) -> Waiting | None:
+        """Put a waiting task behind all of ``priority``; as ``move``."""
+        return self._rearranged(self._queue.tasks.prioritise(task_id, priority))
 
     def pause(self) -> None:
         """Begin no more tasks; those that run go on."""
         self._queue.pause()
-        self._publish_counts()
+        self._publish_queue()
 
     def resume(self) -> None:
         """Go on with the queue."""
         self._queue.resume()
-        self._publish_counts()
+        self._publish_queue()
 
     @property
     def paused(self) -> bool:
@@ -142,24 +149,33 @@ class Executor:
         """How many tasks may wait."""
         return self._queue_limit
 
-    def line(self) -> tuple[Waiting, ...]:
-        """The tasks that wait with their priorities, in the order they will run."""
-        return self._queue.line.entries()
+    @property
+    def waiting_count(self) -> int:
+        """How many tasks wait."""
+        return self._queue.qsize()
 
-    def pending(self) -> tuple[Task, ...]:
-        """The tasks that wait, in the order they will run."""
-        return self._queue.waiting()
+    @property
+    def queue_revision(self) -> int:
+        """Number of the current state of who waits where; see ``QueueChanged``."""
+        return self._queue.tasks.revision
 
-    def running(self) -> tuple[Running, ...]:
-        """The tasks that devices work on, at most one a device."""
-        return self._dispatcher.running()
+    def waiting(self, offset: int = 0, limit: int | None = None) -> tuple[Waiting, ...]:
+        """A page of the waiting tasks, in the order they will run; by default all of them."""
+        return self._queue.tasks.entries(offset, limit)
+
+    def waiting_task(self, task_id: str) -> Task | None:
+        """A waiting task by its id; None if it does not wait."""
+        entry = self._queue.tasks.get(task_id)
+        return None if entry is None else entry.task
 
     def position(self, task_id: str) -> int | None:
-        """How many tasks run before this one; None unless it waits."""
-        for index, task in enumerate(self._queue.waiting()):
-            if task.task_id == task_id:
-                return index + len(self._dispatcher.running())
-        return None
+        """How many tasks run or wait before this one; None unless it waits."""
+        place = self._queue.tasks.place(task_id)
+        return None if place is None else place + len(self.running())
+
+    def running(self) -> tuple[Running, ...]:
+        """The running tasks, at most one per device."""
+        return self._dispatcher.running()
 
     def devices(self) -> tuple[DeviceState, ...]:
         """Each device's state."""
@@ -217,25 +233,25 @@ class Executor:
             outcome.seconds,
         )
 
-    def _publish_positions(self) -> None:
-        """After the line moved: every waiting task's new place, and the counts."""
-        for index, task in enumerate(self._queue.waiting()):
-            position = index + len(self._dispatcher.running())
-            self._bus.publish(TaskQueued(position=position), task.task_id)
-        self._publish_counts()
+    def _enqueue(self, entry: Waiting) -> None:
+        self._ends[entry.task.task_id] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(entry)
 
-    def _publish_counts(self) -> None:
-        counts = QueueChanged(
-            pending=self._queue.qsize(),
-            running=len(self._dispatcher.running()),
+    def _publish_queue(self) -> None:
+        tasks = self._queue.tasks
+        changed = QueueChanged(
+            pending=len(tasks),
+            running=len(self.running()),
             paused=self._queue.paused,
+            revision=tasks.revision,
+            change=tasks.last_change,
         )
-        self._bus.publish(counts)
+        self._bus.publish(changed)
 
-    def _rearranged(self, done: bool) -> bool:
-        if done:
-            self._publish_positions()
-        return done
+    def _rearranged(self, entry: Waiting | None) -> Waiting | None:
+        if entry is not None:
+            self._publish_queue()
+        return entry
 
 
 def _terminal_event(outcome: Outcome) -> EventData:

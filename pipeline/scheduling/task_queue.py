@@ -2,18 +2,19 @@
 
 import asyncio
 
-from pipeline.scheduling.queue import Line, Waiting
-from pipeline.scheduling.task import Task
+from bus.events import now_ms
+from pipeline.scheduling.queue import PriorityQueue, Waiting
 
 
 class TaskQueue(asyncio.Queue[Waiting]):
     """Owned by the event loop; ``put_nowait`` adds, ``take`` removes.
 
-    The storage is a ``Line``, installed through the three hooks that asyncio provides for its own
-    PriorityQueue and LifoQueue.
+    The storage is a ``PriorityQueue``, installed through the three hooks that asyncio provides
+    for its own PriorityQueue and LifoQueue. Its revisions begin at the time of the start, so that
+    no client takes one for its neighbour from before a restart.
     """
 
-    line: Line
+    tasks: PriorityQueue
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,21 +22,21 @@ class TaskQueue(asyncio.Queue[Waiting]):
         self._resumed.set()
 
     def _init(self, maxsize: int) -> None:  # noqa: ARG002 - asyncio passes it
-        self.line = Line()
+        self.tasks = PriorityQueue(revision=now_ms())
 
     def _put(self, item: Waiting) -> None:
-        self.line.add(item.task, item.priority, first=item.returned)
+        self.tasks.add(item)
 
     def _get(self) -> Waiting:
-        return self.line.take()
+        return self.tasks.take()
 
     def qsize(self) -> int:
         """Number of waiting tasks."""
-        return len(self.line)
+        return len(self.tasks)
 
     def empty(self) -> bool:
         """True if no task waits."""
-        return len(self.line) == 0
+        return len(self.tasks) == 0
 
     @property
     def paused(self) -> bool:
@@ -57,9 +58,5 @@ class TaskQueue(asyncio.Queue[Waiting]):
             item = await self.get()
             if not self.paused:
                 return item
-            # Paused while this coroutine waited in get(): the task goes back to the head.
-            self.put_nowait(Waiting(task=item.task, priority=item.priority, returned=True))
-
-    def waiting(self) -> tuple[Task, ...]:
-        """The waiting tasks in the order they will run."""
-        return tuple(entry.task for entry in self.line.entries())
+            # Paused while this coroutine waited in get(): the task goes back to where it stood.
+            self.put_nowait(item)

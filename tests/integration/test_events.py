@@ -189,7 +189,8 @@ async def test_a_newcomer_is_told_how_things_stand(client: Client) -> None:
     client.app[EXECUTOR].submit(waiting_task(TASK))
     async with client.ws_connect("/ws") as ws:
         hello = await next_frame(ws)
-    state = {"pending": 1, "running": [], "paused": False}
+    revision = client.app[EXECUTOR].queue_revision
+    state = {"pending": 1, "running": [], "paused": False, "revision": revision}
     assert hello == {"type": "hello", "seq": 2, "data": state}
 
 

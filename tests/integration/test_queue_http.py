@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.events import QueueChanged
+from bus.events import PlaceChange, QueueChanged
 from bus.subscription import EventFilter
 from handlers.keys import BUS
 from tests.integration.serving import WAIT_S, Focal, serve
@@ -36,6 +36,27 @@ async def test_the_queue_shows_what_runs_and_what_waits_in_order(focal: Focal) -
     assert [task["prompt"] for task in queue["running"]] == ["first"]
     assert waiting(queue) == ids[1:]
     assert [task["position"] for task in queue["pending"]] == [1, 2, 3]
+
+
+async def test_a_page_of_the_queue_and_the_positions_of_some_tasks(focal: Focal) -> None:
+    ids = await one_running_and_three_waiting(focal)
+    asked = ",".join([ids[3], ids[0], "nobody"])
+    queue = await focal.get(f"/v1/queue?offset=1&limit=1&task_ids={asked}")
+    assert [(task["task_id"], task["position"]) for task in queue["pending"]] == [(ids[2], 2)]
+    assert queue["waiting"] == 3
+    assert queue["positions"] == {ids[3]: 3}  # the first runs, and nobody is nowhere
+
+
+async def test_the_revision_is_that_of_the_event_that_told_the_change(focal: Focal) -> None:
+    ids = await one_running_and_three_waiting(focal)
+    before = (await focal.get("/v1/queue"))["revision"]
+    changes = EventFilter(types=frozenset({QueueChanged.type}))
+    with focal.app[BUS].subscribe(changes) as news:
+        moved = await post(focal, "/v1/queue/move", task_id=ids[3], place="0")
+        told = await asyncio.wait_for(anext(news), WAIT_S)
+    assert isinstance(told.data, QueueChanged)
+    assert told.data.revision == moved["revision"] == before + 1
+    assert told.data.change == PlaceChange(task_id=ids[3], before=2, after=0)
 
 
 async def test_moved_and_prioritised_tasks_run_in_their_new_order(focal: Focal) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from fractions import Fraction
 from typing import TypeVar
 
 import pytest
@@ -12,6 +13,7 @@ from bus.bus import EventBus
 from bus.events import (
     TERMINAL,
     EventData,
+    QueueChanged,
     TaskFailed,
     TaskFinished,
     TaskImage,
@@ -24,6 +26,7 @@ from bus.subscription import Subscription
 from pipeline.errors import ImageSkipped, PipelineError, QueueFull, ServerStopping
 from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.queue import Waiting
 from pipeline.scheduling.task import Generate, MadeImage, Outcome, Reporter, Task
 from pipeline.scheduling.worker import StartDevice
 
@@ -146,20 +149,100 @@ async def test_the_row_is_closed_before_anybody_hears_of_the_end() -> None:
                     break
 
 
-async def test_a_waiting_task_learns_its_new_position_when_the_line_moves() -> None:
+class QueueClient:
+    """A client that knows the queue from ``queue.changed`` alone, as docs/events.md says."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.ids = [entry.task.task_id for entry in executor.waiting()]
+        self.revision = executor.queue_revision
+        self.running = 0
+
+    def hear(self, subscription: Subscription) -> None:
+        for delivery in subscription.take_now():
+            if not isinstance(changed := delivery.data, QueueChanged):
+                continue
+            self.running = changed.running
+            if changed.revision == self.revision:
+                continue
+            assert changed.revision == self.revision + 1
+            self.revision = changed.revision
+            assert changed.change is not None
+            if changed.change.before is not None:
+                assert self.ids.pop(changed.change.before) == changed.change.task_id
+            if changed.change.after is not None:
+                self.ids.insert(changed.change.after, changed.change.task_id)
+            assert len(self.ids) == changed.pending
+
+
+async def test_a_client_learns_every_place_from_the_changes_of_the_queue() -> None:
+    gates = {name: Gate() for name in "abcd"}
+    async with house(lambda task, reporter: gates[task.task_id].hold(reporter)) as built:
+        executor = built.executor
+        client = QueueClient(executor)
+        with built.bus.subscribe() as subscription:
+
+            async def expect(order: str) -> None:
+                await asyncio.sleep(0)  # for the bus to deliver
+                client.hear(subscription)
+                assert "".join(client.ids) == order
+                for place, name in enumerate(order):
+                    assert executor.position(name) == place + client.running
+
+            executor.submit(make_task("a"))
+            await expect("a")
+            await entered(gates["a"])
+            await expect("")
+            for name, order in (("b", "b"), ("c", "bc"), ("d", "bcd")):
+                executor.submit(make_task(name))
+                await expect(order)
+            assert executor.move("d", 0)
+            await expect("dbc")
+            assert executor.prioritise("c", 1)
+            await expect("cdb")
+            assert await executor.stop("d")
+            await expect("cb")
+            gates["a"].leave.set()
+            await entered(gates["c"])
+            await expect("b")
+            assert client.running == 1
+            for gate in gates.values():
+                gate.leave.set()
+
+
+async def test_a_task_is_told_to_be_queued_once_however_the_queue_moves() -> None:
     gate = Gate()
     async with house(lambda _, reporter: gate.hold(reporter)) as built:
         with built.bus.subscribe() as subscription:
-            built.executor.submit(make_task("a"))
+            for name in "abc":
+                built.executor.submit(make_task(name))
             await entered(gate)
-            built.executor.submit(make_task("b"))
-            built.executor.submit(make_task("c"))
-            assert built.executor.position("c") == 2
+            built.executor.move("c", 0)
             assert await built.executor.stop("b")
             gate.leave.set()
             events = await read_until_ends(subscription, 3)
-    positions = [data.position for n, data in events if n == "c" and isinstance(data, TaskQueued)]
-    assert positions[-1] == 1  # behind a alone; newer positions replace older ones
+    queued = [(name, data.position) for name, data in events if isinstance(data, TaskQueued)]
+    assert queued == [("a", 0), ("b", 1), ("c", 2)]
+
+
+async def test_restored_tasks_run_as_they_were_arranged_and_are_one_event() -> None:
+    gate = Gate()
+    async with house(lambda _, reporter: gate.hold(reporter)) as built:
+        with built.bus.subscribe() as subscription:
+            order = {"a": 2, "b": 3, "c": 1}
+            built.executor.pause()
+            built.executor.restore(
+                Waiting(task=make_task(name), order=Fraction(rank)) for name, rank in order.items()
+            )
+            await asyncio.sleep(0)
+            told = [delivery.data for delivery in subscription.take_now()]
+            built.executor.resume()
+            gate.leave.set()
+            events = await read_until_ends(subscription, 3)
+    assert [(type(data), data.pending) for data in told if isinstance(data, QueueChanged)] == [
+        (QueueChanged, 3)
+    ]
+    assert not any(isinstance(data, TaskQueued) for data in told)
+    assert [name for name, data in events if isinstance(data, TERMINAL)] == ["c", "a", "b"]
 
 
 async def test_stopping_a_waiting_task_ends_it_at_once_and_twice_is_harmless() -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from pipeline.request.decode import GenerateParams
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
-from storage.history import HistoryRepository
+from storage.history import Admitted, HistoryRepository, Unfinished
 from storage.records import absolute, accepted_record, pending_record, running_record
 
 DAY_MS = 86_400_000
@@ -42,6 +42,10 @@ def make_task(task_id: str, queued_ms: int = 1000, **params: Any) -> Task:
 def make_outcome(**values: Any) -> Outcome:
     defaults: dict[str, Any] = {"status": "finished", "started_mills": 2, "finished_mills": 3}
     return Outcome(**{**defaults, **values})
+
+
+def tasks_of(unfinished: Unfinished) -> list[Task]:
+    return [row.task for row in unfinished.rows]
 
 
 async def add_ended(history: HistoryRepository, task_id: str, queued_ms: int) -> None:
@@ -102,7 +106,7 @@ async def test_unfinished_tasks_come_back_whole_and_in_their_old_order(
     for task in tasks:
         await history.add_queued(task)
     await history.finish("a", make_outcome())
-    assert (await history.unfinished()).tasks == [tasks[0], tasks[2]]
+    assert tasks_of(await history.unfinished()) == [tasks[0], tasks[2]]
 
 
 async def test_a_row_that_cannot_be_read_any_more_does_not_stop_the_others(
@@ -115,7 +119,7 @@ async def test_a_row_that_cannot_be_read_any_more_does_not_stop_the_others(
             )
     await history.add_queued(make_task("good"))
     unfinished = await history.unfinished()
-    assert [task.task_id for task in unfinished.tasks] == ["good"]
+    assert [task.task_id for task in tasks_of(unfinished)] == ["good"]
     assert [row.task_id for row in unfinished.unreadable] == ["bad", "broken"]
     assert "image_number" in unfinished.unreadable[0].error
 
@@ -156,7 +160,7 @@ async def test_deleting_a_range_returns_what_is_gone_and_spares_waiting_tasks(
     assert deleted[0].result == ["/outputs/2026-11-23/t4.png"]
     assert await ids(history) == ["t5", "t1", "t0"]
     assert await history.count() == 3
-    assert [task.task_id for task in (await history.unfinished()).tasks] == ["waiting"]
+    assert [task.task_id for task in tasks_of(await history.unfinished())] == ["waiting"]
 
 
 async def test_a_page_is_found_by_index_alone(
@@ -173,13 +177,14 @@ async def test_a_page_is_found_by_index_alone(
 async def test_a_repeated_key_joins_the_first_task_also_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite3"
     async with open_database(path) as database:
-        assert await HistoryRepository(database).add_queued(make_task("a"), "key") == "a"
+        assert (await HistoryRepository(database).add_queued(make_task("a"), "key")).task_id == "a"
     async with open_database(path) as database:
         history = HistoryRepository(database)
-        assert await history.add_queued(make_task("b"), "key") == "a"
+        repeated = await history.add_queued(make_task("b"), "key")
+        assert repeated == Admitted(task_id="a", row_id=None)
         assert await history.get("b") is None
         assert await history.task_of_key("key") == "a"
-        assert await history.add_queued(make_task("c"), "other key") == "c"
+        assert (await history.add_queued(make_task("c"), "other key")).task_id == "c"
 
 
 async def test_a_key_is_forgotten_with_its_task(history: HistoryRepository) -> None:
@@ -198,7 +203,7 @@ async def test_a_half_run_task_of_the_reference_server_is_unfinished(
             " task_status) VALUES ('r', '{\"prompt\": \"a dog\"}', 5, -1, 'running')"
         )
         other.commit()
-    (task,) = (await history.unfinished()).tasks
+    (task,) = tasks_of(await history.unfinished())
     assert (task.task_id, task.params.prompt) == ("r", "a dog")
 
 

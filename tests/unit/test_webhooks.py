@@ -219,7 +219,7 @@ async def test_a_restart_requeues_or_fails_what_never_ended(
     tasks = [make_task(name, "") for name in ("a", "b")]
     for task in tasks:
         await history.add_queued(task)
-    assert await recorder.recover(requeue=True) == tasks
+    assert [row.task for row in await recorder.recover(requeue=True)] == tasks
     bad = await history.get("bad")
     assert bad is not None
     assert bad.task_status == "failed"
@@ -228,4 +228,4 @@ async def test_a_restart_requeues_or_fails_what_never_ended(
     failed = await history.get("a")
     assert failed is not None
     assert (failed.task_status, failed.code) == ("failed", "restarted")
-    assert (await history.unfinished()).tasks == []
+    assert (await history.unfinished()).rows == []
