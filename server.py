@@ -30,6 +30,7 @@ from handlers.keys import (
     OUTPUTS,
     PRESETS,
     QUEUE_STATE,
+    RESOLVER,
     SETTINGS,
     STATE,
     STYLES,
@@ -45,7 +46,7 @@ from pipeline.engine.options import EngineOptions
 from pipeline.errors import PipelineError
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
-from pipeline.files.resolve import installed_default
+from pipeline.files.resolve import Resolver, installed_default
 from pipeline.request.presets import PresetStore
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
@@ -114,6 +115,7 @@ def create_app(
     start_preset = settings.preset or _start_preset(app[CATALOG])
     app[PRESETS] = PresetStore(HERE / "presets", start_preset)
     app[MODEL_FILES] = _model_files(app, allowed=settings.downloads == "allow")
+    app[RESOLVER] = Resolver(app[PRESETS], app[STYLES], app[MODEL_FILES])
     app[PRESETS].load(start_preset)  # one that does not exist stops the start
     app[SETTINGS] = HandlerSettings(
         version=VERSION,
@@ -196,7 +198,8 @@ async def _run_parts(
         app[QUEUE_STATE] = queue_state = QueueState(database)
         if await queue_state.is_paused():
             executor.pause()
-        left = await recorder.recover(requeue=settings.on_restart == "requeue")
+        requeue = settings.on_restart == "requeue"
+        left = await recorder.recover(app[RESOLVER].resolve if requeue else None)
         executor.restore(await queue_state.arranged(left))
         executor.start()
         bus.publish(ServerStatus(status="ready"))

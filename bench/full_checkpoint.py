@@ -16,6 +16,7 @@ from pipeline.files.catalog import CHECKPOINTS, ModelCatalog
 from pipeline.models.checkpoint import SDXL_BASE, read_configs
 from pipeline.request.decode import params_from
 from pipeline.request.presets import PresetStore
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.task import Task
@@ -67,7 +68,8 @@ def measure(file: Path, folder: Path) -> None:
     before = peak_bytes()
     watch = Watch()
     started = time.perf_counter()
-    engine(Task(task_id="0" * 32, params=params_from(REQUEST), in_queue_mills=0), watch)
+    request = resolve_params(params_from(REQUEST))
+    engine(Task(task_id="0" * 32, request=request, in_queue_mills=0), watch)
     seconds = time.perf_counter() - started
     if len(watch.made) != 1:
         raise RuntimeError("no picture was made")

@@ -31,8 +31,8 @@ from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint, read_configs
 from pipeline.request.decode import params_from
 from pipeline.request.plan import ImagePlan, plan_images
-from pipeline.request.presets import Preset
 from pipeline.request.prompts import PromptSources
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.text.tokenizer import find_tokenizer
@@ -67,7 +67,7 @@ def plan_for(case: Case) -> ImagePlan:
         "aspect_ratios_selection": f"{case.side}*{case.side}",
     }
     sources = PromptSources(StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards"))
-    (plan,) = plan_images(params_from(asked), Preset(), sources)
+    (plan,) = plan_images(resolve_params(params_from(asked)), sources)
     return msgspec.structs.replace(plan, native_width=case.side, native_height=case.side)
 
 

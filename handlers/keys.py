@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bus.bus import EventBus
     from pipeline.files.catalog import ModelCatalog
     from pipeline.files.locate import ModelFiles
+    from pipeline.files.resolve import Resolver
     from pipeline.request.presets import PresetStore
     from pipeline.request.styles import StyleLibrary
     from pipeline.scheduling.executor import Executor
@@ -66,6 +67,7 @@ CLIENT: Final[web.AppKey["GuardedClient"]] = web.AppKey("client")
 DECODING: Final = web.AppKey("decoding", asyncio.Semaphore)
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
 MODEL_FILES: Final[web.AppKey["ModelFiles"]] = web.AppKey("model_files")
+RESOLVER: Final[web.AppKey["Resolver"]] = web.AppKey("resolver")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
 GALLERY: Final[web.AppKey["GalleryRepository"]] = web.AppKey("gallery")

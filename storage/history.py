@@ -10,10 +10,13 @@ import msgspec
 
 from bus.events import now_ms
 from pipeline.errors import InvalidParameter
-from pipeline.request.decode import params_from
+from pipeline.request.decode import request_from
+from pipeline.request.delivery import Delivery
+from pipeline.request.resolved import ResolvedRequest
+from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database
-from storage.records import TaskRecord, stored_record, stored_records
+from storage.records import TaskRecord, params_of, stored_record, stored_records
 from storage.schema import BLOCK_BITS
 
 _QUEUE: Final = """
@@ -91,10 +94,31 @@ class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
 
 
+class UnresolvedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that has not ended, its request decoded; what it names may be gone meanwhile."""
+
+    id: int
+    task_id: str
+    params: GenerateParams
+    present: frozenset[str]  # the fields that the row has
+    in_queue_mills: int
+    delivery: Delivery
+
+    def resolved(self, request: ResolvedRequest) -> OpenRow:
+        """The same row with its request resolved."""
+        task = Task(
+            task_id=self.task_id,
+            request=request,
+            in_queue_mills=self.in_queue_mills,
+            delivery=self.delivery,
+        )
+        return OpenRow(id=self.id, task=task)
+
+
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     """What a former run of the server left undone, oldest first."""
 
-    rows: list[OpenRow]
+    rows: list[UnresolvedRow]
     unreadable: list[Unreadable]
 
 
@@ -125,14 +149,14 @@ class HistoryRepository:
                 _QUEUE,
                 {
                     "task_id": task.task_id,
-                    "params": msgspec.json.encode(task.params).decode(),
+                    "params": msgspec.json.encode(params_of(task)).decode(),
                     "mills": task.in_queue_mills,
-                    "webhook_url": task.webhook_url,
+                    "webhook_url": task.delivery.webhook,
                 },
             )
             await connection.execute(
                 "INSERT INTO focal_task (task_id, base_url) VALUES (?, ?)",
-                (task.task_id, task.base_url),
+                (task.task_id, task.delivery.base_url),
             )
         return Admitted(task_id=task.task_id, row_id=cursor.lastrowid)
 
@@ -181,7 +205,7 @@ class HistoryRepository:
         found = Unfinished(rows=[], unreadable=[])
         for row in await self._database.fetch_all(_UNFINISHED, {}):
             try:
-                found.rows.append(OpenRow(id=row["id"], task=_task(row)))
+                found.rows.append(_unresolved_row(row))
             except (msgspec.MsgspecError, InvalidParameter) as error:
                 found.unreadable.append(_unreadable(row, str(error)))
         return found
@@ -276,13 +300,21 @@ async def _delete(connection: aiosqlite.Connection, records: list[TaskRecord]) -
     await connection.execute(_DELETE_MARKS, {"task_ids": task_ids})
 
 
-def _task(row: sqlite3.Row) -> Task:
-    return Task(
-        task_id=row["task_id"],
-        params=params_from(msgspec.json.decode(row["req_params"], type=dict[str, object])),
-        in_queue_mills=row["in_queue_mills"] or 0,
-        webhook_url=row["webhook_url"] or "",
+def _unresolved_row(row: sqlite3.Row) -> UnresolvedRow:
+    fields = msgspec.json.decode(row["req_params"], type=dict[str, object])
+    request = request_from(fields)
+    delivery = msgspec.structs.replace(
+        Delivery.of(request),
+        default_webhook=row["webhook_url"] or "",
         base_url=row["base_url"] or "",
+    )
+    return UnresolvedRow(
+        id=row["id"],
+        task_id=row["task_id"],
+        params=request.params,
+        present=frozenset(fields),
+        in_queue_mills=row["in_queue_mills"] or 0,
+        delivery=delivery,
     )
 
 

@@ -55,7 +55,7 @@ def accepted_record(task: Task) -> TaskRecord:
         task_status="pending",
         progress=-1,
         preview="",
-        webhook_url=task.webhook_url,
+        webhook_url=task.delivery.webhook,
         result=[],
     )
 
@@ -71,7 +71,7 @@ def pending_record(task: Task) -> TaskRecord:
         finish_mills=None,
         task_status=None,
         progress=None,
-        webhook_url=task.webhook_url,
+        webhook_url=task.delivery.webhook,
         result=None,
     )
 
@@ -88,7 +88,7 @@ def running_record(task: Task, started_mills: int, progress: int, preview: str) 
         task_status="running",
         progress=progress,
         preview=preview,
-        webhook_url=task.webhook_url,
+        webhook_url=task.delivery.webhook,
         result=[],
     )
 
@@ -138,9 +138,8 @@ def absolute_url(path: str, base_url: str) -> str:
 
 
 def params_of(task: Task) -> dict[str, object]:
-    """A task's parameters as plain JSON values."""
-    plain: dict[str, object] = msgspec.to_builtins(task.params)
-    return plain
+    """The fields of a task's request as plain JSON values."""
+    return {**msgspec.to_builtins(task.params), **task.delivery.asked}
 
 
 def _image_url(name: str, value: object, base: str) -> object:

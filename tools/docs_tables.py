@@ -111,7 +111,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "black_out_nsfw",
     ),
 }
-REQUEST: Final = "GenerateParams"
+REQUEST: Final = "GenerateRequest"
 NESTED: Final = {
     "Lora": "A slot of `loras`",
     "ControlNetImage": "A slot of `controlnet_image`",

@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     async def whole(self, record: TaskRecord) -> TaskRecord:
         """The record with results in the form asked for."""
-        as_base64 = self.task.params.require_base64
+        as_base64 = self.task.delivery.require_base64
         return await with_results(self.request, record, as_base64=as_base64)
 
 

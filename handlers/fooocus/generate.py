@@ -19,13 +19,13 @@ async def generate(request: web.Request) -> web.StreamResponse:
     """
     image_format = wanted_image_format(request.headers.getall("Accept", []))
     order = await read_order(request, image_format)
-    params = order.task.params
-    if image_format is None and params.stream_output:
+    delivery = order.task.delivery
+    if image_format is None and delivery.stream_output:
         return await _stream(request, order)
     answer = Answer.to(request, order, await request.app[ADMISSIONS].admit(order))
     if image_format is not None:
         return await answer_binary(answer)
-    if params.async_process:
+    if delivery.async_process:
         return answer_async(answer)
     return await answer_sync(answer)
 

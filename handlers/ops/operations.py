@@ -20,7 +20,7 @@ from handlers.ops.health import Health
 from handlers.ops.page_operations import PAGE_OPERATIONS
 from handlers.web.login import Grant
 from handlers.web.models import Unloaded
-from pipeline.request.schema import GenerateParams
+from pipeline.request.delivery import GenerateRequest
 from storage.records import TaskRecord
 
 
@@ -83,7 +83,7 @@ _GENERATE: Final = Operation(
         " Content-Type; unknown fields are named in the header X-Ignored-Params."
     ),
     body=Payload(
-        type=GenerateParams,
+        type=GenerateRequest,
         examples={
             "synchronous": _PROMPT | {"webhook_url": ""},
             "asynchronous": _PROMPT | {"async_process": True, "webhook_url": ""},

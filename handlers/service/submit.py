@@ -4,7 +4,6 @@ A request that is refused leaves nothing behind: every check comes before the ro
 """
 
 import asyncio
-import secrets
 import uuid
 from typing import Final
 
@@ -15,16 +14,13 @@ from bus.events import now_ms
 from handlers.http.body import read_body
 from handlers.http.errors import RequestRefused
 from handlers.http.respond import base_url
-from handlers.keys import MODEL_FILES, PRESETS, SETTINGS, STYLES
+from handlers.keys import RESOLVER, SETTINGS
 from handlers.service.images import NewInput, resolve_images
-from pipeline.files.auxiliary import check_parts
-from pipeline.files.resolve import settle_models
-from pipeline.request.choices import NO_MODEL
 from pipeline.request.decode import decode_params
-from pipeline.request.images import check_images
-from pipeline.request.schema import GenerateParams
+from pipeline.request.delivery import Delivery
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.scheduling.executor import Executor
-from pipeline.scheduling.task import RANDOM_SEED_LIMIT, Task
+from pipeline.scheduling.task import Task
 from storage.history import HistoryRepository
 from storage.inputs import InputStore
 
@@ -42,36 +38,36 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_order(request: web.Request, image_format: str | None) -> Order:
-    """Read and check a request; ``image_format`` is that of the picture it wants as its answer.
+    """Read and resolve a request; ``image_format`` is that of an image wanted as the reply.
 
     Raises what ``handlers.http.errors`` maps to 400, 404, 413, 422, 501 and 503.
     """
     key = idempotency_key(request)
     decoded = decode_params(await read_body(request))
-    params = await asyncio.to_thread(_complete, request.app, decoded.params, decoded.present)
+    params = decoded.params
     if image_format is not None:
         params = msgspec.structs.replace(params, image_number=1, output_format=image_format)
-    webhook_url = params.webhook_url or request.app[SETTINGS].default_webhook
-    order = await make_order(request, params, webhook_url)
+    resolve = request.app[RESOLVER].resolve
+    resolved = await asyncio.to_thread(resolve, params, decoded.present)
+    default_webhook = request.app[SETTINGS].default_webhook
+    delivery = msgspec.structs.replace(decoded.delivery, default_webhook=default_webhook)
+    order = await make_order(request, resolved, delivery)
     return msgspec.structs.replace(order, ignored=decoded.ignored, key=key)
 
 
-async def make_order(request: web.Request, params: GenerateParams, webhook_url: str) -> Order:
-    """A new task of checked parameters: its seed drawn, its pictures read.
+async def make_order(request: web.Request, resolved: ResolvedRequest, delivery: Delivery) -> Order:
+    """A new task of a resolved request, its input images read.
 
     Raises what ``resolve_images`` does.
     """
-    if params.image_seed < 0:
-        params = msgspec.structs.replace(params, image_seed=secrets.randbelow(RANDOM_SEED_LIMIT))
-    resolved = await resolve_images(request, params)
+    images = await resolve_images(request, resolved.params)
     task = Task(
         task_id=uuid.uuid4().hex,
-        params=resolved.params,
+        request=msgspec.structs.replace(resolved, params=images.params),
         in_queue_mills=now_ms(),
-        webhook_url=webhook_url,
-        base_url=base_url(request),
+        delivery=msgspec.structs.replace(delivery, base_url=base_url(request)),
     )
-    return Order(task=task, images=resolved.images)
+    return Order(task=task, images=images.images)
 
 
 class Admissions:
@@ -131,19 +127,3 @@ def idempotency_key(request: web.Request) -> str:
     if not key.isprintable():  # bytes that are no UTF-8 among them: no database takes those
         raise RequestRefused(400, "invalid_header", f"{IDEMPOTENCY_KEY} must be printable text")
     return key
-
-
-def _complete(
-    app: web.Application, params: GenerateParams, present: frozenset[str]
-) -> GenerateParams:
-    """Fill in what the request left out and check every name. Reads files: not on the loop."""
-    presets = app[PRESETS]
-    preset = presets.load(params.preset)
-    if params.base_model_name in ("", NO_MODEL):
-        present -= {"base_model_name"}
-    params = presets.apply(params, present, preset)
-    params = settle_models(params, present, presets, app[MODEL_FILES])
-    app[STYLES].check(params.style_selections)
-    check_images(params)
-    check_parts(params, app[MODEL_FILES])
-    return params

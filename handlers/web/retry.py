@@ -1,24 +1,26 @@
 """POST /tasks/{task_id}/retry: the same request again, as a new task."""
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
 from handlers.http.errors import RequestRefused
 from handlers.http.respond import json_response
-from handlers.keys import HISTORY
+from handlers.keys import HISTORY, RESOLVER
 from handlers.service.submit import idempotency_key, make_order
 from handlers.service.tasks import live_record
 from handlers.service_keys import ADMISSIONS
 from pipeline.errors import InvalidParameter
-from pipeline.request.decode import params_from
-from pipeline.request.schema import GenerateParams
+from pipeline.request.decode import request_from
+from pipeline.request.delivery import Delivery, GenerateRequest
 from storage.records import TaskRecord, accepted_record
 
 
 async def retry(request: web.Request) -> web.Response:
-    """Queue an ended task's request again, seed and all; answered as an asynchronous request.
+    """Queue an ended task's request again, with its seed; answered as an asynchronous request.
 
-    Its pictures must still be there: nobody waits in line to hear that they are not.
+    Model files and input images are checked before queueing, so a missing one is reported at once.
     """
     key = idempotency_key(request)
     task_id = request.match_info["task_id"]
@@ -27,16 +29,20 @@ async def retry(request: web.Request) -> web.Response:
     record = await request.app[HISTORY].get(task_id)
     if record is None:
         raise RequestRefused(404, "not_found", "there is no such task")
-    order = await make_order(request, _params_of(record), record.webhook_url)
+    stored = _request_of(record)
+    present = frozenset(record.req_params)
+    resolved = await asyncio.to_thread(request.app[RESOLVER].resolve, stored.params, present)
+    delivery = msgspec.structs.replace(Delivery.of(stored), default_webhook=record.webhook_url)
+    order = await make_order(request, resolved, delivery)
     new_id = await request.app[ADMISSIONS].admit(msgspec.structs.replace(order, key=key))
     task = msgspec.structs.replace(order.task, task_id=new_id)
     return json_response(accepted_record(task), headers={"X-Task-Id": new_id})
 
 
-def _params_of(record: TaskRecord) -> GenerateParams:
+def _request_of(record: TaskRecord) -> GenerateRequest:
     """The stored request. Raises RequestRefused (409) for one that cannot be read any more."""
     try:
-        return params_from(record.req_params)
+        return request_from(record.req_params)
     except (InvalidParameter, msgspec.ValidationError) as error:
         raise RequestRefused(
             409, "unreadable_request", f"the task's request cannot be used any more: {error}"

@@ -19,13 +19,11 @@ from pipeline.errors import DeviceOutOfMemory
 from pipeline.files.auxiliary import AuxiliaryFiles
 from pipeline.files.catalog import PROMPT_EXPANSION, ModelCatalog
 from pipeline.files.locate import ModelFiles
-from pipeline.files.resolve import stand_in_note
 from pipeline.memory.cache import choose_budgets
 from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
 from pipeline.models.manager import ModelManager, OnUnloaded
-from pipeline.request.decode import GenerateParams
-from pipeline.request.goals import StartGoal, native_side
-from pipeline.request.plan import ImagePlan, plan_images, plan_towards
+from pipeline.request.enhance_goals import Stage
+from pipeline.request.plan import ImagePlan, plan_images, plan_stage
 from pipeline.request.presets import PresetStore
 from pipeline.request.prompts import PromptSources
 from pipeline.request.styles import StyleLibrary
@@ -110,9 +108,6 @@ class Engine:
             plans = self._plan(task)
             for plan in plans:
                 _tell_notes(plan, reporter)
-            library = self._library
-            if told := stand_in_note(task.params, library.presets, library.catalog):
-                reporter.note("model", told)
             check_stopped(reporter)
             self._make_all(task, plans, reporter)
         except (MemoryError, RuntimeError) as error:
@@ -122,13 +117,11 @@ class Engine:
         return None
 
     def _plan(self, task: Task) -> list[ImagePlan]:
-        preset = self._library.presets.describing(task.params)
-        plans = plan_images(task.params, preset, self._sources())
+        plans = plan_images(task.request, self._sources())
         return [self._with_options(plan) for plan in plans]
 
     def _sources(self) -> PromptSources:
-        library = self._library
-        return PromptSources(library.styles, library.wildcards, library.catalog.loras())
+        return PromptSources(self._library.styles, self._library.wildcards)
 
     def _with_options(self, plan: ImagePlan) -> ImagePlan:
         return msgspec.structs.replace(plan, cpu_noise=self._options.cpu_noise)
@@ -138,17 +131,16 @@ class Engine:
         self._fetch_inversions(plans, reporter)
         expand = partial(self._expanded, reporter, [])
         known = task.params.prompt_expansion
-        preset = self._library.presets.describing(task.params)
 
-        def plan_stage(goal: StartGoal, params: GenerateParams, index: int) -> ImagePlan:
-            (plan,) = plan_towards(goal, params, preset, self._sources(), index)
+        def plan_of(stage: Stage, index: int) -> ImagePlan:
+            plan = plan_stage(task.request, stage, index, self._sources())
             _tell_notes(plan, reporter)
             self._fetch_inversions([plan], reporter)
             # What is known continues the picture's own prompt, and no other.
             own = plan.prompt == plans[index].prompt
             return expand(known if own else "", self._with_options(plan))
 
-        staff = Staff(partial(expand, known), plan_stage, self._tools, native_side(preset))
+        staff = Staff(partial(expand, known), plan_of, self._tools)
         TaskRun(task, plans, pipeline, staff).run()
 
     def _image_pipeline(self, plan: ImagePlan, reporter: Reporter) -> ImagePipeline:

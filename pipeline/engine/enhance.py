@@ -13,16 +13,15 @@ from pipeline.engine.image_conditions import ImageConditions
 from pipeline.engine.image_pipeline import ImagePipeline, sized
 from pipeline.engine.initial_latents import begin_from, make_means
 from pipeline.engine.start import NothingToPaint
-from pipeline.request.decode import EnhanceControl, GenerateParams
-from pipeline.request.enhance_goals import Stage, read_stages
-from pipeline.request.goals import StartGoal
+from pipeline.request.decode import EnhanceControl
+from pipeline.request.enhance_goals import Stage
 from pipeline.request.plan import ImagePlan
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import MaskOptions
 from pipeline.vision.toolbox import Toolbox
 
-PlanStage = Callable[[StartGoal, GenerateParams, int], ImagePlan]
-"""The plan of one run towards a goal, for parameters that ask for one picture, and its number in
-the task from 0: arrays and wildcards give it the words that the picture was made with."""
+PlanStage = Callable[[Stage, int], ImagePlan]
+"""The plan of a stage for the image of that index: its texts use that image's wildcards."""
 
 
 class Enhanced(msgspec.Struct, frozen=True):
@@ -40,40 +39,29 @@ class Enhanced(msgspec.Struct, frozen=True):
 class Enhancer:
     """Enhances the pictures of one task."""
 
-    def __init__(
-        self, params: GenerateParams, pipeline: ImagePipeline, toolbox: Toolbox, native_side: int
-    ) -> None:
-        self._params = params
+    def __init__(self, request: ResolvedRequest, pipeline: ImagePipeline, toolbox: Toolbox) -> None:
+        self._params = request.params
         self._image_pipeline = pipeline
         self._toolbox = toolbox
-        self._native_side = native_side
-        self.stages = read_stages(params)
+        self._native_side = request.native_side
+        self.stages = request.stages
 
     def enhance(
-        self, image: Image.Image, seed: int, place: Place, plan_stage: PlanStage
+        self, image: Image.Image, place: Place, plan_stage: PlanStage
     ) -> Iterator[Enhanced]:
         """What each stage makes of the picture before it; the last one is the finished picture.
 
         ``place`` is that of the first stage. A stage that finds nothing changes nothing, and the
         record says so. Raises what loading models does, and what the reporter's ``check`` does.
         """
-        params = msgspec.structs.replace(
-            self._params, image_seed=seed, image_number=1, disable_seed_increment=True
-        )
         for number, stage in enumerate(self.stages):
-            asked = msgspec.structs.replace(
-                params,
-                prompt=stage.prompt,
-                negative_prompt=stage.negative_prompt,
-                inpaint_additional_prompt="",  # the stage's prompt has it, where it goes on from it
-            )
-            plan = plan_stage(stage.goal, asked, place.image - 1)
+            plan = plan_stage(stage, place.image - 1)
             mask = None
             if stage.control is not None:
                 mask = self._find(image, stage.control, number)
                 if mask is None:
                     continue
-                if params.debugging_enhance_masks_checkbox:
+                if self._params.debugging_enhance_masks_checkbox:
                     yield Enhanced(mask, plan, is_mask=True, described=False)
             try:
                 made = self._run(image, mask, stage, plan, place.stage_after(number))

@@ -17,7 +17,7 @@ from pipeline.errors import ImageSkipped
 from pipeline.images.encode import encode_image
 from pipeline.images.grid import make_grid
 from pipeline.metadata.write import metadata_text
-from pipeline.request.goals import Goals, read_goals
+from pipeline.request.goals import Goals
 from pipeline.request.plan import ImagePlan
 from pipeline.scheduling.task import MadeImage, Task
 from pipeline.vision.toolbox import Toolbox
@@ -35,7 +35,6 @@ class Staff:
     expand: ExpandPrompt
     plan_stage: PlanStage
     toolbox: Toolbox
-    native_side: int  # of the square that the model was trained on, in pixels
 
 
 class TaskRun:
@@ -50,7 +49,7 @@ class TaskRun:
         self._image_pipeline = pipeline
         self._staff = staff
         self._reporter = pipeline.context.reporter
-        self._enhancer = Enhancer(task.params, pipeline, staff.toolbox, staff.native_side)
+        self._enhancer = Enhancer(task.request, pipeline, staff.toolbox)
         black_out = task.params.black_out_nsfw
         self._censor = staff.toolbox.censor(self._reporter) if black_out else None
         self._saved = 0
@@ -58,12 +57,12 @@ class TaskRun:
 
     def run(self) -> None:
         """Make and save every picture; a skipped one is left out. Raises PipelineError."""
-        goals, params = read_goals(self._params), self._params
+        request, params = self._task.request, self._params
+        goals = request.goals
         start = None
         if goals.start is not None:
-            start = begin(
-                goals.start, params, self._staff.native_side, self._image_pipeline.context
-            )
+            context = self._image_pipeline.context
+            start = begin(goals.start, params, request.native_side, context)
         plans = [sized(plan, start) for plan in self._plans]
         if (shown := self._instead(goals, plans[0], start)) is not None:
             for image in shown:
@@ -125,9 +124,7 @@ class TaskRun:
         only_last = self._params.save_final_enhanced_image_only
         wait = only_last or not first.described
         latest, saved = first, None if wait else self._save_made(first, place)
-        stages = self._enhancer.enhance(
-            first.image, first.plan.seed, place.stage_after(1), self._staff.plan_stage
-        )
+        stages = self._enhancer.enhance(first.image, place.stage_after(1), self._staff.plan_stage)
         for each in stages:
             if each.is_mask:
                 self._save_made(each, place)

@@ -26,8 +26,8 @@ from pipeline.files.registry import (
 from pipeline.files.vision import VisionFiles
 from pipeline.request.choices import EMBEDDED
 from pipeline.request.decode import ControlNetImage, GenerateParams
-from pipeline.request.enhance_goals import read_stages
-from pipeline.request.goals import Inpaint, Upscale, read_goals
+from pipeline.request.goals import Inpaint, Upscale
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import SAM
 from pipeline.scheduling.task import Reporter
 
@@ -82,22 +82,22 @@ class AuxiliaryFiles:
         return path
 
 
-def check_parts(params: GenerateParams, files: ModelFiles) -> None:
+def check_parts(request: ResolvedRequest, files: ModelFiles) -> None:
     """Raise ModelNotInstalled for the first file that is needed and will not be there.
 
     Reads no network: where downloads are allowed, a missing published file will be fetched.
     """
     parts = AuxiliaryFiles(files)
-    for part in needed_parts(params):
-        parts.check(part, params.base_model_name)
+    for part in needed_parts(request):
+        parts.check(part, request.params.base_model_name)
     if not files.allowed:
-        _check_vision(params, VisionFiles(files))
+        _check_vision(request, VisionFiles(files))
 
 
-def needed_parts(params: GenerateParams) -> Iterator[KnownFile]:
+def needed_parts(request: ResolvedRequest) -> Iterator[KnownFile]:
     """The files that the request's pictures need beside its model."""
-    goals = read_goals(params)
-    for goal in (goals.start, *(stage.goal for stage in read_stages(params))):
+    params, goals = request.params, request.goals
+    for goal in (goals.start, *(stage.goal for stage in request.stages)):
         if isinstance(goal, Upscale):
             yield UPSCALER
         if isinstance(goal, Inpaint) and goal.patched:
@@ -117,11 +117,11 @@ def _parts_of(control: ControlNetImage, params: GenerateParams) -> Iterator[Know
             yield part
 
 
-def _check_vision(params: GenerateParams, vision: VisionFiles) -> None:
+def _check_vision(request: ResolvedRequest, vision: VisionFiles) -> None:
     """The models that look into pictures; asked where nothing is fetched, it only looks."""
-    if params.black_out_nsfw:
+    if request.params.black_out_nsfw:
         vision.safety_checker()
-    for stage in read_stages(params):
+    for stage in request.stages:
         if stage.control is None:
             continue
         if stage.control.enhance_mask_model == SAM:

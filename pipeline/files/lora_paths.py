@@ -5,9 +5,7 @@ from pathlib import Path
 from pipeline.errors import ModelNotInstalled
 from pipeline.files.catalog import LORAS
 from pipeline.files.locate import ModelFiles
-from pipeline.request.decode import GenerateParams
-from pipeline.request.performance import FAST_MODES, fast_mode
-from pipeline.request.presets import Preset
+from pipeline.request.performance import FAST_MODES, FastMode
 from pipeline.scheduling.task import Reporter
 
 
@@ -22,12 +20,8 @@ def lora_path(name: str, files: ModelFiles, reporter: Reporter | None = None) ->
         raise _explained(name, error) from None
 
 
-def check_mode_lora(params: GenerateParams, preset: Preset, files: ModelFiles) -> None:
-    """Raise ModelNotInstalled if the performance mode needs a file that is not to be had.
-
-    ``preset`` describes the model (``PresetStore.describing``).
-    """
-    mode = fast_mode(params, preset)
+def check_mode_lora(mode: FastMode | None, files: ModelFiles) -> None:
+    """Raise ModelNotInstalled if the performance mode's LoRA is missing and cannot be fetched."""
     if mode is not None:
         try:
             files.check(LORAS, mode.lora, ("performance_selection",))

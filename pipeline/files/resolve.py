@@ -1,71 +1,99 @@
-"""Are the models of a request to be had, and which one stands in for a preset's. Torch-free."""
+"""From validated parameters to a ``ResolvedRequest``: the one place that asks presets and files."""
 
+import secrets
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from pipeline.errors import ModelNotFound, ModelNotInstalled
+from pipeline.files.auxiliary import check_parts
 from pipeline.files.catalog import CHECKPOINTS, LORAS, VAES, Field, ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.files.lora_paths import check_mode_lora
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
-from pipeline.request.decode import GenerateParams
+from pipeline.request.images import check_images
 from pipeline.request.presets import INITIAL, Preset, PresetStore
+from pipeline.request.resolved import ResolvedRequest, resolve_params
+from pipeline.request.schema import GenerateParams
+from pipeline.request.styles import StyleLibrary
+
+RANDOM_SEED_LIMIT: Final = 2**53  # a random seed stays exact in JavaScript
 
 
-def settle_models(
-    params: GenerateParams, present: frozenset[str], presets: PresetStore, files: ModelFiles
-) -> GenerateParams:
-    """The same request, with models that its task will find or fetch. Reads files.
+class Resolver:
+    """Resolves requests at admission. Reads folders and files, so it is not for the event loop."""
 
-    ``present`` are the fields that the request itself says. Raises ModelNotFound for a name of the
-    request that nobody knows, ModelNotInstalled for a known file that may not be fetched here and
-    for one that only a preset names.
-    """
-    if "base_model_name" not in present:
-        name = _stand_in(params, presets, files.catalog) or params.base_model_name
-        params = msgspec.structs.replace(params, base_model_name=name)
-    for folder, name, field in _named(params):
-        try:
-            files.check(folder, name, field)
-        except ModelNotFound as error:
-            if field[0] in present:
-                raise
-            told = f"the preset needs a file that is not installed: {error}"
-            raise ModelNotInstalled(told) from None
-    check_mode_lora(params, presets.describing(params), files)
-    return params
+    def __init__(self, presets: PresetStore, styles: StyleLibrary, files: ModelFiles) -> None:
+        self._presets = presets
+        self._styles = styles
+        self._files = files
+
+    def resolve(self, params: GenerateParams, present: frozenset[str]) -> ResolvedRequest:
+        """A request, new or stored, of which ``present`` are the fields that it names.
+
+        Raises ModelNotFound for a name in the request that is unknown, ModelNotInstalled for a
+        known file that may not be fetched here and for one that only a preset names,
+        InvalidParameter for an unknown style or a missing input image.
+        """
+        if params.base_model_name in ("", NO_MODEL):
+            present -= {"base_model_name"}
+        params = self._presets.apply(params, present)
+        if "base_model_name" not in present:
+            name = self._stand_in(params) or params.base_model_name
+            params = msgspec.structs.replace(params, base_model_name=name)
+        if params.image_seed < 0:
+            seed = secrets.randbelow(RANDOM_SEED_LIMIT)
+            params = msgspec.structs.replace(params, image_seed=seed)
+        self._check_names(params, present)
+        preset = self._presets.describing(params)
+        request = resolve_params(params, preset, self._files.catalog.loras())
+        check_mode_lora(request.fast_mode, self._files)
+        self._styles.check(params.style_selections)
+        check_images(request)
+        check_parts(request, self._files)
+        if told := self._stand_in_note(params):
+            notes = {**request.notes, "model": told}
+            request = msgspec.structs.replace(request, notes=notes)
+        return request
+
+    def _check_names(self, params: GenerateParams, present: frozenset[str]) -> None:
+        for folder, name, field in _named(params):
+            try:
+                self._files.check(folder, name, field)
+            except ModelNotFound as error:
+                if field[0] in present:
+                    raise
+                told = f"the preset needs a file that is not installed: {error}"
+                raise ModelNotInstalled(told) from None
+
+    def _stand_in(self, params: GenerateParams) -> str | None:
+        """As in Fooocus, nothing is fetched where an earlier default of the preset is there."""
+        for preset in self._presets_of(params):
+            if preset.default_model == params.base_model_name:
+                return installed_default(preset, self._files.catalog)
+        return None
+
+    def _stand_in_note(self, params: GenerateParams) -> str | None:
+        """What the record says where an earlier model of the preset makes the images."""
+        for preset in self._presets_of(params):
+            wanted = preset.default_model
+            earlier = params.base_model_name in preset.previous_default_models
+            if wanted and earlier and wanted not in self._files.catalog.checkpoints():
+                name = params.base_model_name
+                return f"{wanted} is not installed; made with {name}, its forerunner"
+        return None
+
+    def _presets_of(self, params: GenerateParams) -> Iterator[Preset]:
+        for name in (params.preset, INITIAL):
+            if (preset := self._presets.find(name)) is not None:
+                yield preset
 
 
 def installed_default(preset: Preset, catalog: ModelCatalog) -> str | None:
     """The preset's model if it is there, else the first of its earlier ones that is; or None."""
     there = frozenset(catalog.checkpoints())
     return next((name for name in preset.models if name in there), None)
-
-
-def stand_in_note(
-    params: GenerateParams, presets: PresetStore, catalog: ModelCatalog
-) -> str | None:
-    """What the record says where an earlier model of the preset made the picture."""
-    for preset in _presets_of(params, presets):
-        wanted = preset.default_model
-        earlier = params.base_model_name in preset.previous_default_models
-        if wanted and earlier and wanted not in catalog.checkpoints():
-            return f"{wanted} is not installed; made with {params.base_model_name}, its forerunner"
-    return None
-
-
-def _stand_in(params: GenerateParams, presets: PresetStore, catalog: ModelCatalog) -> str | None:
-    """As in Fooocus, nothing is fetched where an earlier default of the preset is there."""
-    for preset in _presets_of(params, presets):
-        if preset.default_model == params.base_model_name:
-            return installed_default(preset, catalog)
-    return None
-
-
-def _presets_of(params: GenerateParams, presets: PresetStore) -> Iterator[Preset]:
-    names = presets.names()
-    yield from (presets.load(name) for name in (params.preset, INITIAL) if name in names)
 
 
 def _named(params: GenerateParams) -> Iterator[tuple[str, str, Field]]:

@@ -1,6 +1,6 @@
-"""From the bytes of a generate request to checked ``GenerateParams``, or to an error with a place.
+"""Decodes and validates generate requests; an error names the field that is wrong.
 
-Knows nothing of presets and model files: a name is only checked for its form here.
+Presets and model files are not consulted: only the form of a name is checked here.
 """
 
 import re
@@ -12,6 +12,7 @@ import msgspec
 
 from pipeline.errors import InvalidParameter
 from pipeline.request.choices import ControlNetType
+from pipeline.request.delivery import Delivery, GenerateRequest
 from pipeline.request.schema import MAX_SEED, MAX_SIDE, MIN_SIDE, GenerateParams
 from pipeline.request.schema_parts import ControlNetImage, EnhanceControl, Lora
 
@@ -27,6 +28,7 @@ __all__ = [
     "decode_params",
     "params_from",
     "parse_aspect_ratio",
+    "request_from",
     "validation_location",
 ]
 
@@ -45,6 +47,7 @@ CONTROL_DEFAULTS: Final[Mapping[str, tuple[float, float]]] = {
     "PyraCanny": (0.5, 1.0),
     "CPDS": (0.5, 1.0),
 }
+_FIELDS: Final = frozenset(GenerateRequest.__struct_fields__)
 _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "loras": Lora,
     "controlnet_image": ControlNetImage,
@@ -65,9 +68,10 @@ _KINDS: Final = (
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A request's parameters, which of them it named, and the keys that mean nothing here."""
+    """A decoded request: its parameters and delivery, the fields it names, the unknown keys."""
 
     params: GenerateParams
+    delivery: Delivery
     present: frozenset[str]
     ignored: tuple[str, ...]
 
@@ -81,22 +85,29 @@ def decode_params(body: bytes) -> Decoded:
     raw = _decode_json(body)
     if not isinstance(raw, dict):
         raise msgspec.ValidationError(f"Expected `object`, got `{_json_type(raw)}`")
+    request = request_from(raw)
     return Decoded(
-        params=params_from(raw),
-        present=frozenset(raw) & frozenset(GenerateParams.__struct_fields__),
+        params=request.params,
+        delivery=Delivery.of(request),
+        present=frozenset(raw) & _FIELDS,
         ignored=tuple(_unknown_keys(raw)),
     )
 
 
-def params_from(raw: Mapping[str, object]) -> GenerateParams:
-    """Check decoded JSON. Raises as ``decode_params``; unknown keys do nothing."""
+def request_from(raw: Mapping[str, object]) -> GenerateRequest:
+    """Validate decoded JSON. Raises as ``decode_params``; unknown keys are ignored."""
     for place, text in _strings(dict(raw), ()):
         _check_text(place, text)
-    params = msgspec.convert(_normalised(raw), GenerateParams)
+    request = msgspec.convert(_normalised(raw), GenerateRequest)
     for name, legal, message in _RULES:
-        if not legal(getattr(params, name)):
+        if not legal(getattr(request, name)):
             raise InvalidParameter((name,), message)
-    return params
+    return request
+
+
+def params_from(raw: Mapping[str, object]) -> GenerateParams:
+    """``request_from`` without the delivery."""
+    return request_from(raw).params
 
 
 def parse_aspect_ratio(text: str) -> tuple[int, int] | None:
@@ -128,7 +139,7 @@ def _decode_json(body: bytes) -> object:
         return msgspec.json.decode(body)
     except msgspec.ValidationError:
         # A number beyond float: the typed decoder says where, unless the key is unknown.
-        msgspec.json.decode(body, type=GenerateParams)
+        msgspec.json.decode(body, type=GenerateRequest)
         raise
     except RecursionError:
         raise msgspec.DecodeError("JSON is nested too deeply") from None
@@ -142,8 +153,7 @@ def _json_type(value: object) -> str:
 
 
 def _unknown_keys(raw: Mapping[str, object]) -> Iterator[str]:
-    fields = frozenset(GenerateParams.__struct_fields__)
-    yield from (key for key in raw if key not in fields)
+    yield from (key for key in raw if key not in _FIELDS)
     for name, struct in _NESTED.items():
         items = raw.get(name)
         for i, item in enumerate(items if isinstance(items, list) else ()):
@@ -156,7 +166,7 @@ def _strings(value: object, place: Location) -> Iterator[tuple[Location, str]]:
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):
-        known = GenerateParams if not place else _NESTED.get(str(place[0]))
+        known = GenerateRequest if not place else _NESTED.get(str(place[0]))
         for key in known.__struct_fields__ if known else ():
             yield from _strings(value.get(key), (*place, key))
     elif isinstance(value, list | tuple):
@@ -204,7 +214,7 @@ def _normalised_control(item: object) -> object:
 
 def _legal_values(place: Location) -> tuple[str, ...]:
     """The choices of the field at ``place``, read from the struct's annotations."""
-    node: Any = GenerateParams
+    node: Any = GenerateRequest
     for part in place:
         if isinstance(part, str):
             types = {field.name: field.type for field in msgspec.structs.fields(node)}

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from pipeline.request.decode import EnhanceControl, GenerateParams
-from pipeline.request.goals import Inpaint, StartGoal, read_goals, uov_goal, with_addition
+from pipeline.request.goals import Goals, Inpaint, StartGoal, uov_goal, with_addition
 
 _FIRST: Final = "Before First Enhancement"
 _LAST_PROMPTS: Final = "Last Filled Enhancement Prompts"
@@ -20,11 +20,11 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     control: EnhanceControl | None = None  # None: the whole picture
 
 
-def read_stages(params: GenerateParams) -> tuple[Stage, ...]:
-    """The stages of a request, in order; none where nothing is to be enhanced."""
+def read_stages(params: GenerateParams, goals: Goals) -> tuple[Stage, ...]:
+    """The enhancement stages of a request with these goals, in order."""
     if not (params.enhance_checkbox or params.enhance_input_image):
         return ()
-    main = with_addition(params.prompt, params.inpaint_additional_prompt, read_goals(params).start)
+    main = with_addition(params.prompt, params.inpaint_additional_prompt, goals.start)
     painted = [
         Stage(
             goal=_goal_of(control),

@@ -31,13 +31,13 @@ _FACTORS: Final = {"Upscale (1.5x)": 1.5, "Upscale (2x)": 2.0, "Upscale (Fast 2x
 _NOT_PATCHED: Final = "None"
 
 
-class Vary(msgspec.Struct, frozen=True):
+class Vary(msgspec.Struct, frozen=True, tag="vary"):
     """Begin from the picture with noise on it. ``denoise`` is the part of the way made anew."""
 
     denoise: float
 
 
-class Upscale(msgspec.Struct, frozen=True):
+class Upscale(msgspec.Struct, frozen=True, tag="upscale"):
     """Make the picture ``factor`` times as large; unless ``fast``, go over it with the model."""
 
     factor: float
@@ -45,7 +45,7 @@ class Upscale(msgspec.Struct, frozen=True):
     denoise: float
 
 
-class Inpaint(msgspec.Struct, frozen=True, kw_only=True):
+class Inpaint(msgspec.Struct, frozen=True, kw_only=True, tag="inpaint"):
     """Paint parts of the picture, or beyond its edges, anew."""
 
     engine: InpaintEngine = "None"

@@ -1,4 +1,4 @@
-"""Where a request holds pictures, which it must, and others in their place. Torch-free."""
+"""Lists a request's image fields, checks the required ones and replaces their values."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ import msgspec
 
 from pipeline.errors import InvalidParameter
 from pipeline.request.decode import IMAGE_FIELDS, GenerateParams
-from pipeline.request.enhance_goals import read_stages
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import MaskOptions
 
 Place = tuple[str | int, ...]
@@ -39,8 +39,9 @@ def with_images(params: GenerateParams, values: Mapping[Place, str]) -> Generate
     return msgspec.structs.replace(params, **fields)
 
 
-def check_images(params: GenerateParams) -> None:
-    """Raise InvalidParameter for the first picture that the request needs and does not bring."""
+def check_images(request: ResolvedRequest) -> None:
+    """Raise InvalidParameter for the first image that the request needs and does not have."""
+    params = request.params
     if params.uov_method != "Disabled" and not params.uov_input_image:
         raise _missing("uov_input_image", f"{params.uov_method} needs a picture")
     outpaints = bool(params.outpaint_selections) or any(params.outpaint_distance)
@@ -52,11 +53,11 @@ def check_images(params: GenerateParams) -> None:
     elif not params.inpaint_mask_image_upload and not outpaints:
         message = "send a mask, white where to paint, or outpaint_selections"
         raise _missing("inpaint_mask_image_upload", message)
-    _check_enhancement(params)
+    _check_enhancement(request)
 
 
-def _check_enhancement(params: GenerateParams) -> None:
-    stages = read_stages(params)
+def _check_enhancement(request: ResolvedRequest) -> None:
+    params, stages = request.params, request.stages
     if params.enhance_input_image and not stages:
         message = "nothing is to be enhanced: enable one of these, or choose enhance_uov_method"
         raise _missing("enhance_ctrls", message)

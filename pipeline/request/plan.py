@@ -1,28 +1,26 @@
-"""From decoded parameters to one settled plan a picture; loads nothing. Torch-free."""
+"""One plan an image: everything about it that is decided before a model is loaded."""
 
-import math
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from pipeline.request.choices import NO_MODEL, InpaintEngine, SwapMethod
-from pipeline.request.decode import MAX_SEED, GenerateParams, Lora, parse_aspect_ratio
+from pipeline.request.enhance_goals import Stage
 from pipeline.request.goals import (
     Inpaint,
     StartGoal,
     denoise_of,
-    read_goals,
     steps_of,
     switch_share,
     with_addition,
 )
-from pipeline.request.performance import FAST_MODES, FEW_STEPS, FastMode, fast_mode
-from pipeline.request.presets import Preset
+from pipeline.request.performance import FAST_MODES, FEW_STEPS, FastMode
 from pipeline.request.prompts import Prompts, PromptSources, picture_texts, read_prompts
+from pipeline.request.resolved import ResolvedRequest, unused_refiner
+from pipeline.request.schema import MAX_SEED, GenerateParams
+from pipeline.request.schema_parts import Lora
 
 MAX_LORAS: Final = 5
-LATENT_FACTOR: Final = 8
 STEPS: Final = {"Quality": 60, "Speed": 30, "Extreme Speed": 8, "Lightning": 4, "Hyper-SD": 4}
 
 
@@ -111,46 +109,52 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     mode_lora: bool
 
 
-def plan_images(params: GenerateParams, preset: Preset, sources: PromptSources) -> list[ImagePlan]:
-    """One plan a picture, in order. ``params`` hold a drawn seed.
-
-    ``preset`` describes the model (``PresetStore.describing``). Raises InvalidParameter for an
-    unknown style.
-    """
-    return plan_towards(read_goals(params).start, params, preset, sources)
-
-
-def plan_towards(
-    goal: StartGoal | None,
-    params: GenerateParams,
-    preset: Preset,
-    sources: PromptSources,
-    first: int = 0,
-) -> list[ImagePlan]:
-    """As ``plan_images``, for a goal that need not be the request's own, from picture ``first``."""
-    sources.styles.check(params.style_selections)
+def plan_images(request: ResolvedRequest, sources: PromptSources) -> list[ImagePlan]:
+    """One plan an image, in order. Raises InvalidParameter for an unknown style."""
+    params, goal = request.params, request.goals.start
     words = with_addition(params.prompt, params.inpaint_additional_prompt, goal)
-    params = msgspec.structs.replace(params, prompt=words)
-    prompts = read_prompts(params, sources.loras)
-    settings = _settings(params, preset, goal)
-    sizes = _sizes(params, preset, goal)
+    run = _Run(goal, read_prompts(words, params.negative_prompt, request.prompt_loras))
+    return [_plan(request, run, index, sources) for index in range(params.image_number)]
+
+
+def plan_stage(
+    request: ResolvedRequest, stage: Stage, index: int, sources: PromptSources
+) -> ImagePlan:
+    """The plan of an enhancement stage of image ``index``; its texts use that image's wildcards.
+
+    Raises as ``plan_images``.
+    """
+    prompts = read_prompts(stage.prompt, stage.negative_prompt, request.prompt_loras)
+    return _plan(request, _Run(stage.goal, prompts), index, sources)
+
+
+class _Run(NamedTuple):
+    """What differs between the main run of a request and its enhancement stages."""
+
+    goal: StartGoal | None
+    prompts: Prompts
+
+
+def _plan(request: ResolvedRequest, run: _Run, index: int, sources: PromptSources) -> ImagePlan:
+    params, prompts, size = request.params, run.prompts, request.size
+    sources.styles.check(params.style_selections)
+    seed = seed_of(params, index)
+    notes = dict(request.notes)
     if prompts.unknown_loras:
         told = ", ".join(prompts.unknown_loras)
-        sizes["notes"]["unknown_loras"] = f"the prompt names LoRAs that are not there: {told}"
-    plans = []
-    for index in range(first, first + params.image_number):
-        texts = picture_texts(params, prompts, sources, seed_of(params, index), index)
-        plans.append(
-            ImagePlan(
-                index=index,
-                seed=seed_of(params, index),
-                loras=_loras(params, preset, prompts),
-                **sizes,
-                **msgspec.structs.asdict(texts),
-                **msgspec.structs.asdict(settings),
-            )
-        )
-    return plans
+        notes["unknown_loras"] = f"the prompt names LoRAs that are not there: {told}"
+    return ImagePlan(
+        index=index,
+        seed=seed,
+        width=size.width,
+        height=size.height,
+        native_width=size.native_width,
+        native_height=size.native_height,
+        loras=_loras(request, prompts),
+        notes=notes,
+        **msgspec.structs.asdict(picture_texts(params, prompts, sources, seed, index)),
+        **msgspec.structs.asdict(_settings(request, run.goal)),
+    )
 
 
 def seed_of(params: GenerateParams, index: int) -> int:
@@ -162,40 +166,6 @@ def seed_of(params: GenerateParams, index: int) -> int:
     )
 
 
-def asked_size(params: GenerateParams) -> tuple[int, int]:
-    """Width and height of the request, overrides included."""
-    width, height = parse_aspect_ratio(params.aspect_ratios_selection) or (1024, 1024)
-    if params.overwrite_width > 0:
-        width = params.overwrite_width
-    if params.overwrite_height > 0:
-        height = params.overwrite_height
-    return width, height
-
-
-def made_size(asked: tuple[int, int], preset: Preset) -> tuple[int, int]:
-    """Size at which the model works: the trained size of nearest shape, else whole latents."""
-    width, height = asked
-    if preset.native_sizes:
-        return min(preset.native_sizes, key=lambda size: _shape_distance(size, asked))
-    return width - width % LATENT_FACTOR, height - height % LATENT_FACTOR
-
-
-def _sizes(params: GenerateParams, preset: Preset, goal: StartGoal | None) -> dict[str, Any]:
-    asked = asked_size(params)
-    made = made_size(asked, preset)
-    width, height = asked if preset.native_sizes else made
-    notes = dict(_notes(params, preset))
-    if goal is None and not params.enhance_input_image:
-        notes.update(_size_notes(asked, made, preset))
-    return {
-        "width": width,
-        "height": height,
-        "native_width": made[0],
-        "native_height": made[1],
-        "notes": notes,
-    }
-
-
 def _sampling(params: GenerateParams, fast: FastMode | None) -> tuple[str, str]:
     if fast:
         return fast.sampler, fast.scheduler
@@ -204,13 +174,13 @@ def _sampling(params: GenerateParams, fast: FastMode | None) -> tuple[str, str]:
     return params.sampler_name, params.scheduler_name
 
 
-def _settings(params: GenerateParams, preset: Preset, goal: StartGoal | None) -> _Settings:
+def _settings(request: ResolvedRequest, goal: StartGoal | None) -> _Settings:
+    params, fast = request.params, request.fast_mode
     mode = params.performance_selection
     steps = steps_of(goal, mode, STEPS[mode])
-    fast = fast_mode(params, preset)
     sampler, scheduler = _sampling(params, fast)
     # The switch goes by the mode's own steps, also when overwrite_step replaces them.
-    refiner = NO_MODEL if _refiner_left_out(params) else params.refiner_model_name
+    refiner = NO_MODEL if unused_refiner(params) else params.refiner_model_name
     share = 1.0 if fast else params.refiner_switch
     switch = round(steps * switch_share(goal, refiner, share))
     if params.overwrite_switch > 0:
@@ -241,49 +211,13 @@ def _settings(params: GenerateParams, preset: Preset, goal: StartGoal | None) ->
     )
 
 
-def _refiner_left_out(params: GenerateParams) -> str:
-    """Why the refiner that is named has no part in the picture, as in Fooocus; "" if it has."""
-    if params.refiner_model_name == NO_MODEL:
-        return ""
-    if params.refiner_model_name == params.base_model_name:
-        return "it is the model itself"
-    mode = params.performance_selection
-    return f"{mode} has too few steps for two models" if mode in FAST_MODES else ""
-
-
-def _loras(
-    params: GenerateParams, preset: Preset, prompts: Prompts
-) -> tuple[tuple[str, float], ...]:
+def _loras(request: ResolvedRequest, prompts: Prompts) -> tuple[tuple[str, float], ...]:
     """The request's LoRAs, then the prompt's, five in all and none twice; last the mode's own."""
+    params, fast = request.params, request.fast_mode
     chosen = [(lora.model_name, lora.weight) for lora in params.loras if _is_used(lora)]
     unique = tuple(dict.fromkeys([*chosen, *prompts.loras]))[:MAX_LORAS]
-    fast = fast_mode(params, preset)
     return (*unique, (fast.lora, fast.weight)) if fast else unique
 
 
 def _is_used(lora: Lora) -> bool:
     return lora.enabled and lora.model_name != NO_MODEL
-
-
-def _size_notes(
-    asked: tuple[int, int], made: tuple[int, int], preset: Preset
-) -> Iterator[tuple[str, object]]:
-    """Where a picture is put in its size decides, and nothing here holds."""
-    if asked != made:
-        yield "native_size", f"{made[0]}x{made[1]}"
-        how = "resized" if preset.native_sizes else "whole latents of 8 pixels"
-        yield "size", f"asked {asked[0]}x{asked[1]}, made {made[0]}x{made[1]} ({how})"
-
-
-def _notes(params: GenerateParams, preset: Preset) -> Iterator[tuple[str, object]]:
-    """What a reader of the record would not expect from the parameters."""
-    if reason := _refiner_left_out(params):
-        yield "refiner", f"{params.refiner_model_name} was left out: {reason}"
-    if params.performance_selection in FAST_MODES and fast_mode(params, preset) is None:
-        mode = params.performance_selection
-        how = f"made in its steps with {FEW_STEPS[0]}, {FEW_STEPS[1]}"
-        yield "performance", f"{params.base_model_name} has no LoRA for {mode}: {how}"
-
-
-def _shape_distance(size: tuple[int, int], asked: tuple[int, int]) -> float:
-    return abs(math.log(size[0] / size[1]) - math.log(asked[0] / asked[1]))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -96,14 +96,28 @@ _FIELD_OF: Final[Mapping[str, str]] = {
 _KEY_OF: Final = {field: key for key, field in _FIELD_OF.items()}
 
 
+class _Loaded(NamedTuple):
+    """A preset file and the request fields it sets."""
+
+    preset: Preset
+    values: Mapping[str, object]
+
+
+_Stamp = tuple[int, int]  # mtime in ns, size in bytes
+
+
 def decode_preset(data: bytes, source: str) -> Preset:
-    """Decode and check a preset file. Unknown keys are Fooocus's own and do nothing here.
+    """Decode and validate a preset file. Keys that only Fooocus uses are ignored.
 
     Raises InvalidPreset, naming ``source`` and the key.
     """
+    return _decode(data, source).preset
+
+
+def _decode(data: bytes, source: str) -> _Loaded:
     try:
         preset = msgspec.json.decode(data, type=Preset)
-        preset_values(preset)
+        values = preset_values(preset)
     except InvalidParameter as error:
         key = _KEY_OF.get(str(error.field[0]), str(error.field[0]))
         raise InvalidPreset(f"preset {source}: {key}: {error}") from None
@@ -113,7 +127,7 @@ def decode_preset(data: bytes, source: str) -> Preset:
     for text in (*preset.available_aspect_ratios, *([preset.default_aspect_ratio or "64*64"])):
         if parse_aspect_ratio(text) is None:
             raise InvalidPreset(f"preset {source}: {text!r} is no width*height")
-    return preset
+    return _Loaded(preset, values)
 
 
 def preset_values(preset: Preset) -> dict[str, object]:
@@ -128,12 +142,13 @@ def preset_values(preset: Preset) -> dict[str, object]:
 
 
 class PresetStore:
-    """The preset files of one folder, read afresh. Any thread may call."""
+    """The preset files of one folder. Any thread may call; a changed file is read again."""
 
     def __init__(self, folder: Path, initial: str = "default") -> None:
         """``initial`` names the server's start preset."""
         self._folder = folder
         self._initial = initial
+        self._read: dict[Path, tuple[_Stamp, _Loaded]] = {}
 
     @property
     def initial(self) -> str:
@@ -145,32 +160,62 @@ class PresetStore:
         return [INITIAL, *sorted(path.stem for path in self._folder.glob("*.json"))]
 
     def load(self, name: str) -> Preset:
-        """Read a preset. Raises ModelNotFound or InvalidPreset."""
-        stem = self._initial if name == INITIAL else name
-        path = self._folder / f"{stem}.json"
-        if not _NAME.fullmatch(stem) or not path.is_file():
-            message = f"no preset {name[:120]!r}; there are {', '.join(self.names())}"
-            raise ModelNotFound(("preset",), message)
-        return decode_preset(path.read_bytes(), path.name)
+        """A preset by name. Raises ModelNotFound or InvalidPreset."""
+        return self._load(name).preset
 
-    def apply(
-        self, params: GenerateParams, present: frozenset[str], preset: Preset
-    ) -> GenerateParams:
-        """Fill in what the request left out: from ``preset``, else from the start preset."""
-        values = {**preset_values(self.load(INITIAL)), **preset_values(preset)}
+    def find(self, name: str) -> Preset | None:
+        """A preset by name; None if there is no such file. Raises InvalidPreset."""
+        loaded = self._find(name)
+        return None if loaded is None else loaded.preset
+
+    def apply(self, params: GenerateParams, present: frozenset[str]) -> GenerateParams:
+        """Fill in the fields not ``present``: from the preset of ``params``, else the start preset.
+
+        No preset is needed where every field that one may set is present, as in a stored request.
+        Raises ModelNotFound or InvalidPreset.
+        """
+        if present.issuperset(_KEY_OF):
+            return params
+        values = {**self._load(INITIAL).values, **self._load(params.preset).values}
         if "performance_selection" in present:
             values.pop("overwrite_step", None)  # it belongs to the preset's mode, not to this one
         left_out = {field: value for field, value in values.items() if field not in present}
         return msgspec.structs.replace(params, **left_out)
 
     def describing(self, params: GenerateParams) -> Preset:
-        """The preset whose facts about its model (native sizes) hold for ``params``' model."""
+        """The preset whose facts about its model (native sizes) hold for the model of ``params``.
+
+        An empty one if no preset is made for that model.
+        """
         for name in (params.preset, INITIAL, EMBEDDED):
-            if name in self.names():
-                preset = self.load(name)
-                if params.base_model_name in preset.models:
-                    return preset
+            preset = self.find(name)
+            if preset is not None and params.base_model_name in preset.models:
+                return preset
         return Preset()
+
+    def _load(self, name: str) -> _Loaded:
+        loaded = self._find(name)
+        if loaded is None:
+            message = f"no preset {name[:120]!r}; there are {', '.join(self.names())}"
+            raise ModelNotFound(("preset",), message)
+        return loaded
+
+    def _find(self, name: str) -> _Loaded | None:
+        stem = self._initial if name == INITIAL else name
+        if not _NAME.fullmatch(stem):
+            return None
+        path = self._folder / f"{stem}.json"
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            known = self._read.get(path)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            loaded = _decode(path.read_bytes(), path.name)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        self._read[path] = (stamp, loaded)
+        return loaded
 
 
 def _lora_slots(entries: tuple[tuple[bool | str | float, ...], ...]) -> list[dict[str, object]]:

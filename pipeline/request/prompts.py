@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -15,11 +15,10 @@ _LORA: Final = re.compile(r"<lora:([^:]+):([+-]?(?:\d+\.?\d*|\.\d+))>")
 
 
 class PromptSources(msgspec.Struct, frozen=True):
-    """Where texts come from: templates, wildcard files, and the LoRA files there are."""
+    """Where texts come from: style templates and wildcard files."""
 
     styles: StyleLibrary
     wildcards: Wildcards
-    loras: Sequence[str] = ()
 
 
 class Prompts(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +45,10 @@ class PictureTexts(msgspec.Struct, frozen=True, kw_only=True):
     styles: tuple[str, ...]
 
 
-def read_prompts(params: GenerateParams, known_loras: Sequence[str] = ()) -> Prompts:
-    """Split the request's prompts; LoRAs are named in the main prompt only."""
-    main, *extra = filled(list(_lines(params.prompt)), "")
-    negative, *extra_negative = filled(list(_lines(params.negative_prompt)), "")
+def read_prompts(prompt: str, negative_prompt: str, known_loras: Sequence[str] = ()) -> Prompts:
+    """Split prompts into lines; LoRAs are named in the first line of the prompt only."""
+    main, *extra = filled(list(_lines(prompt)), "")
+    negative, *extra_negative = filled(list(_lines(negative_prompt)), "")
     unknown = _unknown_loras(main, known_loras)
     main, loras = prompt_loras(main, known_loras)
     return Prompts(
@@ -104,6 +103,13 @@ def prompt_loras(prompt: str, known: Sequence[str]) -> tuple[str, list[tuple[str
     ]
     parts = re.sub(r" +", " ", _LORA.sub("", prompt)).split(",")
     return ", ".join(part.strip() for part in parts if part.strip()), found
+
+
+def named_loras(prompts: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The files of ``known`` that prompts name as ``<lora:name:weight>``, each once."""
+    by_stem = {_stem(name): name for name in reversed(known)}
+    stems = (match[1] for prompt in prompts for match in _LORA.finditer(prompt))
+    return tuple(dict.fromkeys(by_stem[stem] for stem in stems if stem in by_stem))
 
 
 def _unknown_loras(prompt: str, known: Sequence[str]) -> tuple[str, ...]:

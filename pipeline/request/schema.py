@@ -1,7 +1,7 @@
-"""The generate request as structs, every field with its default, range and one line about it.
+"""The parameters of a generate request: each field with its default, range and description.
 
-The OpenAPI document is made from these. ``pipeline.request.decode`` decodes and checks; a struct
-made in Python is not checked.
+The OpenAPI document is generated from these. ``pipeline.request.decode`` decodes and validates; a
+struct built in Python is not validated. How the reply is sent is in ``pipeline.request.delivery``.
 """
 
 from typing import Annotated, Final
@@ -45,7 +45,7 @@ CannyLevel = Annotated[int, Meta(ge=1, le=255)]
 
 
 class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of the generate endpoint. What is left out comes from the preset, else from here."""
+    """What the images are. A field left out comes from the preset, else from the default here."""
 
     prompt: Annotated[Text, Meta(description="What to draw; further lines are extra prompts.")] = ""
     negative_prompt: Annotated[Text, Meta(description="What to keep out of the picture.")] = ""
@@ -245,11 +245,3 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
     preset: Annotated[
         Name, Meta(description='Where left-out values come from; "initial" is the server\'s own.')
     ] = "initial"
-    stream_output: Annotated[bool, Meta(description="Answer with a stream of progress.")] = False
-    async_process: Annotated[bool, Meta(description="Answer at once, before the task runs.")] = (
-        False
-    )
-    require_base64: Annotated[bool, Meta(description="Results as data URLs.")] = False
-    webhook_url: Annotated[
-        str, Meta(max_length=2048, description="Where the finished record is posted.")
-    ] = ""

@@ -1,13 +1,20 @@
-"""Sizes at which a model is shown pictures, counted in steps of pixels. Torch-free.
+"""Image sizes: those a request asks for, and those at which a model works.
 
-A size's *shape ceiling* is the side of the square of as many pixels, rounded up to whole steps.
+The *shape ceiling* of a size is the side of the square with as many pixels, rounded up to a
+multiple of a step.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
+from pipeline.request.decode import parse_aspect_ratio
+from pipeline.request.schema import GenerateParams
+
 STEP: Final = 64  # pixels; for SDXL
+LATENT_FACTOR: Final = 8  # pixels a latent cell, each way
 _ROUNDS: Final = 256  # after which a size whose rounding goes in circles is taken as it is
 
 
@@ -32,14 +39,60 @@ def size_of_ceil(width: int, height: int, ceil: int, step: int = STEP) -> tuple[
     return width, height
 
 
-def size_text(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> str:
-    """Two lines about a picture: its own size and shape, and those of ``sizes`` nearest to it."""
-    shape = round(width / height, 2)
-    nearest = min(sizes, key=lambda size: abs(shape - size[0] / size[1]))
-    return "\n".join(_described(*size) for size in ((width, height), nearest))
+class ImageSize(msgspec.Struct, frozen=True, kw_only=True):
+    """Size of a request's images in pixels.
+
+    The model works at ``native_width`` x ``native_height`` (multiples of 8); the image is then
+    resized to ``width`` x ``height`` if that differs.
+    """
+
+    width: int
+    height: int
+    native_width: int
+    native_height: int
+    note: str = ""  # where it is not the size asked for
+
+    @property
+    def native(self) -> tuple[int, int]:
+        """Width and height at which the model works."""
+        return self.native_width, self.native_height
 
 
-def _described(width: int, height: int) -> str:
-    divisor = math.gcd(width, height)
-    shape = round(width / height, 2)
-    return f"{width} x {height}, {shape}, {width // divisor}:{height // divisor}"
+def image_size(params: GenerateParams, native_sizes: Sequence[tuple[int, int]] = ()) -> ImageSize:
+    """The size of a request's images; ``native_sizes`` are those the model is limited to, if any.
+
+    Of them the one of the nearest shape is used; other models get whole latents.
+    """
+    asked = asked_size(params)
+    if native_sizes:
+        native = min(native_sizes, key=lambda size: _shape_distance(size, asked))
+        made, how = asked, "resized"
+    else:
+        native = made = _whole_latents(*asked)
+        how = f"whole latents of {LATENT_FACTOR} pixels"
+    note = f"asked {asked[0]}x{asked[1]}, made {native[0]}x{native[1]} ({how})"
+    return ImageSize(
+        width=made[0],
+        height=made[1],
+        native_width=native[0],
+        native_height=native[1],
+        note=note if asked != native else "",
+    )
+
+
+def asked_size(params: GenerateParams) -> tuple[int, int]:
+    """Width and height of the request, overrides included."""
+    width, height = parse_aspect_ratio(params.aspect_ratios_selection) or (1024, 1024)
+    if params.overwrite_width > 0:
+        width = params.overwrite_width
+    if params.overwrite_height > 0:
+        height = params.overwrite_height
+    return width, height
+
+
+def _whole_latents(width: int, height: int) -> tuple[int, int]:
+    return width - width % LATENT_FACTOR, height - height % LATENT_FACTOR
+
+
+def _shape_distance(size: tuple[int, int], asked: tuple[int, int]) -> float:
+    return abs(math.log(size[0] / size[1]) - math.log(asked[0] / asked[1]))

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
 from pipeline.errors import ImageSkipped, InputMissing
-from pipeline.request.decode import GenerateParams
+from pipeline.request.delivery import Delivery
+from pipeline.request.resolved import ResolvedRequest
+from pipeline.request.schema import GenerateParams
 from pipeline.request.tools import ImageType, MaskOptions
 
 log = logging.getLogger(__name__)
@@ -16,13 +18,17 @@ TaskStatus = Literal["finished", "stop", "skip", "failed"]
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One accepted request. ``params`` are complete, with preset applied and seed drawn."""
+    """One accepted request: what is to be made, and how the result reaches the client."""
 
     task_id: str  # uuid4 hex
-    params: GenerateParams
+    request: ResolvedRequest
     in_queue_mills: int  # Unix ms
-    webhook_url: str = ""
-    base_url: str = ""  # where this server's own URLs begin, without the last slash
+    delivery: Delivery = Delivery()
+
+    @property
+    def params(self) -> GenerateParams:
+        """The request's complete parameters."""
+        return self.request.params
 
 
 class MadeImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +145,3 @@ class HasTools(Protocol):
 
     def generate_mask(self, picture: bytes, options: MaskOptions) -> bytes:
         """A mask of something in it, as a grey PNG file of its size."""
-
-
-RANDOM_SEED_LIMIT: Final = 2**53  # a random seed stays exact in JavaScript

@@ -34,7 +34,7 @@ const OF_INPUTS = /inpaint|outpaint|uov|upscale|vary|enhance|canny|controlnet|cn
  * Dispatches "replaced" when other code than the fields set them.
  */
 export class FormState extends EventTarget {
-  /** `schema`: of GenerateParams; `presets`: as the list of models has them; `storage`: a Web Storage. */
+  /** `schema`: of GenerateRequest; `presets`: as the list of models has them; `storage`: a Web Storage. */
   constructor(schema, presets, storage) {
     super();
     this.schema = schema;
@@ -99,7 +99,7 @@ export function readSeed(text, maximum) {
 export async function open(host, shell) {
   const [document_, models] = await Promise.all([api.document(), api.models()]);
   const schemas = document_.components.schemas;
-  const request = new FormState(schemas.GenerateParams, models.presets, localStorage);
+  const request = new FormState(schemas.GenerateRequest, models.presets, localStorage);
   const stage = new Stage(shell, (values) => request.replace(values));
   const page = new CreatePage({ shell, stage, request, models, schemas });
   host.append(make("div", { class: "create-columns" }, page.form, stage.element));

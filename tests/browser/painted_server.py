@@ -26,6 +26,7 @@ from bus.events import now_ms
 from pipeline.errors import ImageSkipped, PipelineError
 from pipeline.images.encode import encode_image
 from pipeline.request.decode import GenerateParams, parse_aspect_ratio
+from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.task import MadeImage, Outcome, Reporter, Task
 from server import create_app
 from settings import load_settings
@@ -139,7 +140,7 @@ async def _write_task(
     prompt = f"a {chance.choice(COLOURS)} {chance.choice(SUBJECTS)}, number {number}"
     params = GenerateParams(prompt=prompt, image_seed=number, base_model_name="embedded")
     queued = now_ms() - (10_000_000 - number) * 1000
-    task = Task(task_id=f"{number:032x}", params=params, in_queue_mills=queued)
+    task = Task(task_id=f"{number:032x}", request=resolve_params(params), in_queue_mills=queued)
     await history.add_queued(task)
     failed = number % 50 == 49
     images = () if failed else tuple(chance.sample(paths, 4 if number % 9 == 8 else 1))

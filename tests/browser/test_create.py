@@ -158,7 +158,7 @@ def test_ranges_choices_and_help_come_from_the_api_document(
     app: Page, painted: ServerProcess
 ) -> None:
     schemas = painted.get("/openapi.json")["components"]["schemas"]
-    fields = schemas["GenerateParams"]["properties"]
+    fields = schemas["GenerateRequest"]["properties"]
     app.goto("/")
     number = app.get_by_label("Images")
     expect(number).to_have_attribute("max", str(fields["image_number"]["maximum"]))

@@ -14,7 +14,7 @@ import pytest_asyncio
 from yarl import URL
 
 from pipeline.request.choices import NO_MODEL
-from pipeline.request.schema import GenerateParams
+from pipeline.request.delivery import GenerateRequest
 from tests.integration.serving import GENERATE, WAIT_S, Focal, serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -233,7 +233,7 @@ async def raw(focal: Focal, head: bytes, *body: bytes, half_close: bool = False)
 
 async def test_the_table_has_every_field_of_the_request() -> None:
     assert list(BAD) == sorted(BAD, key=list(BAD).index)
-    assert set(BAD) == set(GenerateParams.__struct_fields__)
+    assert set(BAD) == set(GenerateRequest.__struct_fields__)
 
 
 @pytest.mark.parametrize("field", BAD)
@@ -249,7 +249,7 @@ async def test_a_wrong_value_is_refused_by_name(shared: Focal, field: str) -> No
 @pytest.mark.parametrize("field", ["sampler_name", "scheduler_name", "performance_selection"])
 async def test_an_unknown_choice_is_told_the_legal_ones(shared: Focal, field: str) -> None:
     reply = await refusal(shared, json.dumps({field: "nonsense"}).encode(), 422)
-    default = getattr(GenerateParams(), field)
+    default = getattr(GenerateRequest(), field)
     assert default in reply["detail"][0]["msg"]
 
 

@@ -22,6 +22,7 @@ from pipeline.images.encode import open_image, read_text
 from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.request.decode import GenerateParams, decode_params
 from pipeline.request.presets import PresetStore
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.task import MadeImage, Task
@@ -110,7 +111,7 @@ def read_params(presets: PresetStore, **asked: object) -> GenerateParams:
         **asked,
     }
     decoded = decode_params(msgspec.json.encode(body))
-    return presets.apply(decoded.params, decoded.present, presets.load("initial"))
+    return presets.apply(decoded.params, decoded.present)
 
 
 def make(engine: Engine, presets: PresetStore, **asked: object) -> Listener:
@@ -121,7 +122,8 @@ def make(engine: Engine, presets: PresetStore, **asked: object) -> Listener:
 
 def run(engine: Engine, presets: PresetStore, listener: Listener, **asked: object) -> None:
     params = read_params(presets, **asked)
-    engine(Task(task_id="a" * 32, params=params, in_queue_mills=0), listener)
+    request = resolve_params(params, presets.describing(params))
+    engine(Task(task_id="a" * 32, request=request, in_queue_mills=0), listener)
 
 
 def colour_at(data: bytes, x: int, y: int) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from handlers.keys import BUS, EXECUTOR
 from handlers.live.events import events
 from handlers.live.websocket import websocket
 from pipeline.request.decode import GenerateParams
+from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.task import MadeImage, Outcome, Task
 
@@ -103,7 +104,7 @@ def picture(index: int) -> TaskImage:
 
 
 def waiting_task(task_id: str) -> Task:
-    return Task(task_id=task_id, params=GenerateParams(), in_queue_mills=1)
+    return Task(task_id=task_id, request=resolve_params(GenerateParams()), in_queue_mills=1)
 
 
 async def test_an_sse_event_has_its_name_its_number_and_the_whole_event(

@@ -20,6 +20,7 @@ from handlers.keys import HISTORY
 from handlers.service.submit import Order
 from handlers.service_keys import ADMISSIONS
 from pipeline.errors import DeviceOutOfMemory
+from pipeline.request.resolved import resolve_params
 from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.task import Task
 from tests.integration.serving import GENERATE, WAIT_S, Focal, serve
@@ -423,7 +424,9 @@ async def test_an_admission_cancelled_at_any_point_never_loses_its_task(tmp_path
     async with serve(tmp_path) as focal:
         admissions = focal.app[ADMISSIONS]
         for ticks in range(12):
-            task = Task(task_id=f"{ticks:032x}", params=GenerateParams(), in_queue_mills=1)
+            task = Task(
+                task_id=f"{ticks:032x}", request=resolve_params(GenerateParams()), in_queue_mills=1
+            )
             order = Order(task=task, ignored=(), key="")
             admission = asyncio.create_task(admissions.admit(order))
             for _ in range(ticks):

@@ -18,6 +18,7 @@ from pipeline.files.catalog import ModelCatalog
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.request.decode import decode_params
 from pipeline.request.presets import PresetStore
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.task import MadeImage, Task
@@ -436,9 +437,10 @@ def run(engine: Engine, presets: PresetStore, **asked: object) -> Listener:
         **asked,
     }
     decoded = decode_params(msgspec.json.encode(body))
-    params = presets.apply(decoded.params, decoded.present, presets.load("initial"))
+    params = presets.apply(decoded.params, decoded.present)
     listener = Listener()
-    engine(Task(task_id="a" * 32, params=params, in_queue_mills=0), listener)
+    request = resolve_params(params, presets.describing(params))
+    engine(Task(task_id="a" * 32, request=request, in_queue_mills=0), listener)
     return listener
 
 

@@ -11,7 +11,7 @@ from handlers.ops.operations import OPERATIONS
 from handlers.routes import create_routes
 from pipeline.request.choices import PERFORMANCES, SAMPLER_NAMES
 from pipeline.request.decode import decode_params
-from pipeline.request.schema import GenerateParams
+from pipeline.request.delivery import GenerateRequest
 from tests.integration.serving import Focal
 
 DOCUMENT: dict[str, Any] = build_document("1.2.3", "http://focal.example")
@@ -57,15 +57,15 @@ def test_operation_names_are_unique() -> None:
 
 
 def test_every_parameter_is_documented_with_its_range_and_default() -> None:
-    fields = DOCUMENT["components"]["schemas"]["GenerateParams"]["properties"]
-    assert set(fields) == set(GenerateParams.__struct_fields__)
+    fields = DOCUMENT["components"]["schemas"]["GenerateRequest"]["properties"]
+    assert set(fields) == set(GenerateRequest.__struct_fields__)
     assert all(field.get("description") for field in fields.values())
     number = fields["image_number"]
     assert (number["minimum"], number["maximum"], number["default"]) == (1, 32, 1)
 
 
 def test_choices_stand_in_the_order_in_which_people_know_them() -> None:
-    fields = DOCUMENT["components"]["schemas"]["GenerateParams"]["properties"]
+    fields = DOCUMENT["components"]["schemas"]["GenerateRequest"]["properties"]
     assert fields["performance_selection"]["enum"] == list(PERFORMANCES)
     assert fields["sampler_name"]["enum"] == list(SAMPLER_NAMES)
     assert fields["uov_method"]["enum"][:2] == ["Disabled", "Vary (Subtle)"]

@@ -30,6 +30,7 @@ from pipeline.models.refiner import SDXL_REFINER, Refiner, RefinerConfigs, load_
 from pipeline.request.choices import SwapMethod
 from pipeline.request.decode import params_from
 from pipeline.request.presets import PresetStore
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.denoiser import NetworkInput
@@ -356,7 +357,7 @@ def make(engine: Engine, **asked: object) -> Listener:
     fields |= {"prompt": "a cat", "image_seed": 7, "style_selections": [], "overwrite_step": 4}
     params = params_from({"overwrite_switch": 2, "sampler_name": "euler", **fields})
     listener = Listener()
-    engine(Task(task_id="a" * 32, params=params, in_queue_mills=0), listener)
+    engine(Task(task_id="a" * 32, request=resolve_params(params), in_queue_mills=0), listener)
     return listener
 
 

@@ -13,8 +13,9 @@ from handlers.http.errors import STATUS_OF
 from handlers.ops.openapi import build_document
 from handlers.routes import create_routes
 from pipeline.request.decode import decode_params
+from pipeline.request.delivery import GenerateRequest
 from pipeline.request.images import check_images
-from pipeline.request.schema import GenerateParams
+from pipeline.request.resolved import resolve_params
 from settings import Settings
 from tools.docs_tables import GROUPS, MissingText, Texts, cells_of, described_texts, translate_table
 from tools.write_docs import (
@@ -69,7 +70,7 @@ def test_every_route_stands_in_the_api_docs(page: str) -> None:
 
 def test_every_field_of_the_generate_request_has_its_subject() -> None:
     named = [name for names in GROUPS.values() for name in names]
-    assert sorted(named) == sorted(GenerateParams.__struct_fields__)
+    assert sorted(named) == sorted(GenerateRequest.__struct_fields__)
 
 
 def test_the_tables_are_those_that_the_code_makes() -> None:
@@ -137,7 +138,7 @@ def test_every_example_request_is_understood_as_it_stands() -> None:
                     continue
                 decoded = decode_params(body.encode())
                 assert decoded.ignored == (), f"{page.name}: {body}"
-                check_images(decoded.params)
+                check_images(resolve_params(decoded.params))
                 checked += 1
     assert checked > 10
 
@@ -159,7 +160,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_the_fields_that_migration_names_are_there() -> None:
-    known = set(GenerateParams.__struct_fields__)
+    known = set(GenerateRequest.__struct_fields__)
     for page in ("migration.md", "migration.zh.md"):
         text = (DOCS / page).read_text("utf-8")
         table = text.partition("<!-- fields -->")[2].partition("\n\n## ")[0]

@@ -24,6 +24,7 @@ from bus.events import (
 )
 from bus.subscription import Subscription
 from pipeline.errors import ImageSkipped, PipelineError, QueueFull, ServerStopping
+from pipeline.request.resolved import resolve_params
 from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.queue import Waiting
@@ -65,7 +66,9 @@ class Gate:
 
 
 def make_task(name: str, images: int = 1) -> Task:
-    return Task(task_id=name, params=GenerateParams(image_number=images), in_queue_mills=1)
+    return Task(
+        task_id=name, request=resolve_params(GenerateParams(image_number=images)), in_queue_mills=1
+    )
 
 
 def make_image(seed: int = 0) -> MadeImage:
@@ -431,7 +434,9 @@ async def test_pictures_are_told_at_the_end_where_intermediate_results_are_unwan
     params = GenerateParams(disable_intermediate_results=True)
     async with house(generate) as built:
         with built.bus.subscribe() as subscription:
-            built.executor.submit(Task(task_id="a", params=params, in_queue_mills=1))
+            built.executor.submit(
+                Task(task_id="a", request=resolve_params(params), in_queue_mills=1)
+            )
             await entered(gate)
             early = subscription.take_now()
             gate.leave.set()

@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from pipeline.request.decode import GenerateParams
+from pipeline.request.delivery import Delivery
+from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
 from storage.history import Admitted, HistoryRepository, Unfinished
@@ -32,10 +34,9 @@ def history(database: Database) -> HistoryRepository:
 def make_task(task_id: str, queued_ms: int = 1000, **params: Any) -> Task:
     return Task(
         task_id=task_id,
-        params=GenerateParams(**{"prompt": "a cat", "image_seed": 7, **params}),
+        request=resolve_params(GenerateParams(**{"prompt": "a cat", "image_seed": 7, **params})),
         in_queue_mills=queued_ms,
-        webhook_url="",
-        base_url="http://here:1",
+        delivery=Delivery(base_url="http://here:1"),
     )
 
 
@@ -45,7 +46,7 @@ def make_outcome(**values: Any) -> Outcome:
 
 
 def tasks_of(unfinished: Unfinished) -> list[Task]:
-    return [row.task for row in unfinished.rows]
+    return [row.resolved(resolve_params(row.params)).task for row in unfinished.rows]
 
 
 async def add_ended(history: HistoryRepository, task_id: str, queued_ms: int) -> None:

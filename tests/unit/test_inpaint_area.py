@@ -21,7 +21,8 @@ from pipeline.images.inpaint_area import (
 from pipeline.images.masks import Pixels, binary, grow_mask, read_mask, soften_mask
 from pipeline.images.outpaint import Margins, extend, margins
 from pipeline.request.choices import OutpaintSide
-from pipeline.request.sizes import STEP, shape_ceil, size_of_ceil, size_text
+from pipeline.request.sizes import STEP, shape_ceil, size_of_ceil
+from tools.parity_cases.pictures_in import size_text
 
 SIDES: tuple[OutpaintSide, ...] = get_args(OutpaintSide)
 SOFT = 32  # pixels around a mask where a result fades into the picture

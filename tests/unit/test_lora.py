@@ -20,6 +20,7 @@ from pipeline.request.decode import params_from
 from pipeline.request.plan import plan_images
 from pipeline.request.presets import Preset
 from pipeline.request.prompts import PromptSources
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.weights.lora_files import read_lora
@@ -295,9 +296,9 @@ def test_a_few_step_mode_says_which_file_it_needs_and_where_from(
     tmp_path: Path, mode: str, file: str
 ) -> None:
     files = ModelFiles(ModelCatalog(tmp_path), allowed=False)
-    params = params_from({"performance_selection": mode})
+    needed = resolve_params(params_from({"performance_selection": mode})).fast_mode
     for check in (
-        lambda: check_mode_lora(params, Preset(), files),
+        lambda: check_mode_lora(needed, files),
         lambda: lora_path(file, files),
     ):
         with pytest.raises(ModelNotInstalled) as told:
@@ -308,24 +309,26 @@ def test_a_few_step_mode_says_which_file_it_needs_and_where_from(
         assert "https://huggingface.co/" in str(told.value)
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras" / file).touch()
-    check_mode_lora(params, Preset(), files)
+    check_mode_lora(needed, files)
     assert lora_path(file, files) == tmp_path / "loras" / file
 
 
 def test_a_model_without_few_step_loras_needs_no_file(tmp_path: Path) -> None:
     params = params_from({"performance_selection": "Lightning"})
     files = ModelFiles(ModelCatalog(tmp_path), allowed=False)
-    check_mode_lora(params, Preset(few_step_lora=""), files)
-    check_mode_lora(params_from({}), Preset(), files)
+    check_mode_lora(resolve_params(params, Preset(few_step_lora="")).fast_mode, files)
+    check_mode_lora(resolve_params(params_from({})).fast_mode, files)
     with pytest.raises(ModelNotFound):
         lora_path("other.safetensors", files)
 
 
 def test_a_lora_in_the_prompt_that_is_not_there_is_noted(tmp_path: Path) -> None:
-    sources = PromptSources(StyleLibrary(tmp_path), Wildcards(tmp_path), ["sub/foo.safetensors"])
+    sources = PromptSources(StyleLibrary(tmp_path), Wildcards(tmp_path))
     prompt = "a cat <lora:foo:0.5> <lora:gone:1>"
     fields = {"prompt": prompt, "style_selections": [], "image_seed": 1}
-    made = plan_images(params_from(fields), Preset(), sources)[0]
+    made = plan_images(
+        resolve_params(params_from(fields), known_loras=["sub/foo.safetensors"]), sources
+    )[0]
     assert made.loras == (("sub/foo.safetensors", 0.5),)
     assert "gone" in str(made.notes["unknown_loras"])
     assert "foo" not in str(made.notes["unknown_loras"])

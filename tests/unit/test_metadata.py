@@ -14,6 +14,7 @@ from pipeline.request.decode import params_from
 from pipeline.request.plan import ImagePlan, plan_images
 from pipeline.request.presets import Preset
 from pipeline.request.prompts import PromptSources
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary, Template
 from pipeline.request.wildcards import Wildcards
 
@@ -68,8 +69,8 @@ LCM: dict[str, Any] = {"model_name": "sdxl_lcm_lora.safetensors", "weight": 0.7}
 def plan(folder: Path, fields: dict[str, Any], preset: Preset | None = None) -> list[ImagePlan]:
     style = {"name": "Wrap", "prompt": "photo of {prompt}", "negative_prompt": "blurry"}
     (folder / "s.json").write_text(json.dumps([style]))
-    sources = PromptSources(StyleLibrary(folder), Wildcards(folder), NAMES.loras)
-    return plan_images(params_from(fields), preset or Preset(), sources)
+    sources = PromptSources(StyleLibrary(folder), Wildcards(folder))
+    return plan_images(resolve_params(params_from(fields), preset, NAMES.loras), sources)
 
 
 @pytest.mark.parametrize("scheme", ["fooocus", "a1111"])

@@ -9,9 +9,11 @@ import pytest
 from pipeline.errors import ModelNotFound, ModelNotInstalled
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
-from pipeline.files.resolve import installed_default, settle_models, stand_in_note
+from pipeline.files.resolve import Resolver, installed_default
 from pipeline.request.decode import GenerateParams, decode_params
 from pipeline.request.presets import PresetStore
+from pipeline.request.resolved import ResolvedRequest
+from pipeline.request.styles import StyleLibrary
 
 URL = "https://example.com/new.safetensors"
 PRESET = {
@@ -36,6 +38,20 @@ def install(folder: Path, *names: str) -> None:
         path.touch()
 
 
+def resolve(
+    folder: Path,
+    presets: PresetStore,
+    asked: Mapping[str, object] | None = None,
+    *,
+    allowed: bool = True,
+) -> ResolvedRequest:
+    body = {"preset": "p", "style_selections": [], **(asked or {})}
+    decoded = decode_params(json.dumps(body).encode())
+    files = ModelFiles(ModelCatalog(folder / "models"), presets, allowed=allowed)
+    resolver = Resolver(presets, StyleLibrary(folder), files)
+    return resolver.resolve(decoded.params, decoded.present)
+
+
 def settle(
     folder: Path,
     presets: PresetStore,
@@ -43,35 +59,26 @@ def settle(
     *,
     allowed: bool = True,
 ) -> GenerateParams:
-    body = {"preset": "p", **(asked or {})}
-    decoded = decode_params(json.dumps(body).encode())
-    params = presets.apply(decoded.params, decoded.present, presets.load(decoded.params.preset))
-    files = ModelFiles(ModelCatalog(folder / "models"), presets, allowed=allowed)
-    return settle_models(params, decoded.present, presets, files)
-
-
-def note(folder: Path, presets: PresetStore, params: GenerateParams) -> str | None:
-    return stand_in_note(params, presets, ModelCatalog(folder / "models"))
+    return resolve(folder, presets, asked, allowed=allowed).params
 
 
 def test_a_presets_model_that_is_there_is_used(tmp_path: Path, presets: PresetStore) -> None:
     install(tmp_path, "checkpoints/new.safetensors", "checkpoints/old.safetensors")
-    params = settle(tmp_path, presets, allowed=False)
-    assert params.base_model_name == "new.safetensors"
-    assert note(tmp_path, presets, params) is None
+    request = resolve(tmp_path, presets, allowed=False)
+    assert request.params.base_model_name == "new.safetensors"
+    assert "model" not in request.notes
 
 
 def test_an_earlier_model_of_the_preset_stands_in_and_the_record_says_so(
     tmp_path: Path, presets: PresetStore
 ) -> None:
     install(tmp_path, "checkpoints/older.safetensors")
-    params = settle(tmp_path, presets)
-    assert params.base_model_name == "older.safetensors"
-    told = note(tmp_path, presets, params)
-    assert told is not None
+    request = resolve(tmp_path, presets)
+    assert request.params.base_model_name == "older.safetensors"
+    told = str(request.notes["model"])
     assert "new.safetensors" in told
     assert "older.safetensors" in told
-    assert presets.describing(params).default_model == "new.safetensors"
+    assert presets.describing(request.params).default_model == "new.safetensors"
 
 
 def test_without_any_of_them_the_preset_is_fetched_or_refused(

@@ -14,6 +14,7 @@ from pipeline.request.decode import (
     parse_aspect_ratio,
     validation_location,
 )
+from pipeline.request.delivery import REQUEST_FIELDS, Delivery, GenerateRequest
 
 
 def decode(**fields: object) -> Decoded:
@@ -131,11 +132,11 @@ LISTS = (
 def test_every_field_is_covered_by_a_table_here() -> None:
     covered = {*TEXTS, *NAMES, *IMAGES, *BOOLS, *LISTS, "aspect_ratios_selection", "webhook_url"}
     covered |= {row[0] for row in NUMBERS} | {row[0] for row in CHOICES}
-    assert covered == set(GenerateParams.__struct_fields__)
+    assert covered == set(GenerateRequest.__struct_fields__)
 
 
 def test_every_field_has_a_description_for_the_docs() -> None:
-    schema = msgspec.json.schema(GenerateParams)
+    schema = msgspec.json.schema(GenerateRequest)
     for struct in schema["$defs"].values():
         for name, field in struct["properties"].items():
             assert "description" in field, name
@@ -161,6 +162,15 @@ def test_a_number_of_the_wrong_type_is_refused_with_its_place(field: str, value:
     assert place_of_error(b'{"%s": %s}' % (field.encode(), value))[0] == ("body", field)
 
 
+def test_params_and_delivery_share_the_fields_of_a_request() -> None:
+    asked = {"prompt": "a cat", "stream_output": True, "webhook_url": "http://a/"}
+    decoded = decode(**asked)
+    assert decoded.delivery == Delivery(stream_output=True, webhook_url="http://a/")
+    assert decoded.present == set(asked)
+    shared = {*msgspec.to_builtins(decoded.params), *decoded.delivery.asked}
+    assert shared == set(GenerateRequest.__struct_fields__)
+
+
 def test_a_whole_number_is_taken_for_a_float() -> None:
     assert decode(sharpness=3).params.sharpness == 3.0
 
@@ -181,7 +191,8 @@ def test_a_choice_takes_its_values_and_an_error_lists_them(
 
 @pytest.mark.parametrize("field", BOOLS)
 def test_a_flag_is_true_or_false_and_nothing_else(field: str) -> None:
-    assert getattr(decode(**{field: True}).params, field) is True
+    decoded = decode(**{field: True})
+    assert getattr(decoded.delivery if field in REQUEST_FIELDS else decoded.params, field) is True
     for value in ("true", 1, None):
         location, _, kind = place_of_error(msgspec.json.encode({field: value}))
         assert (location, kind) == (("body", field), "wrong_type")

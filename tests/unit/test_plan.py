@@ -11,6 +11,7 @@ from pipeline.request.decode import params_from
 from pipeline.request.plan import ImagePlan, plan_images
 from pipeline.request.presets import Preset
 from pipeline.request.prompts import PromptSources, prompt_loras
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 
@@ -25,18 +26,19 @@ STYLES = [
     {"name": "add", "prompt": "sharp", "negative_prompt": ""},
 ]
 
+LORAS = ["foo.safetensors", "sub/bar.safetensors"]
+
 
 @pytest.fixture
 def sources(tmp_path: Path) -> PromptSources:
     (tmp_path / "styles.json").write_text(json.dumps(STYLES))
     (tmp_path / "color.txt").write_text("red\ngreen\n")
-    loras = ["foo.safetensors", "sub/bar.safetensors"]
-    return PromptSources(StyleLibrary(tmp_path), Wildcards(tmp_path), loras)
+    return PromptSources(StyleLibrary(tmp_path), Wildcards(tmp_path))
 
 
 def plan(sources: PromptSources, preset: Preset | None = None, **fields: Any) -> list[ImagePlan]:
     fields = {"image_seed": 5, "style_selections": [], "prompt": "a cat", **fields}
-    return plan_images(params_from(fields), preset or Preset(), sources)
+    return plan_images(resolve_params(params_from(fields), preset, LORAS), sources)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def make_store(folder: Path) -> PresetStore:
 
 def apply(store: PresetStore, body: bytes) -> GenerateParams:
     decoded = decode_params(body)
-    return store.apply(decoded.params, decoded.present, store.load(decoded.params.preset))
+    return store.apply(decoded.params, decoded.present)
 
 
 @pytest.mark.parametrize("name", PresetStore(SHIPPED).names())

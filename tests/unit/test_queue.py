@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bus.events import PlaceChange
+from pipeline.request.resolved import resolve_params
 from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.queue import (
     MAX_PRIORITY,
@@ -19,12 +20,12 @@ from pipeline.scheduling.queue import (
 )
 from pipeline.scheduling.task import Task
 
-PARAMS = GenerateParams()
+REQUEST = resolve_params(GenerateParams())
 priorities = st.integers(-3, 3)
 
 
 def add(queue: PriorityQueue, task_id: str, priority: int = 0) -> int:
-    task = Task(task_id=task_id, params=PARAMS, in_queue_mills=0)
+    task = Task(task_id=task_id, request=REQUEST, in_queue_mills=0)
     return queue.add(Waiting(task=task, priority=priority, order=queue.next_order))
 
 
@@ -103,7 +104,7 @@ def test_an_order_that_is_taken_hides_no_task() -> None:
     queue = queue_of("ab")
     twin = queue.get("a")
     assert twin is not None
-    task = Task(task_id="c", params=PARAMS, in_queue_mills=0)
+    task = Task(task_id="c", request=REQUEST, in_queue_mills=0)
     assert queue.add(Waiting(task=task, order=twin.order)) == 2
     assert order(queue) == "abc"
 

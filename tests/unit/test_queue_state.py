@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.queue import PriorityQueue, Waiting
 from storage.database import open_database
 from storage.history import HistoryRepository, OpenRow
@@ -26,13 +27,18 @@ def order(queue: PriorityQueue) -> list[tuple[str, int]]:
     return [(entry.task.task_id, entry.priority) for entry in queue.entries()]
 
 
+async def open_rows(history: HistoryRepository) -> list[OpenRow]:
+    rows = (await history.unfinished()).rows
+    return [row.resolved(resolve_params(row.params)) for row in rows]
+
+
 async def test_an_order_survives_and_newcomers_stand_behind_it(tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite3"
     async with open_database(path) as database:
         history, state = HistoryRepository(database), QueueState(database)
         for name in "abcd":
             await history.add_queued(make_task(name))
-        queue = queue_of(await state.arranged((await history.unfinished()).rows))
+        queue = queue_of(await state.arranged(await open_rows(history)))
         assert order(queue) == [("a", 0), ("b", 0), ("c", 0), ("d", 0)]
         for moved in (queue.prioritise("c", 3), queue.move("a", 2), queue.move("b", 2)):
             assert moved is not None
@@ -41,7 +47,7 @@ async def test_an_order_survives_and_newcomers_stand_behind_it(tmp_path: Path) -
         assert arranged == [("c", 3), ("a", 0), ("b", 0), ("d", 0)]
         await history.add_queued(make_task("e"))
     async with open_database(path) as database:
-        rows = (await HistoryRepository(database).unfinished()).rows
+        rows = await open_rows(HistoryRepository(database))
         entries = await QueueState(database).arranged(rows)
         assert order(queue_of(entries)) == [*arranged, ("e", 0)]
 

@@ -13,6 +13,8 @@ from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
 from pipeline.request.decode import GenerateParams
+from pipeline.request.delivery import Delivery
+from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
 from storage.fetch import GuardedClient
@@ -68,10 +70,9 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 def make_task(task_id: str, webhook_url: str) -> Task:
     return Task(
         task_id=task_id,
-        params=GenerateParams(prompt="a cat", image_seed=7),
+        request=resolve_params(GenerateParams(prompt="a cat", image_seed=7)),
         in_queue_mills=1,
-        webhook_url=webhook_url,
-        base_url="http://here:1",
+        delivery=Delivery(webhook_url=webhook_url, base_url="http://here:1"),
     )
 
 
@@ -219,12 +220,13 @@ async def test_a_restart_requeues_or_fails_what_never_ended(
     tasks = [make_task(name, "") for name in ("a", "b")]
     for task in tasks:
         await history.add_queued(task)
-    assert [row.task for row in await recorder.recover(requeue=True)] == tasks
+    left = await recorder.recover(lambda params, _present: resolve_params(params))
+    assert [row.task for row in left] == tasks
     bad = await history.get("bad")
     assert bad is not None
     assert bad.task_status == "failed"
     assert "cannot be read" in str(bad.error)
-    assert await recorder.recover(requeue=False) == []
+    assert await recorder.recover(None) == []
     failed = await history.get("a")
     assert failed is not None
     assert (failed.task_status, failed.code) == ("failed", "restarted")

@@ -13,6 +13,7 @@ from pipeline.files.catalog import ModelCatalog
 from pipeline.request.choices import EMBEDDED
 from pipeline.request.decode import params_from
 from pipeline.request.presets import PresetStore
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.task import MadeImage, Task
@@ -70,9 +71,9 @@ class Painter:
 
     def __call__(self, prompt: str, seed: int) -> Image.Image:
         asked = {"prompt": prompt, "image_seed": seed, "preset": EMBEDDED, **self._changes}
-        preset = self._presets.load(EMBEDDED)
-        params = self._presets.apply(params_from(asked), frozenset(asked), preset)
+        params = self._presets.apply(params_from(asked), frozenset(asked))
         params = msgspec.structs.replace(params, save_metadata_to_images=False)
         collector = Collector()
-        self._engine(Task(task_id=f"paint-{seed}", params=params, in_queue_mills=0), collector)
+        request = resolve_params(params, self._presets.describing(params))
+        self._engine(Task(task_id=f"paint-{seed}", request=request, in_queue_mills=0), collector)
         return Image.open(io.BytesIO(collector.made[0].data)).convert("RGB")

@@ -14,7 +14,7 @@ from pipeline.metadata.write import LABELS, Record, a1111_text, plan_record
 from pipeline.request.choices import NO_MODEL, SAMPLER_NAMES
 from pipeline.request.decode import GenerateParams, params_from
 from pipeline.request.plan import STEPS, plan_images
-from pipeline.request.presets import Preset
+from pipeline.request.resolved import resolve_params
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import sampler_for
 from tools.parity_cases.compare import LeftOut
@@ -61,7 +61,7 @@ def _text(case: Mapping[str, Any], full: Mapping[str, Any]) -> str:
     """
     logged = {key: value for _, key, value in case["log_list"]}
     params = _params(logged)
-    (plan,) = plan_images(params, Preset(), SOURCES)
+    (plan,) = plan_images(resolve_params(params), SOURCES)
     files = {plan.model, plan.refiner, *(name for name, _ in plan.loras)} - {NO_MODEL}
     hashes = stand_in_hashes(files)
     plan = msgspec.structs.replace(plan, expansion=logged["prompt_expansion"])

@@ -1,14 +1,28 @@
 """Cases of the sizes that pictures are brought to before a model sees them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pipeline.request.decode import parse_aspect_ratio
 from pipeline.request.presets import PresetStore
-from pipeline.request.sizes import shape_ceil, size_of_ceil, size_text
+from pipeline.request.sizes import shape_ceil, size_of_ceil
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.requests import ROOT
+
+
+def size_text(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> str:
+    """Two lines as the reference shows them: an image's size and shape, then the nearest size's."""
+    shape = round(width / height, 2)
+    nearest = min(sizes, key=lambda size: abs(shape - size[0] / size[1]))
+    return "\n".join(_described(*size) for size in ((width, height), nearest))
+
+
+def _described(width: int, height: int) -> str:
+    divisor = math.gcd(width, height)
+    shape = round(width / height, 2)
+    return f"{width} x {height}, {shape}, {width // divisor}:{height // divisor}"
 
 
 def _ceils(recorded: Any) -> Any:

@@ -4,15 +4,14 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from pipeline.request.choices import PERFORMANCES, SCHEDULER_NAMES
 from pipeline.request.decode import GenerateParams, Lora, parse_aspect_ratio
 from pipeline.request.goals import UPSCALE_STEPS
 from pipeline.request.performance import FAST_MODES
 from pipeline.request.plan import STEPS, plan_images, seed_of
-from pipeline.request.presets import Preset, PresetStore
+from pipeline.request.presets import PresetStore
 from pipeline.request.prompts import filled, prompt_loras, read_prompts
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import normalise_name
 from pipeline.request.wildcards import apply_arrays
 from pipeline.sampling.adm import SdxlSizes
@@ -75,14 +74,14 @@ def _aspect_ratios(recorded: Any) -> Any:
 def _prompt_loras(recorded: Any) -> Any:
     """LoRAs of prompts beside one that was chosen; the names that are found are the files."""
     files = {name for each in recorded for name, _ in each["loras"][1:]}
-    sources = msgspec.structs.replace(SOURCES, loras=sorted(files))
+    known = sorted(files)
     made = []
     for each in recorded:
         base = [Lora(model_name=name, weight=weight) for name, weight in each["loras"][:1]]
         params = GenerateParams(prompt=each["prompt"], loras=tuple(base), image_number=1)
-        (plan,) = plan_images(params, Preset(), sources)
+        (plan,) = plan_images(resolve_params(params, known_loras=known), SOURCES)
         found = [(lora.model_name, lora.weight) for lora in base]
-        found += prompt_loras(each["prompt"], sources.loras)[1]
+        found += prompt_loras(each["prompt"], known)[1]
         loras = plan.loras if each["deduplicate"] else found
         made.append({**each, "cleaned": plan.prompt, "loras": [list(lora) for lora in loras]})
     return made
@@ -154,9 +153,7 @@ CASES: Final[dict[str, Callable[[Any], Any]]] = {
     "quote": lambda recorded: {text: metadata.label_value(text) for text in recorded},
     "remove_empty_str": _not_empty,
     "round_to_64": _round_to_64,
-    "safe_str": lambda recorded: {
-        text: read_prompts(GenerateParams(prompt=text)).main for text in recorded
-    },
+    "safe_str": lambda recorded: {text: read_prompts(text, "").main for text in recorded},
     "samplers": lambda _: metadata.sampler_titles(),
     "schedulers": lambda _: list(SCHEDULER_NAMES),
     "seeds": _seeds,

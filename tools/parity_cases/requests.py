@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -22,6 +21,7 @@ from pipeline.request.decode import GenerateParams, params_from
 from pipeline.request.plan import ImagePlan, plan_images
 from pipeline.request.presets import Preset, preset_values
 from pipeline.request.prompts import PromptSources
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.diffusion import Run
@@ -109,7 +109,7 @@ def calls(case: Case, fixtures: Fixtures) -> Results:
 def _plans(params: GenerateParams, fixtures: Fixtures) -> list[ImagePlan]:
     """The plans of a request on a machine whose LoRAs are the folder's files."""
     files = sorted(path.name for path in fixtures.folder.glob("*.safetensors"))
-    return plan_images(params, Preset(), msgspec.structs.replace(SOURCES, loras=files))
+    return plan_images(resolve_params(params, known_loras=files), SOURCES)
 
 
 def _calls(params: GenerateParams, plans: Sequence[ImagePlan], fixtures: Fixtures) -> Results:

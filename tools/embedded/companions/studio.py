@@ -26,6 +26,7 @@ from pipeline.request.goals import Inpaint
 from pipeline.request.plan import ImagePlan, plan_images
 from pipeline.request.presets import PresetStore
 from pipeline.request.prompts import PromptSources
+from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.parametrisation import ModelSampling
@@ -48,7 +49,7 @@ class Studio:
         self._folder = companions
         self._presets = PresetStore(ROOT / "presets", EMBEDDED)
         styles, wildcards = StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards")
-        self._sources = PromptSources(styles, wildcards, ())
+        self._sources = PromptSources(styles, wildcards)
         self.checkpoint = load_checkpoint(EMBEDDED_FOLDER, CPU)
         self._texts = TextCache(self.checkpoint)
         self._loaded: dict[str, Any] = {}
@@ -103,9 +104,9 @@ class Studio:
 
     def _plan(self, prompt: str, seed: int, goal: Inpaint | None = None) -> ImagePlan:
         asked: dict[str, Any] = {"prompt": prompt, "image_seed": seed, "preset": EMBEDDED}
-        preset = self._presets.load(EMBEDDED)
-        params = self._presets.apply(params_from(asked), frozenset(asked), preset)
-        plan = plan_images(params, self._presets.describing(params), self._sources)[0]
+        params = self._presets.apply(params_from(asked), frozenset(asked))
+        request = resolve_params(params, self._presets.describing(params))
+        plan = plan_images(request, self._sources)[0]
         if goal is None or not goal.patched:
             return plan
         # As the server plans it: the model without its patch finishes the last fifth.
