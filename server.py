@@ -15,6 +15,7 @@ from aiohttp import web
 
 from bus.bus import EventBus
 from bus.events import DownloadProgress, ModelLoaded, ModelUnloaded, ServerStatus, now_ms
+from bus.supervision import Supervisor
 from handlers.http.access import AccessPolicy
 from handlers.http.guard import ACCESS
 from handlers.keys import (
@@ -34,6 +35,7 @@ from handlers.keys import (
     SETTINGS,
     STATE,
     STYLES,
+    SUPERVISOR,
     HandlerSettings,
     ServerState,
 )
@@ -178,6 +180,7 @@ async def _run_parts(
     """Start what needs the event loop; end it in the opposite order."""
     # Numbers go on from start to start, so that a reader who comes back is told what it missed.
     app[BUS] = bus = EventBus(asyncio.get_running_loop(), first_seq=now_ms())
+    app[SUPERVISOR] = supervisor = Supervisor()
     async with (
         open_database(settings.outputs_dir / "db.sqlite3") as database,
         GuardedClient(allow_private=settings.allow_private_urls) as client,
@@ -204,6 +207,7 @@ async def _run_parts(
         executor.start()
         bus.publish(ServerStatus(status="ready"))
         yield
+        await supervisor.close()
         await executor.close(grace_s=0.0)  # done already unless the start broke off
 
 
@@ -212,6 +216,7 @@ async def _stop(app: web.Application) -> None:
     app[STATE].stopping = True
     app[BUS].publish(ServerStatus(status="stopping"))
     await app[EXECUTOR].close(STOP_SECONDS)
+    await app[SUPERVISOR].close()
     app[BUS].close()
 
 

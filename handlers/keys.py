@@ -16,6 +16,7 @@ from storage.limits import Limits
 
 if TYPE_CHECKING:
     from bus.bus import EventBus
+    from bus.supervision import Supervisor
     from pipeline.files.catalog import ModelCatalog
     from pipeline.files.locate import ModelFiles
     from pipeline.files.resolve import Resolver
@@ -58,6 +59,7 @@ class ServerState(msgspec.Struct):
 SETTINGS: Final = web.AppKey("settings", HandlerSettings)
 STATE: Final = web.AppKey("state", ServerState)
 BUS: Final[web.AppKey["EventBus"]] = web.AppKey("bus")
+SUPERVISOR: Final[web.AppKey["Supervisor"]] = web.AppKey("supervisor")
 EXECUTOR: Final[web.AppKey["Executor"]] = web.AppKey("executor")
 HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
 OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")

@@ -1,5 +1,8 @@
 """Every URL on one screen, and what stands before and after every handler."""
 
+from collections.abc import AsyncIterator
+from functools import partial
+
 from aiohttp import web
 
 from handlers.fooocus.catalog import all_models, styles
@@ -8,10 +11,9 @@ from handlers.fooocus.generate import generate
 from handlers.fooocus.metadata import picture_metadata
 from handlers.fooocus.tasks import get_task, list_tasks
 from handlers.fooocus.tools import describe_image, generate_mask
-from handlers.http.background import in_background
 from handlers.http.errors import error_middleware, note_prepared
 from handlers.http.guard import add_headers, guard_middleware
-from handlers.keys import BUS, EXECUTOR, SETTINGS
+from handlers.keys import BUS, EXECUTOR, SETTINGS, SUPERVISOR
 from handlers.live.events import events
 from handlers.live.websocket import websocket
 from handlers.ops.health import health
@@ -21,11 +23,9 @@ from handlers.ops.metrics import (
     count_tasks,
     metrics,
     metrics_middleware,
-    register_gauges,
     sample_lag,
 )
 from handlers.ops.openapi import openapi
-from handlers.service.deletion import CHECK_SECONDS
 from handlers.service.idle import unload_when_idle
 from handlers.service_keys import DELETION, LOADED
 from handlers.web.deletion import delete_task, restore_task
@@ -39,7 +39,7 @@ from handlers.web.retry import retry
 
 
 def create_routes() -> list[web.RouteDef]:
-    """The whole surface. ``handlers.ops.openapi`` describes each; a test holds the two together."""
+    """Every route. Its handler carries the Operation that describes it."""
     return [
         web.post("/v1/engine/generate/", generate),
         web.post("/v1/engine/generate", generate),
@@ -81,29 +81,30 @@ def create_routes() -> list[web.RouteDef]:
     ]
 
 
+def create_router() -> web.UrlDispatcher:
+    """A router of ``create_routes``, without an application."""
+    router = web.UrlDispatcher()
+    router.add_routes(create_routes())
+    return router
+
+
 def install(app: web.Application) -> None:
     """Give ``app`` routes, middlewares and signals. Call it after adding the parts' cleanup_ctx."""
     app[METRICS] = Metrics()
     app.middlewares.extend((metrics_middleware, error_middleware, guard_middleware))
     app.on_response_prepare.extend((note_prepared, add_headers))
-    app.cleanup_ctx.append(register_gauges)
-    app.cleanup_ctx.extend(map(in_background, (sample_lag, count_tasks, follow_models)))
-    if app[SETTINGS].idle_unload_seconds:
-        app.cleanup_ctx.append(in_background(unload_idle_models))
-    app.cleanup_ctx.append(in_background(keep_history_tidy, restart_s=CHECK_SECONDS))
+    app.cleanup_ctx.append(start_background_work)
     app.add_routes(create_routes())
 
 
-async def follow_models(app: web.Application) -> None:
-    """Keep the list of loaded models current."""
-    await app[LOADED].follow()
-
-
-async def unload_idle_models(app: web.Application) -> None:
-    """Unload the models after the idle time of the start option."""
-    await unload_when_idle(app[BUS], app[EXECUTOR], app[SETTINGS].idle_unload_seconds)
-
-
-async def keep_history_tidy(app: web.Application) -> None:
-    """Empty the trash and apply the keep options."""
-    await app[DELETION].keep_tidy(app[SETTINGS].keep)
+async def start_background_work(app: web.Application) -> AsyncIterator[None]:
+    """Begin what goes on beside the requests until the supervisor ends it."""
+    app[METRICS].watch(app)
+    keep = app[SUPERVISOR].keep
+    keep("event loop lag", partial(sample_lag, app))
+    keep("task metrics", partial(count_tasks, app))
+    keep("loaded models", app[LOADED].follow)
+    keep("tidying", partial(app[DELETION].keep_tidy, app[SETTINGS].keep))
+    if idle_seconds := app[SETTINGS].idle_unload_seconds:
+        keep("idle unloading", partial(unload_when_idle, app[BUS], app[EXECUTOR], idle_seconds))
+    yield

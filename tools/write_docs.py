@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from handlers.ops.openapi import build_document
+from handlers.routes import create_router
 from settings import options_table
 from tools.docs_tables import (
     MissingText,
@@ -61,7 +62,7 @@ def events_table() -> str:
 
 def pages(texts: Texts) -> Mapping[str, Mapping[str, str]]:
     """File in ``docs/`` → marker → table; English ones and those in the language of ``texts``."""
-    document = build_document("")
+    document = build_document(create_router())
     return {
         "api.md": _api_tables(document, Texts()),
         "api.zh.md": _api_tables(document, texts),

@@ -2,16 +2,16 @@
 
 import asyncio
 from functools import partial
-from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from bus.subscription import Subscription
-from handlers.fooocus.stream import Narrator, StreamEvent, narrate, send
+from handlers.fooocus.stream import ProgressStream, StreamEvent, send, send_progress
 from handlers.http.body import ignored_headers
-from handlers.http.errors import RequestRefused
+from handlers.http.refusal import RequestRefused
 from handlers.http.respond import json_response
+from handlers.http.sse import sse_response
 from handlers.keys import EXECUTOR
 from handlers.service.submit import Order
 from handlers.service.tasks import end_of, read_picture, with_results
@@ -19,12 +19,6 @@ from pipeline.errors import ServerStopping
 from pipeline.images.encode import MIME_TYPES, convert
 from pipeline.scheduling.task import Task
 from storage.records import TaskRecord, accepted_record
-
-STREAM_HEADERS: Final = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # a proxy that collects the stream would spoil it
-}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,48 +86,48 @@ async def answer_stream(answer: Answer, news: Subscription) -> web.StreamRespons
 
     A client too slow for its mailbox misses steps, and still gets the last event.
     """
-    response = web.StreamResponse(headers={**STREAM_HEADERS, **answer.headers})
+    response = sse_response(answer.headers)
     await response.prepare(answer.request)
-    narrator = Narrator(partial(answer.request.app[EXECUTOR].position, answer.task_id))
+    stream = ProgressStream(partial(answer.request.app[EXECUTOR].position, answer.task_id))
     try:
-        if not answer.is_repeat or await _catch_up(answer, response, narrator):
-            await narrate(response, news, narrator)
-        await send(response, await _last_event(answer, narrator))
+        if not answer.is_repeat or await _catch_up(answer, response, stream):
+            await send_progress(response, news, stream)
+        await send(response, await _last_event(answer, stream))
         await response.write_eof()
     except ConnectionError:
         pass  # the client has left; its task goes on
     return response
 
 
-async def _catch_up(answer: Answer, response: web.StreamResponse, narrator: Narrator) -> bool:
+async def _catch_up(answer: Answer, response: web.StreamResponse, stream: ProgressStream) -> bool:
     """Tell a stream that joins a task how it stands. False if it has ended."""
     executor = answer.request.app[EXECUTOR]
     if executor.position(answer.task_id) is not None:
-        if (event := narrator.place()) is not None:
+        if (event := stream.place()) is not None:
             await send(response, event)
         return True
     for running in executor.running():
         if running.task.task_id == answer.task_id:
-            await send(response, narrator.resume(running.snapshot))
+            await send(response, stream.resume(running.snapshot))
             return True
     return False
 
 
-async def _last_event(answer: Answer, narrator: Narrator) -> StreamEvent:
+async def _last_event(answer: Answer, stream: ProgressStream) -> StreamEvent:
     try:
         record = await answer.whole(await answer.end())
     except (ServerStopping, RequestRefused) as reason:
-        return narrator.last(str(reason), error=str(reason))
+        return stream.last(str(reason), error=str(reason))
     images = tuple(record.result or ())
     match record.task_status:
         case "finished":
-            return narrator.last("Finished", images)
+            return stream.last("Finished", images)
         case "stop":
-            return narrator.last("Stopped", images, error="stopped by the user")
+            return stream.last("Stopped", images, error="stopped by the user")
         case "skip":
-            return narrator.last("Skipped", images, error="skipped by the user")
+            return stream.last("Skipped", images, error="skipped by the user")
         case _:
-            return narrator.last("Failed", images, error=record.error or "the task failed")
+            return stream.last("Failed", images, error=record.error or "the task failed")
 
 
 async def _record_response(

@@ -1,14 +1,23 @@
 """POST /v1/engine/control: stop tasks, or skip the picture being made."""
 
 import asyncio
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
-from handlers.http.query import wrong_query
+from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, HISTORY
 from handlers.service.errors import NotFound
+
+
+class ControlQuery(msgspec.Struct, kw_only=True):
+    """The query of the control endpoint."""
+
+    action: Annotated[Literal["stop", "skip"], Meta(description="What to do.")]
+    task_id: Annotated[str, Meta(description="Which task; else what runs.")] = ""
 
 
 class ControlReply(msgspec.Struct, frozen=True):
@@ -17,27 +26,31 @@ class ControlReply(msgspec.Struct, frozen=True):
     message: str
 
 
-async def control(request: web.Request) -> web.Response:
-    """Stop or skip the running task, or the named one. Asking again changes nothing.
+@Operation(
+    name="control",
+    tag="engine",
+    summary="Stop a task, or skip the picture being made",
+    reply=Payload(type=ControlReply),
+    errors=(401, 403, 404, 422),
+)
+async def control(request: web.Request, query: ControlQuery) -> web.Response:
+    """Stop or skip the running task, or the named one. Idempotent.
 
-    Stop ends a waiting task too; skip touches only what runs. 404 for an unknown task.
+    Stop ends a waiting task too; skip affects only a running one. 404 for an unknown task.
     """
-    action = request.query.get("action", "")
-    task_id = request.query.get("task_id") or None
-    if action == "stop":
+    task_id = query.task_id or None
+    if query.action == "stop":
         # A stop that has begun must close the task's row, also when the client leaves.
         done = await asyncio.shield(request.app[EXECUTOR].stop(task_id))
         message = "Stopped" if done else await _why_not(request, task_id)
-    elif action == "skip":
+    else:
         done = request.app[EXECUTOR].skip(task_id)
         message = "Skipped" if done else await _why_not(request, task_id)
-    else:
-        raise wrong_query("action", "Expected stop or skip")
     return json_response(ControlReply(message))
 
 
 async def _why_not(request: web.Request, task_id: str | None) -> str:
-    """Why there was nothing to do. Raises 404 for a task that never was."""
+    """Why there was nothing to do. Raises NotFound for an unknown task."""
     if task_id is None:
         return "No task is running"
     if request.app[EXECUTOR].waiting_task(task_id) is not None:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from handlers.fooocus.schemas import PictureMetadata, ReadMetadata
 from handlers.http.body import read_json
+from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import CATALOG, STYLES
 from handlers.service.images import fetch_picture
@@ -13,6 +14,18 @@ from pipeline.images.encode import MIME_TYPES, look_at
 from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_of
 
 
+@Operation(
+    name="read_metadata",
+    tag="tools",
+    summary="Read from a picture the request that makes it again",
+    description=(
+        "Reads the parameters that this server, Fooocus and A1111 write into PNG, JPEG and"
+        " WebP files. A picture without any is answered too, with a `scheme` of null."
+    ),
+    body=Payload(type=ReadMetadata),
+    reply=Payload(type=PictureMetadata),
+    errors=(400, 401, 403, 404, 413, 415, 422, 501),
+)
 async def picture_metadata(request: web.Request) -> web.Response:
     """What a picture says of its making. One that says nothing is an answer too, not an error."""
     body, headers = await read_json(request, ReadMetadata)

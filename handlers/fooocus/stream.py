@@ -1,11 +1,10 @@
-"""The streamed way of answering: one task's course as events of ``text/event-stream``.
+"""The streamed way of answering: one task's progress as ``text/event-stream``.
 
-The documented clients read every line from its seventh character on as JSON and skip what does
-not parse, so nothing but an event may parse so: no ``id:`` lines, and a comment made of letters.
+The documented clients decode every line from its seventh character on as JSON and skip what does
+not parse, so only an event may parse: no ``id:`` lines, and comments are letters.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -18,10 +17,10 @@ from bus.events import (
     TaskPreview,
     TaskProgress,
 )
-from bus.subscription import Delivery, EventFilter, Subscription
+from bus.subscription import EventFilter, Subscription
+from handlers.http.sse import batches
 from pipeline.scheduling.task import Snapshot
 
-KEEP_ALIVE_S: Final = 15.0
 COMMENT: Final = b": waiting\n\n"
 FOLLOWED: Final = frozenset(
     (QueueChanged.type, TaskProgress.type, TaskPreview.type, *(kind.type for kind in TERMINAL))
@@ -41,12 +40,12 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def followed(task_id: str) -> EventFilter:
-    """What a stream's mailbox takes in."""
+    """The filter of a stream's subscription."""
     return EventFilter(FOLLOWED, task_id, general=frozenset({QueueChanged.type}))
 
 
-class Narrator:
-    """Turns what the bus says of one task into the stream's events. Progress never falls.
+class ProgressStream:
+    """Turns one task's bus events into the stream's events. Progress never falls.
 
     ``position`` is the number of tasks before this one; None once it does not wait.
     """
@@ -57,8 +56,8 @@ class Narrator:
         self._ahead: int | None = None  # what the client was told last
         self._preview: str | None = None
 
-    def tell(self, data: EventData) -> StreamEvent | None:
-        """The event to send, if this one makes any; a preview waits for its step's event."""
+    def event_of(self, data: EventData) -> StreamEvent | None:
+        """The event to send, if any; a preview is sent with the event of its step."""
         match data:
             case QueueChanged():
                 return self.place()
@@ -78,11 +77,11 @@ class Narrator:
         return self._event(0, f"Waiting for task to start, {ahead} ahead ...", None)
 
     def resume(self, snapshot: Snapshot) -> StreamEvent:
-        """Where a task stands that was running before this stream began."""
+        """The state of a task that was running before this stream began."""
         return self._event(snapshot.progress, snapshot.message, snapshot.preview or None)
 
     def last(self, message: str, images: tuple[str, ...] = (), error: str = "") -> StreamEvent:
-        """The end; without an error, that of a finished task."""
+        """The last event; without ``error``, that of a finished task."""
         return StreamEvent(
             progress=self.progress if error else 100,
             preview=None,
@@ -97,30 +96,19 @@ class Narrator:
 
 
 async def send(response: web.StreamResponse, event: StreamEvent) -> None:
-    """Write one event. Waits while the client does not read; raises when it has left."""
+    """Write one event. Waits for a client that does not read. Raises ConnectionError."""
     await response.write(b"data: " + _encode(event) + b"\n\n")
 
 
-async def narrate(response: web.StreamResponse, news: Subscription, narrator: Narrator) -> None:
-    """Send what the mailbox brings until the task's last event, or until the mailbox closes."""
-    async for delivery in _with_pauses(news):
-        if delivery is None:
+async def send_progress(
+    response: web.StreamResponse, subscription: Subscription, stream: ProgressStream
+) -> None:
+    """Send what arrives until the task's last event, or until the subscription ends."""
+    async for batch in batches(subscription, limit=1):
+        if not batch:
             await response.write(COMMENT)
-        elif isinstance(delivery.data, TERMINAL):
-            return
-        elif (event := narrator.tell(delivery.data)) is not None:
-            await send(response, event)
-
-
-async def _with_pauses(news: Subscription) -> AsyncIterator[Delivery | None]:
-    """The mailbox's deliveries, and None for each stretch without one."""
-    while True:
-        try:
-            async with asyncio.timeout(KEEP_ALIVE_S):
-                delivery = await anext(news)
-        except TimeoutError:
-            yield None
-        except StopAsyncIteration:
-            return
-        else:
-            yield delivery
+        for delivery in batch:
+            if isinstance(delivery.data, TERMINAL):
+                return
+            if (event := stream.event_of(delivery.data)) is not None:
+                await send(response, event)

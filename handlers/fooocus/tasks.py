@@ -1,27 +1,59 @@
 """GET /tasks and /tasks/{task_id}: what waits, what runs, and the history."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from bus.events import now_ms
-from handlers.http.errors import RequestRefused
-from handlers.http.query import read_range, whole_number, wrong_query
+from handlers.http.operation import Operation, Payload
+from handlers.http.query import EndTime, StartTime, wrong_query
 from handlers.http.respond import base_url, json_response
 from handlers.keys import EXECUTOR, HISTORY
+from handlers.service.errors import NotFound
 from handlers.service.tasks import live_record, record_of, with_results
 from handlers.service_keys import DELETION
 from storage.records import TaskRecord, absolute, pending_record
 
-Query = Literal["all", "history", "current", "pending"]
-
 PAGE_SIZE: Final = 10
 PAGE_SIZE_LIMIT: Final = 1000
 PAGE_LIMIT: Final = 10**9
-FEW: Final = 20  # records that are answered on the spot
+FEW: Final = 20  # records that are encoded on the event loop
+
+
+class TasksQuery(msgspec.Struct, kw_only=True):
+    """The query of the task lists. ``page`` and ``page_size`` left out page by ten from 0."""
+
+    query: Annotated[
+        Literal["all", "history", "current", "pending"],
+        Meta(description="Which lists to fill."),
+    ] = "all"
+    page: (
+        Annotated[
+            int, Meta(ge=0, le=PAGE_LIMIT, description="Page of history and pending, from 0.")
+        ]
+        | None
+    ) = None
+    page_size: (
+        Annotated[
+            int, Meta(ge=1, le=PAGE_SIZE_LIMIT, description="Records on a page; 10 if left out.")
+        ]
+        | None
+    ) = None
+    start_at: (
+        Annotated[StartTime, Meta(description="ISO 8601; local time without a zone.")] | None
+    ) = None
+    end_at: Annotated[EndTime, Meta(description="ISO 8601; now if left out.")] | None = None
+    action: Annotated[
+        Literal["", "delete"], Meta(description="Delete what start_at and end_at select.")
+    ] = ""
+
+    @property
+    def is_paged(self) -> bool:
+        """A range of time is answered whole unless a page of it is asked for."""
+        return self.start_at is None or self.page is not None or self.page_size is not None
 
 
 class TasksReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,78 +64,52 @@ class TasksReply(msgspec.Struct, frozen=True, kw_only=True):
     pending: list[TaskRecord]
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """A query string, checked. ``start_ms`` and ``end_ms`` bound in_queue_mills, both included."""
-
-    query: Query
-    paged: bool
-    page: int
-    page_size: int
-    start_ms: int | None
-    end_ms: int | None
-
-
-async def list_tasks(request: web.Request) -> web.Response:
-    """Queue and history; with ``action=delete`` the history that a range of time holds goes."""
-    selection = read_selection(request.query)
-    if (bounds := read_deletion(request.query, selection)) is not None:
-        deleted = await request.app[DELETION].delete_range(*bounds)
-        return await _answer(request, TasksReply(history=deleted, current=[], pending=[]))
-    wanted = selection.query
+@Operation(
+    name="list_tasks",
+    tag="tasks",
+    summary="Queue and history",
+    reply=Payload(type=TasksReply),
+    errors=(401, 403, 422),
+)
+async def list_tasks(request: web.Request, query: TasksQuery) -> web.Response:
+    """Queue and history; ``action=delete`` deletes the history within a range of time."""
+    if query.action == "delete":
+        return await _delete(request, query)
+    wanted = query.query
     reply = TasksReply(
-        history=await _history(request, selection) if wanted in ("all", "history") else [],
+        history=await _history(request, query) if wanted in ("all", "history") else [],
         current=_current(request) if wanted in ("all", "current") else [],
-        pending=_pending(request, selection) if wanted in ("all", "pending") else [],
+        pending=_pending(request, query) if wanted in ("all", "pending") else [],
     )
     return await _answer(request, reply)
 
 
+@Operation(
+    name="get_task",
+    tag="tasks",
+    summary="One task: waiting, running or ended",
+    reply=Payload(type=TaskRecord),
+    errors=(401, 403, 404),
+)
 async def get_task(request: web.Request) -> web.Response:
     """One task, alive or from the history. 404 if there is no such task."""
     task_id = request.match_info["task_id"]
     record = live_record(request, task_id) or await request.app[HISTORY].get(task_id)
     if record is None:
-        raise RequestRefused(404, "not_found", "there is no such task")
+        raise NotFound("there is no such task")
     as_base64 = record.req_params.get("require_base64") is True
     return json_response(await with_results(request, record, as_base64=as_base64))
 
 
-def read_selection(query: Mapping[str, str]) -> Selection:
-    """Check a query string. Raises 422."""
-    wanted: Any = query.get("query", "all")
-    if wanted not in get_args(Query):
-        raise wrong_query("query", f"Expected one of {', '.join(get_args(Query))}")
-    start_ms, end_ms = read_range(query)
-    if start_ms is not None and end_ms is None:
+async def _history(request: web.Request, query: TasksQuery) -> list[TaskRecord]:
+    end_ms: int | None = query.end_at
+    if query.start_at is not None and end_ms is None:
         end_ms = now_ms()
-    return Selection(
-        query=wanted,
-        paged=start_ms is None or "page" in query or "page_size" in query,
-        page=whole_number(query, "page", bounds=(0, PAGE_LIMIT), default=0),
-        page_size=whole_number(query, "page_size", bounds=(1, PAGE_SIZE_LIMIT), default=PAGE_SIZE),
-        start_ms=start_ms,
-        end_ms=end_ms,
-    )
-
-
-def read_deletion(query: Mapping[str, str], selection: Selection) -> tuple[int, int] | None:
-    """The range to delete, in Unix milliseconds; None if nothing is to be. Raises 422."""
-    action = query.get("action", "")
-    if action not in ("", "delete"):
-        raise wrong_query("action", "Expected delete")
-    if not action:
-        return None
-    if selection.start_ms is None or selection.end_ms is None:
-        raise wrong_query("start_at", "delete needs the beginning of a range; nothing was deleted")
-    return selection.start_ms, selection.end_ms
-
-
-async def _history(request: web.Request, selection: Selection) -> list[TaskRecord]:
     return await request.app[HISTORY].page(
-        selection.start_ms,
-        selection.end_ms,
-        selection.page,
-        selection.page_size if selection.paged else None,
+        query.start_at,
+        end_ms,
+        query.page or 0,
+        (query.page_size or PAGE_SIZE) if query.is_paged else None,
     )
 
 
@@ -111,14 +117,22 @@ def _current(request: web.Request) -> list[TaskRecord]:
     return [record_of(running) for running in request.app[EXECUTOR].running()]
 
 
-def _pending(request: web.Request, selection: Selection) -> list[TaskRecord]:
-    first = selection.page * selection.page_size
-    waiting = request.app[EXECUTOR].waiting(first, selection.page_size)
+def _pending(request: web.Request, query: TasksQuery) -> list[TaskRecord]:
+    size = query.page_size or PAGE_SIZE
+    waiting = request.app[EXECUTOR].waiting((query.page or 0) * size, size)
     return [pending_record(entry.task) for entry in waiting]
 
 
+async def _delete(request: web.Request, query: TasksQuery) -> web.Response:
+    if query.start_at is None:
+        raise wrong_query("start_at", "delete needs the beginning of a range; nothing was deleted")
+    end_ms = now_ms() if query.end_at is None else query.end_at
+    deleted = await request.app[DELETION].delete_range(query.start_at, end_ms)
+    return await _answer(request, TasksReply(history=deleted, current=[], pending=[]))
+
+
 async def _answer(request: web.Request, reply: TasksReply) -> web.Response:
-    """With whole URLs. A long list takes longer than the event loop may be held."""
+    """With whole URLs. Long lists are encoded in a thread."""
     base = base_url(request)
     if len(reply.history) + len(reply.pending) <= FEW:
         return json_response(_with_urls(reply, base))

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from handlers.fooocus.schemas import DescribeImage, Description, GenerateMask
 from handlers.http.body import read_json
+from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR
 from handlers.service.images import fetch_picture
@@ -14,6 +15,19 @@ from pipeline.images.encode import check_readable
 from pipeline.request.tools import MaskOptions
 
 
+@Operation(
+    name="describe_image",
+    tag="tools",
+    summary="Put a picture into words",
+    description=(
+        "A sentence by BLIP for a photo, tags by the WD14 tagger for a drawing. The device does"
+        " it before its next task. 503 if a model is not installed: the detail says what to put"
+        " where."
+    ),
+    body=Payload(type=DescribeImage),
+    reply=Payload(type=Description),
+    errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
+)
 async def describe_image(request: web.Request) -> web.Response:
     """Put a picture into words."""
     body, headers = await read_json(request, DescribeImage)
@@ -24,6 +38,20 @@ async def describe_image(request: web.Request) -> web.Response:
     return json_response(Description(words), headers=headers)
 
 
+@Operation(
+    name="generate_mask",
+    tag="tools",
+    summary="Draw a mask of something in a picture, as base64 PNG",
+    description=(
+        "White is what was found. `sam` looks for what dino_prompt_text names (several things"
+        " with full stops between them); the other models find the foreground. The device does"
+        " it before its next task. 503 if a model is not installed: the detail says what to put"
+        " where."
+    ),
+    body=Payload(type=GenerateMask),
+    reply=Payload(type=str),
+    errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
+)
 async def generate_mask(request: web.Request) -> web.Response:
     """Find something in a picture and draw a mask of it: a PNG file, in base64."""
     body, headers = await read_json(request, GenerateMask)

@@ -8,11 +8,12 @@ from typing import Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from handlers.http.errors import BODY_BYTES, RequestRefused
+from handlers.http.refusal import RequestRefused
 from handlers.keys import SETTINGS
 
 log = logging.getLogger(__name__)
 
+BODY_BYTES: Final = web.RequestKey("body_bytes", int)  # length of the body once it has been read
 IGNORED_PARAMS: Final = "X-Ignored-Params"
 _HEADER_LIMIT: Final = 2000  # characters
 

@@ -2,24 +2,23 @@
 
 import errno
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from handlers.http.body import BODY_BYTES
+from handlers.http.operation import operation_of
+from handlers.http.refusal import ErrorBody, FieldError, Handler, RequestRefused
 from handlers.http.respond import json_response
 from pipeline.errors import InvalidParameter, PipelineError, UnsupportedFeature
 from pipeline.request.decode import validation_location
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Location = tuple[str | int, ...]
-
 RETRY_SECONDS: Final = 5
-BODY_BYTES: Final = web.RequestKey("body_bytes", int)  # length of the body once it has been read
 _PREPARED: Final = web.RequestKey("prepared", web.StreamResponse)
 
 # The status of each stable code. A PipelineError whose code is not listed is our failure: 500.
@@ -56,38 +55,6 @@ _TEXT_OF: Final[Mapping[str, str]] = {
 _TEMPORARY: Final = frozenset({"queue_full", "device_busy", "server_stopping"})
 
 
-class FieldError(msgspec.Struct, frozen=True):
-    """One wrong field: its location, what is wrong, and a name for the kind of error."""
-
-    loc: Location
-    msg: str
-    type: str
-
-
-class ErrorBody(msgspec.Struct, frozen=True):
-    """The body of every refused or failed request. ``code`` is stable."""
-
-    detail: str | list[FieldError]
-    code: str
-
-
-class RequestRefused(Exception):
-    """A request that is not carried out: status, stable code, detail, and headers of the reply."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str | list[FieldError],
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers: Mapping[str, str] = headers or {}
-
-
 @web.middleware
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception into a reply with an ErrorBody, so that handlers need no ``try``.
@@ -100,12 +67,12 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         if error.status < 400:
             return _redirect(error)
-        return error_response(_of_aiohttp(error))
+        return _reply(request, _of_aiohttp(error))
     except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
         prepared = request.get(_PREPARED)
         if prepared is not None:
             return _break_off(request, prepared, error)
-        return error_response(refusal_of(request, error))
+        return _reply(request, refusal_of(request, error))
 
 
 async def note_prepared(request: web.Request, response: web.StreamResponse) -> None:
@@ -127,10 +94,18 @@ def refusal_of(request: web.Request, error: Exception) -> RequestRefused:
     return RequestRefused(status, code, _detail(request, error, code), headers)
 
 
-def error_response(refusal: RequestRefused) -> web.Response:
-    """The reply to a refused request."""
+def error_body(refusal: RequestRefused) -> web.Response:
+    """The reply to a refused request, where its API family has no form of its own."""
     body = ErrorBody(detail=refusal.detail, code=refusal.code)
-    return json_response(body, status=refusal.status, headers=refusal.headers)
+    return json_response(body, status=refusal.status)
+
+
+def _reply(request: web.Request, refusal: RequestRefused) -> web.Response:
+    operation = operation_of(request.match_info.handler)
+    form = error_body if operation is None else operation.error_body or error_body
+    response = form(refusal)
+    response.headers.update(refusal.headers)
+    return response
 
 
 def _code_of(error: Exception) -> str:

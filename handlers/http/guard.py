@@ -1,4 +1,4 @@
-"""Who is let in: Host, Origin and key are checked before a byte of the body is read."""
+"""Access checks of Host, Origin and key, made before the body is read."""
 
 from typing import Final
 from urllib.parse import urlsplit
@@ -6,22 +6,14 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from handlers.http.access import AccessPolicy
-from handlers.http.errors import Handler, RequestRefused
+from handlers.http.operation import Operation, operation_of
+from handlers.http.refusal import Handler, RequestRefused
 
 ACCESS: Final = web.AppKey("access", AccessPolicy)
 SESSION_COOKIE: Final = "focal_session"
 KEY_HEADER: Final = "X-API-KEY"
 
-# Routes, not paths: what a path resolves to cannot be disguised by its spelling.
-OPEN_ROUTES: Final = frozenset({"/", "/docs", "/health", "/login", "/static/{path}"})
-PAGE_ROUTES: Final = frozenset({"/", "/docs", "/static/{path}"})
-_PICTURE_ROUTES: Final = frozenset(
-    {"/outputs/{date}/{file}", "/inputs/{file}", "/thumbnails/{date}/{file}"}
-)
-LINKED_ROUTES: Final = PAGE_ROUTES | _PICTURE_ROUTES
-# Only what a browser loads without being able to set a header.
-TOKEN_ROUTES: Final = _PICTURE_ROUTES | {"/v1/events", "/ws"}
-
+_UNKNOWN: Final = Operation(name="", tag="", summary="")  # no route: asks for the key
 _SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _ALLOWED_HEADERS: Final = (
     "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-KEY"
@@ -36,7 +28,7 @@ _DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 @web.middleware
 async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse other hosts' and other sites' requests, answer preflights, ask for the key."""
+    """Refuse foreign hosts and sites, answer preflights, check the key."""
     _check_host(request)
     _check_origin(request)
     if request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers:
@@ -46,7 +38,7 @@ async def guard_middleware(request: web.Request, handler: Handler) -> web.Stream
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What browsers must be told with every reply. For ``app.on_response_prepare``."""
+    """Security and CORS headers of every reply. For ``app.on_response_prepare``."""
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
@@ -62,7 +54,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 
 def _check_host(request: web.Request) -> None:
-    host = request.headers.get(hdrs.HOST)  # none at all: HTTP/1.0, which no browser speaks
+    host = request.headers.get(hdrs.HOST)  # absent: HTTP/1.0, which no browser speaks
     if host is not None and not request.app[ACCESS].host_is_accepted(host):
         raise RequestRefused(
             403,
@@ -73,7 +65,7 @@ def _check_host(request: web.Request) -> None:
 
 
 def _check_origin(request: web.Request) -> None:
-    """A request that another site's page made is refused; a link to a page may be followed."""
+    """Refuse what another site's page requests, links to pages and pictures excepted."""
     if _is_foreign(request) and not _is_followed_link(request):
         raise RequestRefused(
             403, "foreign_origin", "another site asks; list its origin with --allow-origin"
@@ -99,13 +91,13 @@ def _is_followed_link(request: web.Request) -> bool:
         and hdrs.ORIGIN not in headers
         and headers.get("Sec-Fetch-Mode") == "navigate"
         and headers.get("Sec-Fetch-Dest") in ("document", None)
-        and _route(request) in LINKED_ROUTES
+        and _operation(request).is_linked
     )
 
 
 def _referring_origin(request: web.Request) -> str | None:
-    """Images and links send no Origin, but their page's address: a page cannot forge it."""
-    if "Sec-Fetch-Site" not in request.headers:  # no browser, or one too old to tell
+    """The origin of the Referer, which images and links send in place of Origin."""
+    if "Sec-Fetch-Site" not in request.headers:  # not a browser, or one too old to send it
         return None
     try:
         parts = urlsplit(request.headers.get(hdrs.REFERER, ""))
@@ -120,7 +112,7 @@ def _listed_origin(request: web.Request) -> str | None:
 
 
 def _preflight(request: web.Request) -> web.Response:
-    """A browser asks on behalf of a page. Who is not listed never gets here with an answer."""
+    """Answer a CORS preflight; requests of unlisted origins are refused before."""
     headers = {
         "Access-Control-Allow-Methods": "GET, HEAD, POST",
         "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
@@ -132,14 +124,14 @@ def _preflight(request: web.Request) -> web.Response:
 
 
 def _check_key(request: web.Request) -> None:
-    policy = request.app[ACCESS]
-    if not policy.wants_key or _route(request) in OPEN_ROUTES:
+    policy, operation = request.app[ACCESS], _operation(request)
+    if not policy.wants_key or operation.is_open:
         return
     offered = _offered_key(request)
     if offered is not None:
         if not policy.key_matches(offered):
             raise _forbidden()
-    elif "token" in request.query and _route(request) in TOKEN_ROUTES:
+    elif "token" in request.query and operation.takes_token:
         if not policy.grant_is_valid("token", request.query["token"]):
             raise _forbidden()
     elif not policy.grant_is_valid("session", request.cookies.get(SESSION_COOKIE, "")):
@@ -159,7 +151,6 @@ def _forbidden() -> RequestRefused:
     return RequestRefused(403, "forbidden", "Forbidden")
 
 
-def _route(request: web.Request) -> str | None:
-    """The route's pattern; None where nothing answers at this path and method."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource else None
+def _operation(request: web.Request) -> Operation:
+    """That of the matched handler, so no spelling of a path can disguise it."""
+    return operation_of(request.match_info.handler) or _UNKNOWN

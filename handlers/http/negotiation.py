@@ -1,9 +1,12 @@
-"""What the Accept header of a generate request asks for."""
+"""Content negotiation (RFC 9110, section 12.4.2): which format or encoding a client prefers.
 
-from collections.abc import Iterable, Iterator
+aiohttp parses no q-values, and werkzeug, which does, is a whole framework: so this is ours.
+"""
+
+from collections.abc import Iterable
 from typing import Final
 
-from handlers.http.errors import RequestRefused
+from handlers.http.refusal import RequestRefused
 from pipeline.request.choices import OutputFormat
 
 FORMATS: Final[dict[str, OutputFormat]] = {
@@ -15,13 +18,40 @@ FORMATS: Final[dict[str, OutputFormat]] = {
 }
 
 
-def wanted_image_format(headers: Iterable[str]) -> OutputFormat | None:
-    """The picture format that the client likes best, None if it rather has something else.
+def weights_of(header: str) -> dict[str, float]:
+    """Each choice of an Accept or Accept-Encoding header with its weight, in the header's order.
 
-    Of equal weights the first counts. Raises 406 if nothing but other pictures will do.
+    Names are in lower case, without parameters. A weight that is none counts as 1; of a name
+    given twice the last weight counts.
+    """
+    weights: dict[str, float] = {}
+    for choice in header.lower().split(","):
+        name, *parameters = (part.strip() for part in choice.split(";"))
+        if name:
+            weights[name] = next(map(_weight, filter(_is_weight, parameters)), 1.0)
+    return weights
+
+
+def by_preference(header: str) -> list[str]:
+    """The acceptable choices, the best first; of equal weights the first in the header."""
+    weights = weights_of(header)
+    return sorted((name for name in weights if weights[name] > 0), key=lambda n: -weights[n])
+
+
+def prefers_encoding(header: str, encoding: str) -> bool:
+    """Does an Accept-Encoding header allow ``encoding``, and rank it at least as high as none?"""
+    weights = weights_of(header)
+    weight = weights.get(encoding, weights.get("*", 0.0))
+    return weight > 0 and weight >= weights.get("identity", 0.0)
+
+
+def wanted_image_format(headers: Iterable[str]) -> OutputFormat | None:
+    """The image format that is the first choice of Accept, None if that is no image.
+
+    Raises RequestRefused: 406 if only image types that are not made here are acceptable.
     """
     refused = ""
-    for media_type in _by_preference(",".join(headers)):
+    for media_type in by_preference(",".join(headers)):
         if media_type in FORMATS:
             return FORMATS[media_type]
         if not media_type.startswith("image/"):
@@ -33,25 +63,13 @@ def wanted_image_format(headers: Iterable[str]) -> OutputFormat | None:
     return None
 
 
-def _by_preference(header: str) -> Iterator[str]:
-    choices = [_weighted(choice) for choice in header.split(",") if choice.strip()]
-    for weight, media_type in sorted(choices, key=lambda choice: -choice[0]):
-        if weight > 0:
-            yield media_type
+def _is_weight(parameter: str) -> bool:
+    return parameter.partition("=")[0].strip() == "q"
 
 
-def _weighted(choice: str) -> tuple[float, str]:
-    media_type, *parameters = (part.strip().lower() for part in choice.split(";"))
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            return _weight(value), media_type
-    return 1.0, media_type
-
-
-def _weight(text: str) -> float:
+def _weight(parameter: str) -> float:
     try:
-        weight = float(text)
+        weight = float(parameter.partition("=")[2])
     except ValueError:
         return 1.0
     return weight if 0 <= weight <= 1 else 1.0

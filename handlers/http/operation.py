@@ -1,16 +1,24 @@
-"""How an operation is described for the OpenAPI document."""
+"""What an endpoint takes and gives: decodes its query, opens it to callers, documents it."""
 
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
+from aiohttp import web
+
+from handlers.http.query import QueryDecoder
+from handlers.http.refusal import ErrorBodyOf, Handler
 
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
+_MARK: Final = "focal_operation"
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """A body or a reply: JSON of ``type``, and the media types beside it.
 
-    ``accept`` is by the name of an example: the Accept header that it is sent with.
+    ``accept`` maps the name of an example to the Accept header it is sent with.
     """
 
     type: Any = None
@@ -20,19 +28,47 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method of one path. ``query`` is a struct whose fields are the query parameters."""
+    """The description of one endpoint, and the decorator that gives it to its handler.
 
-    method: str
-    path: str
+    A handler with a parameter ``query`` gets the request's query string decoded into the struct
+    that annotates it; the OpenAPI document lists the same struct's fields.
+    """
+
     name: str
     tag: str
     summary: str
     description: str = ""
     body: Payload | None = None
-    query: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None  # set by the decorator
     headers: dict[str, str] = {}
     reply: Payload | None = None
     status: int = 200
     errors: tuple[int, ...] = (401, 403)
-    is_open: bool = False
-    takes_token: bool = False
+    error_body: ErrorBodyOf | None = None  # its API family's own form of an error
+    is_open: bool = False  # answered without a key
+    takes_token: bool = False  # opened by ?token=, for what browsers load without headers
+    is_linked: bool = False  # a link on another site may lead here
+
+    def __call__(self, handler: Callable[..., Awaitable[web.StreamResponse]]) -> Handler:
+        """Describe ``handler`` and decode its query."""
+        parameter = inspect.signature(handler).parameters.get("query")
+        if parameter is None:
+            return _marked(handler, self)
+        decode = QueryDecoder(parameter.annotation)
+
+        @functools.wraps(handler)
+        async def endpoint(request: web.Request) -> web.StreamResponse:
+            return await handler(request, decode(request.query))
+
+        return _marked(endpoint, msgspec.structs.replace(self, query=parameter.annotation))
+
+
+def operation_of(handler: object) -> Operation | None:
+    """The description of a handler; None for one without, such as aiohttp's own for a 404."""
+    found = getattr(handler, _MARK, None)
+    return found if isinstance(found, Operation) else None
+
+
+def _marked(handler: Handler, operation: Operation) -> Handler:
+    setattr(handler, _MARK, operation)
+    return handler

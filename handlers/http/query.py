@@ -1,70 +1,104 @@
-"""Values of a query string, checked. A wrong one is refused with 422 that names it."""
+"""Query strings, decoded from the msgspec structs that document them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
-from typing import Final
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args, get_origin
 
-from handlers.http.errors import FieldError, RequestRefused
+import msgspec
+from msgspec import Meta
+
+from handlers.http.refusal import FieldError, RequestRefused
 from pipeline.errors import InvalidParameter
 
+Q = TypeVar("Q", bound=msgspec.Struct)
+
 _LOST_PLUS: Final = re.compile(r" (\d{2}:?\d{2})$")  # "+08:00" decoded as " 08:00"
+_DATE_CHARS: Final = len("2024-07-03")
 
 
-def whole_number(
-    query: Mapping[str, str], name: str, *, bounds: tuple[int, int], default: int | None = None
-) -> int:
-    """A whole number within ``bounds``; required where there is no default."""
-    text = query.get(name)
-    if text is None and default is not None:
-        return default
-    low, high = bounds
-    if text is None or not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= high:
-        raise wrong_query(name, f"Expected a whole number from {low} to {high}")
-    return int(text)
+class StartTime(int):
+    """Unix ms of an ISO 8601 time, local where it names no zone. A date alone begins its day."""
 
 
-def switch(query: Mapping[str, str], name: str, *, default: bool = False) -> bool:
-    """``1``/``true`` or ``0``/``false``."""
-    text = query.get(name)
-    if text is None:
-        return default
-    if text.lower() not in ("1", "true", "0", "false"):
-        raise wrong_query(name, "Expected 1 or 0")
-    return text.lower() in ("1", "true")
+class EndTime(int):
+    """As ``StartTime``, but a date alone ends its day."""
 
 
-def text_value(query: Mapping[str, str], name: str, limit: int) -> str:
-    """A text of at most ``limit`` characters, "" where it is left out."""
-    text = query.get(name, "")
-    if len(text) > limit:
-        raise wrong_query(name, f"Expected at most {limit} characters")
-    return text
+class QueryDecoder(Generic[Q]):
+    """Decodes query strings into one struct. Built once an operation.
+
+    Of a name given twice the first value counts, unknown names are ignored, and an empty value
+    of a field that may be None counts as left out.
+    """
+
+    def __init__(self, kind: type[Q]) -> None:
+        self._kind = kind
+        self._fields = msgspec.structs.fields(kind)
+
+    def __call__(self, query: Mapping[str, str]) -> Q:
+        """Raises RequestRefused: 422 that names the parameter."""
+        values: dict[str, object] = {}
+        for field in self._fields:
+            text = query.get(field.encode_name)
+            if text == "" and type(None) in get_args(field.type):
+                text = None
+            if text is not None:
+                values[field.name] = _decoded(field.encode_name, text, field.type)
+            elif field.required:
+                raise wrong_query(field.encode_name, f"Required. {_expected(field.type)}".strip())
+        return self._kind(**values)
 
 
-def read_range(query: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """``start_at`` and ``end_at`` in Unix milliseconds."""
-    return _moment(query, "start_at"), _moment(query, "end_at")
-
-
-def wrong_query(name: str, message: str) -> RequestRefused:
+def wrong_query(name: str, message: str, kind: str = "value_error") -> RequestRefused:
     """422 for a query parameter, to be raised."""
-    fault = FieldError(loc=("query", name), msg=message, type="value_error")
+    fault = FieldError(loc=("query", name), msg=message, type=kind)
     return RequestRefused(422, InvalidParameter.code, [fault])
 
 
-def _moment(query: Mapping[str, str], name: str) -> int | None:
-    """Unix milliseconds of an ISO 8601 time, local where it names no zone.
+def _decoded(name: str, text: str, kind: Any) -> object:
+    try:
+        return msgspec.convert(text, kind, strict=False, dec_hook=_time)
+    except msgspec.ValidationError as error:
+        is_choice = str(error).startswith("Invalid enum value")
+        message = _expected(kind) or str(error)
+        raise wrong_query(name, message, "unknown_value" if is_choice else "value_error") from None
 
-    A date alone begins its day as ``start_at`` and ends it as ``end_at``.
-    """
-    text = _LOST_PLUS.sub(r"+\1", query.get(name, "").strip())
-    if not text:
-        return None
+
+def _expected(kind: Any) -> str:
+    """What a parameter of this type may be; "" where msgspec's own message says it well."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"Expected one of {', '.join(str(value) for value in arguments)}"
+    if origin is Annotated:
+        metas = [meta for meta in kind.__metadata__ if isinstance(meta, Meta)]
+        return _expected(arguments[0]) + (_bounds(metas) if arguments[0] is int else "")
+    if type(None) in arguments:
+        return _expected(arguments[0])
+    return _WORDS.get(kind, "")
+
+
+def _bounds(metas: list[Meta]) -> str:
+    low = next((meta.ge for meta in metas if meta.ge is not None), None)
+    high = next((meta.le for meta in metas if meta.le is not None), None)
+    return (f" from {low}" if low is not None else "") + (f" to {high}" if high is not None else "")
+
+
+_WORDS: Final[Mapping[Any, str]] = {
+    int: "Expected a whole number",
+    bool: "Expected true or false, 1 or 0",
+    StartTime: "Expected a time such as 2024-07-03T12:22:30",
+    EndTime: "Expected a time such as 2024-07-03T12:22:30",
+}
+
+
+def _time(kind: Callable[[int], object], text: str) -> object:
+    """``msgspec.convert``'s hook for the types it does not know."""
+    text = _LOST_PLUS.sub(r"+\1", text.strip())
     try:
         moment = datetime.fromisoformat(text)
-        if len(text) <= len("2024-07-03") and name == "end_at":
+        if len(text) <= _DATE_CHARS and kind is EndTime:
             moment = datetime.combine(moment, time.max)
-        return int(moment.astimezone(UTC).timestamp() * 1000)
-    except (ValueError, OverflowError, OSError):
-        raise wrong_query(name, "Expected a time such as 2024-07-03T12:22:30") from None
+        return kind(int(moment.astimezone(UTC).timestamp() * 1000))
+    except (OverflowError, OSError) as error:  # a year that the system's clock cannot express
+        raise ValueError(str(error)) from None

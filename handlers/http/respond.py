@@ -1,4 +1,4 @@
-"""From structs and files to responses, and from server paths to whole URLs."""
+"""From structs and files to replies, and where this server's own URLs begin."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _encoder: Final = msgspec.json.Encoder()
 def json_response(
     body: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Encode a struct, or anything msgspec can, as the reply."""
+    """A reply whose body is ``body`` as JSON: a struct, or anything that msgspec can encode."""
     return web.Response(
         body=_encoder.encode(body),
         status=status,
@@ -28,15 +28,10 @@ def json_response(
 def base_url(request: web.Request) -> str:
     """Where this server's own URLs begin, without the last slash.
 
-    The configured one, else the request's scheme and Host. Forwarded headers are never
-    believed: anyone can send them.
+    The configured one, else the request's scheme and Host. Forwarded headers do not count: any
+    client can send them.
     """
     return request.app[SETTINGS].base_url or f"{request.scheme}://{request.host}"
-
-
-def absolute_url(request: web.Request, path: str) -> str:
-    """Make a server path such as ``/outputs/…`` a whole URL; one that is whole already stays."""
-    return f"{base_url(request)}{path}" if path.startswith("/") else path
 
 
 async def derived_response(
@@ -46,9 +41,9 @@ async def derived_response(
     make: Callable[[bytes], bytes],
     headers: Mapping[str, str],
 ) -> web.Response:
-    """What ``make`` makes of a file's bytes; 304 where the client has it already.
+    """``make`` applied to a file's bytes, in a thread; 304 where the client has the result.
 
-    ``variant`` tells its tag from those of the file's other forms. ``make`` runs in a thread.
+    ``variant`` distinguishes its ETag from those of the file's other forms.
     """
     stat = await asyncio.to_thread(path.stat)
     tag = ETag(f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{variant}")

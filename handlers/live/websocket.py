@@ -3,144 +3,83 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
+from msgspec import Meta
 
 from bus.subscription import Delivery, EventFilter, Subscription
+from handlers.http.operation import Operation
+from handlers.http.sse import BATCH
 from handlers.keys import BUS, EXECUTOR
-from handlers.live.events import (
-    BATCH,
-    CLOSE_GRACE_S,
-    MAILBOX_LIMIT,
+from handlers.live.events import CLOSE_GRACE_S, MAILBOX_LIMIT
+from handlers.live.filters import (
     TYPE_NAMES,
-    invalid_query,
-    read_filter,
-    read_since,
+    EventsQuery,
+    filter_of,
+    since_of,
     unknown_types,
     unless_closed,
+)
+from handlers.live.frames import (
+    BINARY,
+    TEXT,
+    ClientFrame,
+    CommandReply,
+    FrameError,
+    Hello,
+    Listening,
+    Pong,
+    RunningTask,
+    ServerFrame,
+    Skip,
+    State,
+    Stop,
+    Subscribe,
+    Unsubscribe,
+    frame,
 )
 
 HEARTBEAT_S: Final = 20.0
 MAX_FRAME_BYTES: Final = 16 * 1024  # of a client's frame; a larger one ends the connection
 HIGH_WATER_BYTES: Final = 64 * 1024  # unsent, from which on the writer waits for the client
-TEXT: Final = 0x81  # RFC 6455: a whole text frame
-BINARY: Final = 0x82
+_decode: Final = msgspec.json.Decoder(ClientFrame).decode
+_encode: Final = msgspec.json.Encoder().encode
 
 
-class Subscribe(msgspec.Struct, tag="subscribe", tag_field="op"):
-    """Hear more types, all if none are named; ``task_id`` changes the task, null means any."""
+class SocketQuery(EventsQuery, kw_only=True):
+    """The query of the WebSocket."""
 
-    types: list[str] | None = None
-    task_id: str | msgspec.UnsetType | None = msgspec.UNSET
-
-
-class Unsubscribe(msgspec.Struct, tag="unsubscribe", tag_field="op"):
-    """Hear fewer types, none at all if none are named."""
-
-    types: list[str] | None = None
+    preview: Annotated[
+        Literal["json", "binary"], Meta(description="Previews as JSON or as binary frames.")
+    ] = "json"
 
 
-class Ping(msgspec.Struct, tag="ping", tag_field="op"):
-    """Is anybody there?"""
-
-
-class Stop(msgspec.Struct, tag="stop", tag_field="op"):
-    """End the running task, or the one named."""
-
-    task_id: str | None = None
-
-
-class Skip(msgspec.Struct, tag="skip", tag_field="op"):
-    """End the picture being made."""
-
-    task_id: str | None = None
-
-
-class Pong(msgspec.Struct, tag="pong", tag_field="op"):
-    """Answer to a ping."""
-
-    seq: int
-
-
-class Answer(msgspec.Struct):
-    """What became of ``stop`` or ``skip``."""
-
-    op: str
-    message: str
-
-
-class Listening(msgspec.Struct):
-    """What the connection hears after ``subscribe`` or ``unsubscribe``; null stands for all."""
-
-    op: str
-    types: list[str] | None
-    task_id: str | None
-
-
-class FrameError(msgspec.Struct):
-    """A client's frame that could not be used. The connection stays."""
-
-    error: str
-    code: str
-
-
-class RunningTask(msgspec.Struct):
-    """A task on a device, as of now."""
-
-    task_id: str
-    progress: int
-    message: str
-
-
-class State(msgspec.Struct):
-    """What a newcomer needs to know before the first event."""
-
-    pending: int
-    running: list[RunningTask]
-    paused: bool
-    revision: int
-
-
-class Hello(msgspec.Struct, tag="hello", tag_field="type"):
-    """First frame: the state after event ``seq``."""
-
-    seq: int
-    data: State
-
-
-ClientFrame = Subscribe | Unsubscribe | Ping | Stop | Skip
-ServerFrame = Pong | Answer | Listening | FrameError | Hello
-
-_decode = msgspec.json.Decoder(ClientFrame).decode
-_encode = msgspec.json.Encoder().encode
-
-
-async def websocket(request: web.Request) -> web.WebSocketResponse:
-    """Send events until either side leaves; carry out what the client asks meanwhile."""
-    wanted, since = read_filter(request), read_since(request)
-    binary = _wants_binary(request)
+@Operation(
+    name="websocket",
+    tag="events",
+    summary="The same over a WebSocket, which takes commands too",
+    status=101,
+    errors=(401, 403, 422),
+    takes_token=True,
+)
+async def websocket(request: web.Request, query: SocketQuery) -> web.WebSocketResponse:
+    """Send events until either side leaves; carry out the client's commands meanwhile."""
+    wanted, since = filter_of(query), since_of(request, query)
     ws = web.WebSocketResponse(
         timeout=CLOSE_GRACE_S,
         heartbeat=HEARTBEAT_S,
-        compress=False,  # it would be done once a client, and pictures do not shrink
+        compress=False,  # once per client, and images do not shrink
         max_msg_size=MAX_FRAME_BYTES,
     )
     await ws.prepare(request)
-    with request.app[BUS].subscribe(wanted, MAILBOX_LIMIT, since) as news:
-        connection = Connection(request, ws, news, binary=binary)
+    with request.app[BUS].subscribe(wanted, MAILBOX_LIMIT, since) as subscription:
+        connection = Connection(request, ws, subscription, binary=query.preview == "binary")
         if since is None:
             connection.greet()
         await connection.run()
     return ws
-
-
-def _wants_binary(request: web.Request) -> bool:
-    preview = request.query.get("preview", "")
-    if preview not in {"", "binary"}:
-        raise invalid_query("preview", 'must be "binary" or left out')
-    return preview == "binary"
 
 
 class Connection:
@@ -151,11 +90,16 @@ class Connection:
     """
 
     def __init__(
-        self, request: web.Request, ws: web.WebSocketResponse, news: Subscription, *, binary: bool
+        self,
+        request: web.Request,
+        ws: web.WebSocketResponse,
+        subscription: Subscription,
+        *,
+        binary: bool,
     ) -> None:
         self._request = request
         self._ws = ws
-        self._news = news
+        self._subscription = subscription
         self._frame = _preview_frame if binary else _text_frame
         self._last_seq = request.app[BUS].last_seq
 
@@ -181,20 +125,20 @@ class Connection:
         try:
             await self._receive_all()
         finally:
-            if not self._news.closed:
+            if not self._subscription.closed:
                 sender.cancel()
             await asyncio.wait((sender,))
 
     async def _send_all(self) -> None:
-        self._news.on_ready = self._send_now
+        self._subscription.on_ready = self._send_now
         with suppress(ConnectionError):  # the reading side notices too, and ends the handler
-            while batch := await self._news.take(BATCH):
+            while batch := await self._subscription.take(BATCH):
                 transport = self._request.transport
                 if transport is None or transport.is_closing():
                     return
                 self._write(transport, batch)
                 if transport.get_write_buffer_size() > HIGH_WATER_BYTES:
-                    await unless_closed(self._news, self._request.writer.drain())
+                    await unless_closed(self._subscription, self._request.writer.drain())
             await self._close()
 
     def _send_now(self) -> None:
@@ -203,7 +147,7 @@ class Connection:
         if transport is None or transport.is_closing():
             return
         if transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
-            self._write(transport, self._news.take_now(BATCH))
+            self._write(transport, self._subscription.take_now(BATCH))
 
     def _write(self, transport: asyncio.Transport, batch: Sequence[Delivery]) -> None:
         made = self._frame
@@ -215,7 +159,7 @@ class Connection:
 
     async def _close(self) -> None:
         code, reason = WSCloseCode.GOING_AWAY, "the server is stopping"
-        if self._news.overflowed:
+        if self._subscription.overflowed:
             code = WSCloseCode.TRY_AGAIN_LATER
             reason = f"too slow; resync with since={self._last_seq}"
         await self._ws.close(code=code, message=reason.encode(), drain=False)
@@ -243,28 +187,16 @@ class Connection:
             case Subscribe(types=types) | Unsubscribe(types=types):
                 if unknown := unknown_types(types or ()):
                     return FrameError(unknown, "invalid_parameter")
-                self._news.filter = _changed(self._news.filter, command)
-                return _listening(command, self._news.filter)
+                self._subscription.filter = _changed(self._subscription.filter, command)
+                return _listening(command, self._subscription.filter)
             case Stop(task_id=task_id):
                 # A stop that has begun must close the task's row, also when the client leaves.
                 found = await asyncio.shield(executor.stop(task_id))
-                return Answer("stop", "Stopped" if found else "Nothing to stop")
+                return CommandReply("stop", "Stopped" if found else "Nothing to stop")
             case Skip(task_id=task_id):
                 found = executor.skip(task_id)
-                return Answer("skip", "Skipped" if found else "Nothing to skip")
+                return CommandReply("skip", "Skipped" if found else "Nothing to skip")
         return Pong(seq=self._request.app[BUS].last_seq)
-
-
-def frame(kind: int, payload: bytes) -> bytes:
-    """A whole, unmasked frame (RFC 6455, section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((kind, size))
-    elif size < 2**16:
-        head = bytes((kind, 126)) + size.to_bytes(2)
-    else:
-        head = bytes((kind, 127)) + size.to_bytes(8)
-    return head + payload
 
 
 def _text_frame(delivery: Delivery) -> bytes:

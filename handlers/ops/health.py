@@ -2,17 +2,25 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from handlers.http.errors import RETRY_SECONDS
+from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, SETTINGS, STATE
 from pipeline.scheduling.worker import DeviceState
 
 Status = Literal["starting", "ready", "degraded", "stopping"]
+
+
+class HealthQuery(msgspec.Struct, kw_only=True):
+    """The query of the health check."""
+
+    ready: Annotated[bool, Meta(description="1: 503 until pictures can be made.")] = False
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,10 +37,18 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     uptime_seconds: float
 
 
-async def health(request: web.Request) -> web.Response:
+@Operation(
+    name="health",
+    tag="server",
+    summary="Is the server alive, and can it make pictures?",
+    reply=Payload(type=Health),
+    errors=(403, 422, 503),
+    is_open=True,
+)
+async def health(request: web.Request, query: HealthQuery) -> web.Response:
     """200 while the server answers at all; with ``?ready=1``, 503 until it can make pictures."""
     report = describe_health(request.app)
-    if request.query.get("ready", "0") in ("1", "true") and not report.ready:
+    if query.ready and not report.ready:
         return json_response(report, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
     return json_response(report, headers={"Cache-Control": "no-store"})
 

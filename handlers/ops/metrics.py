@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 
 from bus.events import TERMINAL
 from bus.subscription import EventFilter
-from handlers.http.errors import Handler
+from handlers.http.operation import Operation, Payload
+from handlers.http.refusal import Handler
 from handlers.keys import BUS, EXECUTOR
 
 log = logging.getLogger(__name__)
@@ -95,16 +96,16 @@ async def metrics_middleware(request: web.Request, handler: Handler) -> web.Stre
     return response
 
 
+@Operation(
+    name="metrics",
+    tag="server",
+    summary="Counts and durations for Prometheus",
+    reply=Payload(media_types=("text/plain",)),
+)
 async def metrics(request: web.Request) -> web.Response:
     """The Prometheus exposition."""
     body = request.app[METRICS].render()
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
-
-
-async def register_gauges(app: web.Application) -> AsyncIterator[None]:
-    """Let every scrape read the queue and the bus. For ``app.cleanup_ctx``, after the parts."""
-    app[METRICS].watch(app)
-    yield
 
 
 async def sample_lag(app: web.Application) -> None:

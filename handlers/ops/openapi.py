@@ -1,18 +1,18 @@
-"""GET /openapi.json: the API as OpenAPI 3.1, made from the structs that decode and answer."""
+"""GET /openapi.json: the routes as OpenAPI 3.1, from the structs that decode and answer."""
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from handlers.http.errors import ErrorBody
-from handlers.http.operation import Operation, Payload
+from handlers.http.operation import Operation, Payload, operation_of
+from handlers.http.query import EndTime, StartTime
+from handlers.http.refusal import ErrorBody
 from handlers.http.respond import base_url, json_response
 from handlers.keys import SETTINGS
-from handlers.ops.operations import OPERATIONS
 
 _REF: Final = "#/components/schemas/{name}"
 _PATH_FIELD: Final = re.compile(r"{(\w+)}")
@@ -32,20 +32,37 @@ _PHRASES: Final[Mapping[int, str]] = {
 }
 
 
+class Endpoint(msgspec.Struct, frozen=True):
+    """A described route."""
+
+    method: str
+    path: str
+    operation: Operation
+
+
+@Operation(
+    name="openapi",
+    tag="server",
+    summary="This document",
+    reply=Payload(type=dict[str, object]),
+)
 async def openapi(request: web.Request) -> web.Response:
     """The document, with this server's address in it."""
-    settings = request.app[SETTINGS]
-    document = await asyncio.to_thread(build_document, settings.version, base_url(request))
-    return json_response(document)
+    version = request.app[SETTINGS].version
+    router, url = request.app.router, base_url(request)
+    return json_response(await asyncio.to_thread(build_document, router, version, url))
 
 
-def build_document(version: str, server_url: str = "") -> dict[str, Any]:
-    """Describe every operation. The same for the same arguments."""
-    schemas = _Schemas()
+def build_document(
+    router: web.UrlDispatcher, version: str = "", server_url: str = ""
+) -> dict[str, Any]:
+    """Describe every route of ``router``. The same for the same arguments."""
+    endpoints = list(_endpoints(router))
+    schemas = _Schemas(endpoint.operation for endpoint in endpoints)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        described = _describe(operation, schemas)
-        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    for endpoint in endpoints:
+        described = _describe(endpoint, schemas)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -69,14 +86,37 @@ def build_document(version: str, server_url: str = "") -> dict[str, Any]:
     }
 
 
+def _endpoints(router: web.UrlDispatcher) -> Iterator[Endpoint]:
+    """The described routes, in their order.
+
+    A second spelling of a path, without the last slash, is an operation with a name of its own.
+    """
+    seen: set[str] = set()
+    for route in router.routes():
+        operation = operation_of(route.handler)
+        if operation is None or route.resource is None or route.method == hdrs.METH_HEAD:
+            continue
+        if operation.name in seen:
+            operation = msgspec.structs.replace(
+                operation,
+                name=f"{operation.name}_without_slash",
+                summary=f"{operation.summary} (the same without the last slash)",
+            )
+        seen.add(operation.name)
+        yield Endpoint(route.method, route.resource.canonical, operation)
+
+
 class _Schemas:
     """The component schemas of every struct that an operation mentions."""
 
-    def __init__(self) -> None:
-        payloads = (p for op in OPERATIONS for p in (op.body, op.reply))
-        types = {p.type for p in payloads if p is not None and p.type is not None}
-        types |= {op.query for op in OPERATIONS if op.query is not None} | {ErrorBody}
-        self._types = sorted(types, key=repr)
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        types: set[Any] = {ErrorBody}
+        queries: set[type[msgspec.Struct]] = set()
+        for operation in operations:
+            payloads = (operation.body, operation.reply)
+            types |= {p.type for p in payloads if p is not None and p.type is not None}
+            queries |= {operation.query} if operation.query else set()
+        self._types = sorted(types | queries, key=repr)
         found, self.components = msgspec.json.schema_components(
             self._types, schema_hook=_schema_of_other, ref_template=_REF
         )
@@ -85,9 +125,7 @@ class _Schemas:
         }
         _put_in_order((found, self.components), orders)
         self._found = dict(zip(self._types, found, strict=True))
-        self._queries = {
-            op.query: self.components.pop(op.query.__name__) for op in OPERATIONS if op.query
-        }
+        self._queries = {query: self.components.pop(query.__name__) for query in queries}
 
     def of(self, kind: Any) -> dict[str, Any]:
         """A reference to the type's schema, or the schema itself where it has no name."""
@@ -97,18 +135,28 @@ class _Schemas:
     def parameters(self, query: type[msgspec.Struct]) -> Iterator[dict[str, Any]]:
         """A query struct's fields, each as a parameter of its own."""
         schema = self._queries[query]
-        for name, field in schema["properties"].items():
+        for name, property_ in schema["properties"].items():
+            field = _without_null(property_)
             yield {
                 "name": name,
                 "in": "query",
                 "required": name in schema.get("required", ()),
-                "description": field.get("description", ""),
-                "schema": {key: value for key, value in field.items() if key != "description"},
+                "description": field.pop("description", ""),
+                "schema": field,
             }
 
 
+def _without_null(field: Mapping[str, Any]) -> dict[str, Any]:
+    """A field's schema as a parameter's: a query string has no null, only what is left out."""
+    schema = dict(field)
+    kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    return {**schema, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})}
+
+
 def _literals(kind: Any, seen: set[Any]) -> Iterator[list[Any]]:
-    """The values of every Literal in a type, as they were written down: msgspec sorts them."""
+    """The values of every Literal in a type in the order of the source: msgspec sorts them."""
     if get_origin(kind) is Literal:
         yield list(get_args(kind))
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in seen:
@@ -132,18 +180,21 @@ def _put_in_order(node: Any, orders: Mapping[frozenset[Any], list[Any]]) -> None
 
 
 def _schema_of_other(kind: type) -> dict[str, Any]:
-    """``object`` stands for any JSON."""
+    """Of the types that msgspec does not know: ``object`` stands for any JSON."""
     if kind is object:
         return {"description": "Any JSON."}
+    if issubclass(kind, StartTime | EndTime):
+        return {"type": "string"}
     raise NotImplementedError(kind)
 
 
-def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _describe(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    operation = endpoint.operation
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "parameters": list(_parameters(operation, schemas)),
+        "parameters": list(_parameters(endpoint, schemas)),
         "responses": _responses(operation, schemas),
     }
     if operation.description:
@@ -158,8 +209,9 @@ def _describe(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     return described
 
 
-def _parameters(operation: Operation, schemas: _Schemas) -> Iterator[dict[str, Any]]:
-    for name in _PATH_FIELD.findall(operation.path):
+def _parameters(endpoint: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+    operation = endpoint.operation
+    for name in _PATH_FIELD.findall(endpoint.path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
     if operation.query:
         yield from schemas.parameters(operation.query)
@@ -202,5 +254,5 @@ def _content(payload: Payload, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _sent_with(accept: str | None) -> dict[str, str]:
-    """An example has no place for headers of its own; the page /docs reads this extension."""
+    """OpenAPI examples cannot hold headers; the page /docs reads this extension."""
     return {"x-accept": accept} if accept else {}

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 from aiohttp import web
 
-from handlers.http.errors import RequestRefused
+from handlers.http.refusal import RequestRefused
 from handlers.http.respond import base_url
 from handlers.keys import CLIENT, DECODING, INPUTS, OUTPUTS, SETTINGS
 from handlers.service.base64_text import decode_base64

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bus.events import now_ms
 from handlers.http.body import read_body
-from handlers.http.errors import RequestRefused
+from handlers.http.refusal import RequestRefused
 from handlers.http.respond import base_url
 from handlers.keys import RESOLVER, SETTINGS
 from handlers.service.images import NewInput, resolve_images

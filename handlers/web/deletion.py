@@ -3,6 +3,7 @@
 import msgspec
 from aiohttp import web
 
+from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.service.errors import TaskNotEnded
 from handlers.service.tasks import live_record
@@ -22,6 +23,14 @@ class Restored(msgspec.Struct, frozen=True):
     task_id: str
 
 
+@Operation(
+    name="delete_task",
+    tag="history",
+    summary="Delete an ended task; for a minute it can be restored",
+    description="Row and picture files are removed when the time is over.",
+    reply=Payload(type=Deleted),
+    errors=(401, 403, 404, 409),
+)
 async def delete_task(request: web.Request) -> web.Response:
     """Take an ended task out of the history. Its files stay until it cannot be restored."""
     task_id = request.match_info["task_id"]
@@ -30,6 +39,13 @@ async def delete_task(request: web.Request) -> web.Response:
     return json_response(Deleted(task_id, await request.app[DELETION].delete(task_id)))
 
 
+@Operation(
+    name="restore_task",
+    tag="history",
+    summary="Take a deletion back",
+    reply=Payload(type=Restored),
+    errors=(401, 403, 404),
+)
 async def restore_task(request: web.Request) -> web.Response:
     """Take a deletion back; no change for a task that is there."""
     task_id = request.match_info["task_id"]

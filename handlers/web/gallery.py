@@ -1,22 +1,53 @@
 """/v1/history: ended tasks as cards, searched and counted; favourites."""
 
 import asyncio
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from bus.events import TaskMarked
-from handlers.http.errors import RequestRefused
-from handlers.http.query import read_range, switch, text_value, whole_number
+from handlers.http.operation import Operation, Payload
+from handlers.http.query import EndTime, StartTime
 from handlers.http.respond import json_response
 from handlers.keys import BUS, GALLERY, HISTORY
-from storage.gallery import Card, CardFilter
+from handlers.service.errors import NotFound
+from storage.gallery import Card, CardFilter, Summary
 
 PAGE_SIZE: Final = 60
 PAGE_SIZE_LIMIT: Final = 500
 OFFSET_LIMIT: Final = 10**9
 SEARCH_LIMIT: Final = 500
+
+
+class HistoryQuery(msgspec.Struct, kw_only=True):
+    """The query of the history."""
+
+    search: Annotated[
+        str, Meta(max_length=SEARCH_LIMIT, description="Every word must stand in the prompt.")
+    ] = ""
+    status: Annotated[str, Meta(max_length=255, description="finished, failed, stop or skip.")] = ""
+    model: Annotated[str, Meta(max_length=512, description="Name of the base model.")] = ""
+    favourite: Annotated[bool, Meta(description="1: favourites only.")] = False
+    start_at: (
+        Annotated[StartTime, Meta(description="ISO 8601; local time without a zone.")] | None
+    ) = None
+    end_at: Annotated[EndTime, Meta(description="ISO 8601; local time without a zone.")] | None = (
+        None
+    )
+    offset: Annotated[
+        int, Meta(ge=0, le=OFFSET_LIMIT, description="How many newer ones to leave out.")
+    ] = 0
+    limit: Annotated[
+        int, Meta(ge=0, le=PAGE_SIZE_LIMIT, description="At most so many; 0 only counts.")
+    ] = PAGE_SIZE
+
+
+class MarkQuery(msgspec.Struct, kw_only=True):
+    """The query of a mark."""
+
+    on: Annotated[bool, Meta(description="0 takes the mark away.")] = True
 
 
 class HistoryReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,38 +64,53 @@ class Marked(msgspec.Struct, frozen=True):
     favourite: bool
 
 
-async def list_history(request: web.Request) -> web.Response:
+@Operation(
+    name="history",
+    tag="history",
+    summary="Ended tasks as small cards, searched and filtered, newest first",
+    reply=Payload(type=HistoryReply),
+    errors=(401, 403, 422),
+)
+async def list_history(request: web.Request, query: HistoryQuery) -> web.Response:
     """Ended tasks by prompt text, status, model, time and mark."""
-    query = request.query
-    offset = whole_number(query, "offset", bounds=(0, OFFSET_LIMIT), default=0)
-    limit = whole_number(query, "limit", bounds=(0, PAGE_SIZE_LIMIT), default=PAGE_SIZE)
-    start_ms, end_ms = read_range(query)
     chosen = CardFilter(
-        search=text_value(query, "search", SEARCH_LIMIT),
-        status=text_value(query, "status", 255),
-        model=text_value(query, "model", 512),
-        favourite=switch(query, "favourite"),
-        start_ms=start_ms,
-        end_ms=end_ms,
+        search=query.search,
+        status=query.status,
+        model=query.model,
+        favourite=query.favourite,
+        start_ms=query.start_at,
+        end_ms=query.end_at,
     )
     gallery = request.app[GALLERY]
-    items = await gallery.page(chosen, offset, limit) if limit else []
-    reply = HistoryReply(total=await gallery.count(chosen), offset=offset, items=items)
+    items = await gallery.page(chosen, query.offset, query.limit) if query.limit else []
+    reply = HistoryReply(total=await gallery.count(chosen), offset=query.offset, items=items)
     return json_response(reply, headers={"Cache-Control": "no-store"})
 
 
+@Operation(
+    name="history_summary",
+    tag="history",
+    summary="How many ended tasks there are, by status and by model",
+    reply=Payload(type=Summary),
+)
 async def history_summary(request: web.Request) -> web.Response:
-    """What the history holds, counted by status and by model."""
+    """The history's tasks, counted by status and by model."""
     return json_response(await request.app[GALLERY].summary())
 
 
-async def mark(request: web.Request) -> web.Response:
+@Operation(
+    name="mark_task",
+    tag="history",
+    summary="Make an ended task a favourite, or no longer one",
+    reply=Payload(type=Marked),
+    errors=(401, 403, 404, 422),
+)
+async def mark(request: web.Request, query: MarkQuery) -> web.Response:
     """Make an ended task a favourite, or with ``on=0`` no longer one. Idempotent."""
     task_id = request.match_info["task_id"]
-    wanted = switch(request.query, "on", default=True)
     record = await request.app[HISTORY].get(task_id)
     if record is None or record.task_status is None:
-        raise RequestRefused(404, "not_found", "no such task has ended")
-    if await asyncio.shield(request.app[GALLERY].mark(task_id, favourite=wanted)):
-        request.app[BUS].publish(TaskMarked(favourite=wanted), task_id)
-    return json_response(Marked(wanted))
+        raise NotFound("no such task has ended")
+    if await asyncio.shield(request.app[GALLERY].mark(task_id, favourite=query.on)):
+        request.app[BUS].publish(TaskMarked(favourite=query.on), task_id)
+    return json_response(Marked(query.on))

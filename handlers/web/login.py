@@ -9,8 +9,9 @@ from msgspec import UNSET, UnsetType
 
 from handlers.http.access import SESSION_SECONDS, TOKEN_SECONDS
 from handlers.http.body import read_body
-from handlers.http.errors import RequestRefused
 from handlers.http.guard import ACCESS, SESSION_COOKIE
+from handlers.http.operation import Operation, Payload
+from handlers.http.refusal import RequestRefused
 from handlers.http.respond import base_url, json_response
 
 FORM_BYTES: Final = 4096  # read before anybody has shown a key
@@ -23,6 +24,15 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     token: str | UnsetType = UNSET
 
 
+@Operation(
+    name="login",
+    tag="access",
+    summary="Trade the key, in a form field `key`, for a session cookie",
+    body=Payload(media_types=("application/x-www-form-urlencoded",)),
+    reply=Payload(type=Grant),
+    errors=(400, 403, 413),
+    is_open=True,
+)
 async def login(request: web.Request) -> web.Response:
     """Take the key from a form (``key``, ``next``) and give a session cookie for it.
 
@@ -50,6 +60,7 @@ async def login(request: web.Request) -> web.Response:
     return answer
 
 
+@Operation(name="logout", tag="access", summary="Forget the session cookie", status=204)
 async def logout(_request: web.Request) -> web.Response:
     """Forget the session in this browser."""
     answer = web.Response(status=204)
@@ -57,6 +68,12 @@ async def logout(_request: web.Request) -> web.Response:
     return answer
 
 
+@Operation(
+    name="token",
+    tag="access",
+    summary="A signed ?token= for streams, sockets and pictures, good for five minutes",
+    reply=Payload(type=Grant),
+)
 async def token(request: web.Request) -> web.Response:
     """A signed ``?token=`` for streams, sockets and pictures, good for five minutes."""
     value, expires = request.app[ACCESS].grant("token", TOKEN_SECONDS)

@@ -1,85 +1,122 @@
-"""Stored pictures: served as they are, or converted to the format that the client likes best."""
+"""Stored pictures: served as they are, or converted to the format that the client prefers."""
 
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 from aiohttp import hdrs, web
+from msgspec import Meta
 
-from handlers.http.errors import RequestRefused
-from handlers.http.negotiation import FORMATS
-from handlers.http.query import switch
+from handlers.http.negotiation import FORMATS, by_preference
+from handlers.http.operation import IMAGE_TYPES, Operation, Payload
 from handlers.http.respond import derived_response
 from handlers.keys import INPUTS, OUTPUTS
+from handlers.service.errors import NotFound
 from pipeline.images.encode import MIME_TYPES, READABLE_MIME_TYPES, convert
 from pipeline.images.metadata_strip import without_metadata
 from pipeline.request.choices import OutputFormat
 from storage.thumbnails import find_thumbnail
 
-# Names are never given out twice, so what stands under one never changes. A picture is private.
+# File names are never reused, so the file behind a name never changes. Pictures are private.
 _CACHE: Final = "private, max-age=31536000, immutable"
 _VARY: Final = "Accept, Sec-Fetch-Dest"
+_CONVERTS: Final = {"Accept": "Another image type converts the picture on its way out."}
 
 
-async def output_file(request: web.Request) -> web.StreamResponse:
+class OutputQuery(msgspec.Struct, kw_only=True):
+    """The query of a finished picture."""
+
+    metadata: Annotated[
+        bool, Meta(description="0: the file without its parameters, as stored else.")
+    ] = True
+
+
+@Operation(
+    name="output_file",
+    tag="pictures",
+    summary="A finished picture; Accept converts it",
+    headers=_CONVERTS,
+    reply=Payload(media_types=IMAGE_TYPES),
+    errors=(401, 403, 404, 422),
+    takes_token=True,
+    is_linked=True,
+)
+async def output_file(request: web.Request, query: OutputQuery) -> web.StreamResponse:
     """A picture that a task made."""
     date, file = request.match_info["date"], request.match_info["file"]
     path = await asyncio.to_thread(request.app[OUTPUTS].resolve, date, file)
-    if path is not None and not switch(request.query, "metadata", default=True):
-        headers: dict[str, str] = {
-            hdrs.CACHE_CONTROL: _CACHE,
-            hdrs.VARY: _VARY,
-            hdrs.CONTENT_TYPE: READABLE_MIME_TYPES[path.suffix.removeprefix(".").lower()],
-        }
+    if path is not None and not query.metadata:
+        headers = _headers(READABLE_MIME_TYPES[_suffix(path)])
         return await derived_response(request, path, "bare", without_metadata, headers)
     return await _serve(request, path)
 
 
+@Operation(
+    name="thumbnail_file",
+    tag="pictures",
+    summary="A finished picture as a WebP of at most 384x384, made once and kept",
+    reply=Payload(media_types=("image/webp",)),
+    errors=(401, 403, 404),
+    takes_token=True,
+    is_linked=True,
+)
 async def thumbnail_file(request: web.Request) -> web.StreamResponse:
     """A small WebP of a picture that a task made; made at the first request and kept."""
     date, file = request.match_info["date"], request.match_info["file"]
     path = await asyncio.to_thread(find_thumbnail, request.app[OUTPUTS], date, file)
     if path is None:
-        raise RequestRefused(404, "not_found", "there is no such picture")
+        raise NotFound("there is no such picture")
     headers = {hdrs.CACHE_CONTROL: _CACHE, hdrs.CONTENT_TYPE: MIME_TYPES["webp"]}
     return web.FileResponse(path, headers=headers)
 
 
+@Operation(
+    name="input_file",
+    tag="pictures",
+    summary="A picture that was sent with a request; Accept converts it",
+    headers=_CONVERTS,
+    reply=Payload(media_types=IMAGE_TYPES),
+    errors=(401, 403, 404),
+    takes_token=True,
+    is_linked=True,
+)
 async def input_file(request: web.Request) -> web.StreamResponse:
-    """A picture that came with a request."""
+    """A picture that a request carried."""
     path = await asyncio.to_thread(request.app[INPUTS].resolve, request.match_info["file"])
     return await _serve(request, path)
 
 
 async def _serve(request: web.Request, path: Path | None) -> web.StreamResponse:
     if path is None:
-        raise RequestRefused(404, "not_found", "there is no such picture")
-    kind = READABLE_MIME_TYPES[path.suffix.removeprefix(".").lower()]
-    headers: dict[str, str] = {
-        hdrs.CACHE_CONTROL: _CACHE,
-        hdrs.VARY: _VARY,
-        hdrs.CONTENT_TYPE: kind,
-    }
-    wanted = _other_format(request, kind)
+        raise NotFound("there is no such picture")
+    stored = READABLE_MIME_TYPES[_suffix(path)]
+    wanted = _other_format(request, stored)
     if wanted is None:
-        return web.FileResponse(path, headers=headers)
-    headers[hdrs.CONTENT_TYPE] = MIME_TYPES[wanted]
-    return await derived_response(
-        request, path, wanted, partial(convert, output_format=wanted), headers
-    )
+        return web.FileResponse(path, headers=_headers(stored))
+    make = partial(convert, output_format=wanted)
+    return await derived_response(request, path, wanted, make, _headers(MIME_TYPES[wanted]))
 
 
-def _other_format(request: web.Request, kind: str) -> OutputFormat | None:
-    """What to convert to: the first choice of Accept, where that is another format.
+def _suffix(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
 
-    An ``<img>`` gets what is stored: its Accept says what the browser can show, and some put a
-    format first that nobody chose.
+
+def _headers(content_type: str) -> dict[str, str]:
+    return {hdrs.CACHE_CONTROL: _CACHE, hdrs.VARY: _VARY, hdrs.CONTENT_TYPE: content_type}
+
+
+def _other_format(request: web.Request, stored: str) -> OutputFormat | None:
+    """The format to convert to: the first choice of Accept, where that is another one.
+
+    An ``<img>`` gets the stored file: its Accept lists what the browser can show, and some list
+    a format first that nobody chose.
     """
     if request.headers.get("Sec-Fetch-Dest", "empty") != "empty":
         return None
-    first = request.headers.get(hdrs.ACCEPT, "").split(",")[0].partition(";")[0].strip().lower()
-    if first not in FORMATS or first == "image/*":
+    choices = by_preference(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+    if not choices or choices[0] == "image/*" or choices[0] not in FORMATS:
         return None
-    wanted = FORMATS[first]
-    return None if MIME_TYPES[wanted] == kind else wanted
+    wanted = FORMATS[choices[0]]
+    return None if MIME_TYPES[wanted] == stored else wanted

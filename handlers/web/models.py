@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import CATALOG, EXECUTOR, PRESETS, STYLES
 from handlers.service.loaded_models import LoadedModel
@@ -70,12 +71,25 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory
 
 
+@Operation(
+    name="models",
+    tag="engine",
+    summary="What a request may name: model files, styles, presets; what is loaded; memory",
+    reply=Payload(type=ModelOverview),
+)
 async def models(request: web.Request) -> web.Response:
     """Model files with their sizes, styles, presets, what is loaded, and memory."""
     overview = await asyncio.to_thread(_overview, request.app, request.app[LOADED].all())
     return json_response(overview, headers={"Cache-Control": "no-store"})
 
 
+@Operation(
+    name="unload",
+    tag="engine",
+    summary="Give the memory of every loaded model back; the next task loads again",
+    reply=Payload(type=Unloaded),
+    errors=(401, 403, 503),
+)
 async def unload(request: web.Request) -> web.Response:
     """Unload every model between two tasks: a running one ends first. Idempotent."""
     models = await request.app[EXECUTOR].unload()

@@ -1,4 +1,4 @@
-"""The web page and its files."""
+"""The web pages and their files."""
 
 import asyncio
 import gzip
@@ -7,11 +7,13 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from handlers.http.errors import RequestRefused
+from handlers.http.negotiation import prefers_encoding
+from handlers.http.operation import Operation, Payload
+from handlers.http.refusal import RequestRefused
 from handlers.http.respond import derived_response
 from handlers.keys import SETTINGS
 
-# A list of our own: what the operating system maps a suffix to differs from machine to machine.
+# Fixed here: the operating system's mapping of suffixes differs from machine to machine.
 CONTENT_TYPES: Final = {
     ".html": "text/html",
     ".css": "text/css",
@@ -26,22 +28,49 @@ CONTENT_TYPES: Final = {
     ".txt": "text/plain",
 }
 _COMPRESSIBLE: Final = frozenset({".html", ".css", ".js", ".json", ".svg", ".txt"})
-# Asked for again each time, and mostly answered 304: a new version shows at once.
+# Browsers revalidate each time, mostly answered 304, so a new version shows at once.
 _REVALIDATE: Final = "no-cache"
 
 
+@Operation(
+    name="index",
+    tag="server",
+    summary="Goes on to the web page",
+    status=302,
+    errors=(),
+    is_open=True,
+    is_linked=True,
+)
 async def index(_request: web.Request) -> web.Response:
-    """Send a person to the page. Relative, so that it holds behind a proxy's prefix."""
+    """Redirect to the page. Relative, so that it works behind a proxy's prefix."""
     return web.Response(status=302, headers={hdrs.LOCATION: "static/index.html"})
 
 
+@Operation(
+    name="docs",
+    tag="server",
+    summary="This document as a page to read and try",
+    reply=Payload(media_types=("text/html",)),
+    errors=(),
+    is_open=True,
+    is_linked=True,
+)
 async def docs(request: web.Request) -> web.StreamResponse:
     """The interactive API docs."""
     return await _serve(request, request.app[SETTINGS].static_dir / "docs.html")
 
 
+@Operation(
+    name="static_file",
+    tag="server",
+    summary="The web page's files",
+    reply=Payload(media_types=("text/html", "text/css", "text/javascript")),
+    errors=(404,),
+    is_open=True,
+    is_linked=True,
+)
 async def static_file(request: web.Request) -> web.StreamResponse:
-    """One of the page's files."""
+    """One of the pages' files."""
     root = request.app[SETTINGS].static_dir
     path = await asyncio.to_thread(_find, root, request.match_info["path"])
     if path is None:
@@ -50,7 +79,7 @@ async def static_file(request: web.Request) -> web.StreamResponse:
 
 
 def _find(root: Path, name: str) -> Path | None:
-    """The file called ``name`` below ``root``; links that lead out of it do not count."""
+    """The file called ``name`` below ``root``; None for links that lead outside."""
     if "\0" in name or "\\" in name:
         return None
     path = (root / name).resolve()
@@ -72,11 +101,9 @@ async def _serve(request: web.Request, path: Path) -> web.StreamResponse:
 
 
 def _takes_gzip(request: web.Request) -> bool:
-    """A part of a file is a part of the file itself, so it is not compressed."""
-    offers = request.headers.get(hdrs.ACCEPT_ENCODING, "").lower().split(",")
-    return hdrs.RANGE not in request.headers and any(
-        offer.strip() == "gzip" or offer.strip().startswith("gzip;q=0.") for offer in offers
-    )
+    """Ranges are of the stored file, so a reply to one is not compressed."""
+    header = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))
+    return hdrs.RANGE not in request.headers and prefers_encoding(header, "gzip")
 
 
 def _content_type(path: Path) -> str:

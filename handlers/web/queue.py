@@ -7,10 +7,10 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from handlers.http.errors import RequestRefused
-from handlers.http.query import text_value, whole_number
+from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, QUEUE_STATE
+from handlers.service.errors import NotFound
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.progress import Running
 from pipeline.scheduling.queue import MAX_PRIORITY, MIN_PRIORITY, Waiting
@@ -83,17 +83,44 @@ class QueueQuery(msgspec.Struct, kw_only=True):
     ] = ""
 
 
-async def show_queue(request: web.Request) -> web.Response:
+class MoveQuery(msgspec.Struct, kw_only=True):
+    """Query of POST /v1/queue/move."""
+
+    task_id: Annotated[str, Meta(description="A task that waits.")] = ""
+    place: Annotated[
+        int, Meta(ge=0, le=LAST_PLACE, description="How many waiting tasks stand before it.")
+    ]
+
+
+class PriorityQuery(msgspec.Struct, kw_only=True):
+    """Query of POST /v1/queue/priority."""
+
+    task_id: Annotated[str, Meta(description="A task that waits.")] = ""
+    priority: Annotated[
+        int, Meta(ge=MIN_PRIORITY, le=MAX_PRIORITY, description="Higher ones run first.")
+    ]
+
+
+@Operation(
+    name="queue",
+    tag="queue",
+    summary="What runs, a page of what waits, in order, and whether the queue is paused",
+    reply=Payload(type=QueueReply),
+    errors=(401, 403, 422),
+)
+async def show_queue(request: web.Request, query: QueueQuery) -> web.Response:
     """What runs, a page of what waits, and whether the queue is paused."""
-    query = request.query
-    return _reply(
-        request.app[EXECUTOR],
-        offset=whole_number(query, "offset", bounds=(0, LAST_PLACE), default=0),
-        limit=whole_number(query, "limit", bounds=(0, PAGE_SIZE_LIMIT), default=PAGE_SIZE),
-        task_ids=text_value(query, "task_ids", _IDS_LENGTH).split(","),
-    )
+    task_ids = query.task_ids.split(",")
+    return _reply(request.app[EXECUTOR], query.offset, query.limit, task_ids)
 
 
+@Operation(
+    name="pause_queue",
+    tag="queue",
+    summary="Begin no more tasks; what runs goes on",
+    description="Holds over a restart of the server, until it is resumed.",
+    reply=Payload(type=QueueReply),
+)
 async def pause(request: web.Request) -> web.Response:
     """Begin no more tasks; what runs goes on. Holds over a restart. Idempotent.
 
@@ -102,23 +129,40 @@ async def pause(request: web.Request) -> web.Response:
     return await asyncio.shield(_switch(request, paused=True))
 
 
+@Operation(
+    name="resume_queue",
+    tag="queue",
+    summary="Go on with a paused queue",
+    reply=Payload(type=QueueReply),
+)
 async def resume(request: web.Request) -> web.Response:
     """Go on with the queue. Idempotent."""
     return await asyncio.shield(_switch(request, paused=False))
 
 
-async def move(request: web.Request) -> web.Response:
+@Operation(
+    name="move_task",
+    tag="queue",
+    summary="Put a waiting task at another place in the queue",
+    description="It takes on the priority that its new neighbours ask for.",
+    reply=Payload(type=QueueReply),
+    errors=(401, 403, 404, 422),
+)
+async def move(request: web.Request, query: MoveQuery) -> web.Response:
     """Put a waiting task at a place in the queue, from 0."""
-    place = whole_number(request.query, "place", bounds=(0, LAST_PLACE))
-    task_id = request.query.get("task_id", "")
-    return await _save(request, request.app[EXECUTOR].move(task_id, place))
+    return await _save(request, request.app[EXECUTOR].move(query.task_id, query.place))
 
 
-async def prioritise(request: web.Request) -> web.Response:
+@Operation(
+    name="prioritise_task",
+    tag="queue",
+    summary="Give a waiting task a priority; it goes behind those of the same",
+    reply=Payload(type=QueueReply),
+    errors=(401, 403, 404, 422),
+)
+async def prioritise(request: web.Request, query: PriorityQuery) -> web.Response:
     """Give a waiting task a priority and the place that goes with it."""
-    priority = whole_number(request.query, "priority", bounds=(MIN_PRIORITY, MAX_PRIORITY))
-    task_id = request.query.get("task_id", "")
-    return await _save(request, request.app[EXECUTOR].prioritise(task_id, priority))
+    return await _save(request, request.app[EXECUTOR].prioritise(query.task_id, query.priority))
 
 
 async def _switch(request: web.Request, *, paused: bool) -> web.Response:
@@ -131,7 +175,7 @@ async def _switch(request: web.Request, *, paused: bool) -> web.Response:
 
 async def _save(request: web.Request, moved: Waiting | None) -> web.Response:
     if moved is None:
-        raise RequestRefused(404, "not_found", "no such task waits (any more)")
+        raise NotFound("no such task waits (any more)")
     await asyncio.shield(request.app[QUEUE_STATE].save(moved))
     return _reply(request.app[EXECUTOR])
 

@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from handlers.http.errors import RequestRefused
+from handlers.http.operation import Operation, Payload
+from handlers.http.refusal import RequestRefused
 from handlers.http.respond import json_response
 from handlers.keys import HISTORY, RESOLVER
 from handlers.service.submit import idempotency_key, make_order
@@ -17,6 +18,14 @@ from pipeline.request.delivery import Delivery, GenerateRequest
 from storage.records import TaskRecord, accepted_record
 
 
+@Operation(
+    name="retry_task",
+    tag="tasks",
+    summary="Queue an ended task's request again, seed and all, as a new task",
+    headers={"Idempotency-Key": "A repeat with the same key joins the first one's task."},
+    reply=Payload(type=TaskRecord),
+    errors=(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+)
 async def retry(request: web.Request) -> web.Response:
     """Queue an ended task's request again, with its seed; answered as an asynchronous request.
 

@@ -181,7 +181,7 @@ async def test_an_sse_stream_that_overflows_says_so_and_ends(
 async def test_silence_is_filled_with_comments(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handlers.live.events.KEEP_ALIVE_S", 0.01)
+    monkeypatch.setattr("handlers.http.sse.KEEP_ALIVE_S", 0.01)
     async with client.get("/v1/events") as response, asyncio.timeout(WAIT_S):
         assert await response.content.readuntil(b": ping\n\n")
 

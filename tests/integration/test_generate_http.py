@@ -15,7 +15,6 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from handlers.fooocus import stream
 from handlers.keys import HISTORY
 from handlers.service.submit import Order
 from handlers.service_keys import ADMISSIONS
@@ -216,7 +215,7 @@ async def test_a_stopped_task_ends_its_stream_with_an_error(focal: Focal) -> Non
 async def test_an_idle_stream_sends_comments_that_clients_skip(
     focal: Focal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr("handlers.http.sse.KEEP_ALIVE_S", 0.02)
     focal.device.gate.clear()
     async with opened(focal, {}) as answer:
         comments = 0

@@ -9,7 +9,8 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from handlers.http.errors import RequestRefused, error_middleware, note_prepared
+from handlers.http.errors import error_middleware, note_prepared
+from handlers.http.refusal import RequestRefused
 from pipeline.errors import (
     DeviceOutOfMemory,
     InvalidParameter,

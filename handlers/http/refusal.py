@@ -1,0 +1,45 @@
+"""A refused request: what a handler raises, and the body that tells the client."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Location = tuple[str | int, ...]
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One wrong field: its location, what is wrong, and a name for the kind of error."""
+
+    loc: Location
+    msg: str
+    type: str
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The body of every refused or failed request. ``code`` is stable."""
+
+    detail: str | list[FieldError]
+    code: str
+
+
+class RequestRefused(Exception):
+    """A request that is not carried out: status, stable code, detail, and headers of the reply."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str | list[FieldError],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers: Mapping[str, str] = headers or {}
+
+
+ErrorBodyOf = Callable[[RequestRefused], web.Response]
+"""An API family's own form of an error reply; the refusal's headers are added to it."""

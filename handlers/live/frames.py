@@ -1,0 +1,105 @@
+"""Frames of ``/ws``: the JSON messages of either side, and how a frame is written (RFC 6455)."""
+
+from typing import Final
+
+import msgspec
+
+TEXT: Final = 0x81  # a whole text frame
+BINARY: Final = 0x82
+
+
+class Subscribe(msgspec.Struct, tag="subscribe", tag_field="op"):
+    """Hear more types, all if none are named; ``task_id`` changes the task, null means any."""
+
+    types: list[str] | None = None
+    task_id: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Unsubscribe(msgspec.Struct, tag="unsubscribe", tag_field="op"):
+    """Hear fewer types, none at all if none are named."""
+
+    types: list[str] | None = None
+
+
+class Ping(msgspec.Struct, tag="ping", tag_field="op"):
+    """Is anybody there?"""
+
+
+class Stop(msgspec.Struct, tag="stop", tag_field="op"):
+    """End the running task, or the one named."""
+
+    task_id: str | None = None
+
+
+class Skip(msgspec.Struct, tag="skip", tag_field="op"):
+    """End the picture being made."""
+
+    task_id: str | None = None
+
+
+class Pong(msgspec.Struct, tag="pong", tag_field="op"):
+    """CommandReply to a ping."""
+
+    seq: int
+
+
+class CommandReply(msgspec.Struct):
+    """What became of ``stop`` or ``skip``."""
+
+    op: str
+    message: str
+
+
+class Listening(msgspec.Struct):
+    """What the connection hears after ``subscribe`` or ``unsubscribe``; null stands for all."""
+
+    op: str
+    types: list[str] | None
+    task_id: str | None
+
+
+class FrameError(msgspec.Struct):
+    """A client's frame that could not be used. The connection stays."""
+
+    error: str
+    code: str
+
+
+class RunningTask(msgspec.Struct):
+    """A task on a device, as of now."""
+
+    task_id: str
+    progress: int
+    message: str
+
+
+class State(msgspec.Struct):
+    """What a newcomer needs to know before the first event."""
+
+    pending: int
+    running: list[RunningTask]
+    paused: bool
+    revision: int
+
+
+class Hello(msgspec.Struct, tag="hello", tag_field="type"):
+    """First frame: the state after event ``seq``."""
+
+    seq: int
+    data: State
+
+
+ClientFrame = Subscribe | Unsubscribe | Ping | Stop | Skip
+ServerFrame = Pong | CommandReply | Listening | FrameError | Hello
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """A whole, unmasked frame (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((kind, size))
+    elif size < 2**16:
+        head = bytes((kind, 126)) + size.to_bytes(2)
+    else:
+        head = bytes((kind, 127)) + size.to_bytes(8)
+    return head + payload
