@@ -80,7 +80,7 @@ function drawNavigation() {
 
 function showBadge() {
   const badge = document.getElementById("badge");
-  const count = live.pending.length + live.running.length;
+  const count = live.waiting + live.running.length;
   badge.hidden = !count && !live.paused;
   badge.textContent = live.paused ? "❚❚" : String(count);
   badge.setAttribute("aria-label", live.paused ? t("queue.paused") : t("queue.count", { count }));

@@ -1,6 +1,6 @@
 // The connection to the server's events, and the state of the queue that is kept from them.
 
-import { api, parseExact, socketUrl } from "./api.js";
+import { api, parseExact, QUEUE_PAGE, socketUrl } from "./api.js";
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
@@ -101,20 +101,71 @@ export class EventConnection extends EventTarget {
 }
 
 /**
+ * Places (from 0, waiting tasks only) of some tasks, as of one revision of the queue.
+ *
+ * Kept up to date from queue.changed, as docs/events.md describes.
+ */
+export class QueuePlaces {
+  #revision = -1;
+  #places = new Map();
+
+  /** Forget everything, as after a restart of the server. */
+  reset() {
+    this.#revision = -1;
+    this.#places.clear();
+  }
+
+  /** Take over an answer of GET /v1/queue: a map from task ids to places. False if it is outdated. */
+  take(revision, places) {
+    if (revision < this.#revision) return false;
+    this.#revision = revision;
+    this.#places = new Map(places);
+    return true;
+  }
+
+  /** Apply one queue.changed. False if a change before it was missed: GET /v1/queue has it. */
+  apply({ revision, change }) {
+    if (revision <= this.#revision) return true;
+    if (this.#revision < 0 || revision !== this.#revision + 1 || !change) return false;
+    this.#revision = revision;
+    this.#shift(change.before ?? Infinity, change.after ?? Infinity);
+    if (change.after === null) this.#places.delete(change.task_id);
+    else if (change.before === null || this.#places.has(change.task_id)) this.#places.set(change.task_id, change.after);
+    return true;
+  }
+
+  #shift(before, after) {
+    for (const [taskId, place] of this.#places) {
+      const without = before < place ? place - 1 : place;
+      this.#places.set(taskId, after <= without ? without + 1 : without);
+    }
+  }
+
+  /** A task's place; undefined if it does not wait, or was not asked for. */
+  of(taskId) {
+    return this.#places.get(taskId);
+  }
+}
+
+/**
  * The queue as it is now, the same in every window.
  *
- * Who runs and who waits is asked for again whenever the queue moves; progress and previews come
- * from the events. Events: "change", "progress" (detail: one running task), "ended" (detail:
+ * `running` and `pending`, the first page of the `waiting` tasks, are read again when a change touches
+ * them; counts, places, progress and previews come from the events. Events: "change", "progress" (detail: one running task), "ended" (detail:
  * {taskId, type, data}), "image", "connection", "resync".
  */
 export class LiveQueue extends EventTarget {
   #connection = new EventConnection();
   #gathering = 0;
+  #unknown = false;
   #asking = false;
   #askAgain = false;
+  #places = new QueuePlaces();
+  #watched = [];
 
   paused = false;
   limit = 0;
+  waiting = 0;
   pending = [];
   running = [];
   known = false;
@@ -132,8 +183,9 @@ export class LiveQueue extends EventTarget {
     this.#connection.addEventListener("open", () => say(this, "connection"));
     this.#connection.addEventListener("closed", () => say(this, "connection"));
     this.#connection.addEventListener("resync", async ({ detail: { type, data } }) => {
+      this.#places.reset(); // after a restart, revisions are those of another server
       const isIdle = type === "hello" && !data.pending && !data.running.length;
-      if (isIdle) this.take({ paused: data.paused, limit: this.limit, pending: [], running: [] });
+      if (isIdle) this.take({ ...data, limit: this.limit, waiting: 0, pending: [], positions: {} });
       else await this.refresh();
       say(this, "resync");
     });
@@ -150,18 +202,31 @@ export class LiveQueue extends EventTarget {
     try {
       do {
         this.#askAgain = false;
-        this.take(await api.queue());
+        this.take(await api.queue(this.#watched));
       } while (this.#askAgain);
     } catch { /* the connection says so, and asks again when it is back */ } finally {
       this.#asking = false;
     }
   }
 
-  /** Take over an answer of the queue's endpoints. */
+  /** Keep the places of these tasks up to date, wherever in the queue they are. */
+  watch(taskIds) {
+    this.#watched = taskIds.slice(-QUEUE_PAGE);
+    if (this.known && taskIds.some((taskId) => !this.stateOf(taskId))) this.#moved();
+  }
+
+  /** Take over an answer of the queue's endpoints, unless events have told of later changes. */
   take(queue) {
+    const positions = [...Object.entries(queue.positions), ...queue.pending.map((task) => [task.task_id, task.position])];
+    const places = positions.map(([taskId, position]) => [taskId, position - queue.running.length]);
+    if (!this.#places.take(queue.revision, places)) {
+      this.#moved();
+      return;
+    }
     const before = new Map(this.running.map((task) => [task.task_id, task]));
     this.paused = queue.paused;
     this.limit = queue.limit;
+    this.waiting = queue.waiting;
     this.pending = queue.pending;
     this.running = queue.running.map(({ images: made, ...rest }) => {
       const task = { ...rest, made };
@@ -175,7 +240,13 @@ export class LiveQueue extends EventTarget {
   /** A task's state here: "running", "pending", or "" if it is neither. */
   stateOf(taskId) {
     if (this.running.some((task) => task.task_id === taskId)) return "running";
-    return this.pending.some((task) => task.task_id === taskId) ? "pending" : "";
+    return this.#places.of(taskId) === undefined ? "" : "pending";
+  }
+
+  /** How many tasks wait or run before a waiting one; null if it does not wait. */
+  positionOf(taskId) {
+    const place = this.#places.of(taskId);
+    return place === undefined ? null : place + this.running.length;
   }
 
   #apply({ type, task_id: taskId, data }) {
@@ -183,7 +254,25 @@ export class LiveQueue extends EventTarget {
     if (type === "task.progress" || type === "task.preview") this.#progress(running, type, data);
     else if (type === "task.image") this.#image(running, taskId, data);
     else if (ENDS.has(type)) this.#end(taskId, type, data);
-    else if (type === "queue.changed" || (type.startsWith("task.") && type !== "task.marked")) this.#moved();
+    else if (type === "queue.changed") this.#change(data);
+    else if (type === "task.started") this.#start(running, taskId, data);
+  }
+
+  /** Runs at once, with what is known of it; the answer to the next question has the rest. */
+  #start(running, taskId, { device }) {
+    const waiting = this.pending.find((task) => task.task_id === taskId);
+    const task = { prompt: "", ...waiting, task_id: taskId, device, progress: 0, message: "", preview: "", made: [] };
+    if (!running) this.running = [...this.running, task];
+    this.pending = this.pending.filter((other) => other !== waiting);
+    this.#moved();
+  }
+
+  #change(data) {
+    this.paused = data.paused;
+    this.waiting = data.pending;
+    const places = [data.change?.before, data.change?.after].filter((place) => Number.isInteger(place));
+    const isShown = places.some((place) => place < QUEUE_PAGE);
+    this.#moved(!this.#places.apply(data) || isShown);
   }
 
   #progress(running, type, data) {
@@ -208,11 +297,16 @@ export class LiveQueue extends EventTarget {
     this.#moved();
   }
 
-  #moved() {
+  /** Tell of a change soon, together with those that follow at once; ask first unless all is known. */
+  #moved(isUnknown = true) {
+    this.#unknown ||= isUnknown;
     if (this.#gathering) return;
     this.#gathering = setTimeout(() => {
+      const ask = this.#unknown;
       this.#gathering = 0;
-      this.refresh();
+      this.#unknown = false;
+      if (ask) this.refresh();
+      else say(this, "change");
     }, GATHER_MS);
   }
 }

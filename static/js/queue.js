@@ -4,7 +4,6 @@ import { api, thumbnailUrl } from "./api.js";
 import { announce, attempt, button, icon, make, notify, progressText, t, when } from "./ui.js";
 
 const ENDED_SHOWN = 20;
-const PENDING_SHOWN = 200;
 const DRAGGED = "application/x-focal-task";
 
 export async function open(host, shell) {
@@ -40,15 +39,16 @@ class QueuePage {
   }
 
   draw() {
-    const { paused, pending, running, limit } = this.live;
+    const { paused, pending, running, limit, waiting } = this.live;
     this.toggle.replaceChildren(icon(paused ? "play" : "pause"), make("span", {}, t(paused ? "queue.resume" : "queue.pause")));
-    const counts = t("queue.counts", { running: running.length, pending: pending.length, limit: limit || "…" });
+    const counts = t("queue.counts", { running: running.length, pending: waiting, limit: limit || "…" });
     this.count.textContent = paused ? `${t("queue.paused")} · ${counts}` : counts;
     this.rows.clear();
     this.running.replaceChildren(...running.map((task) => this.runningRow(task)));
-    const rows = pending.slice(0, PENDING_SHOWN).map((task, index) => this.pendingRow(task, index, pending.length));
+    const rows = pending.map((task, index) => this.pendingRow(task, index, waiting));
     keepFocus(this.pending, () => this.pending.replaceChildren(...rows));
-    if (pending.length > PENDING_SHOWN) this.pending.append(make("li", { class: "muted" }, t("queue.more", { count: pending.length - PENDING_SHOWN })));
+    const more = waiting - pending.length;
+    if (more > 0) this.pending.append(make("li", { class: "muted" }, t("queue.more", { count: more })));
   }
 
   runningRow(task) {

@@ -21,6 +21,7 @@ export class Stage {
     this.live.addEventListener("ended", ({ detail }) => this.ended(detail.taskId));
     this.live.addEventListener("resync", () => this.recover());
     this.own = JSON.parse(sessionStorage.getItem(OWN) ?? "[]");
+    this.save();
     if (this.own.length) this.follow(...this.own[0]);
     else this.look();
   }
@@ -57,6 +58,7 @@ export class Stage {
   }
 
   save() {
+    this.live.watch(this.own.map(([taskId]) => taskId));
     sessionStorage.setItem(OWN, JSON.stringify(this.own));
   }
 
@@ -97,9 +99,9 @@ export class Stage {
     this.showMore();
     if (!this.taskId || this.done) return;
     const running = this.live.running.find((task) => task.task_id === this.taskId);
-    const waiting = this.live.pending.find((task) => task.task_id === this.taskId);
+    const position = this.live.positionOf(this.taskId);
     if (running) this.showRunning(running);
-    else if (waiting) this.showWaiting(waiting.position);
+    else if (position !== null) this.showWaiting(position);
   }
 
   showMore() {
