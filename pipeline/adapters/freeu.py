@@ -4,32 +4,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
 import torch
 from torch import Tensor, nn
+
+from pipeline.request.sampling import FreeU
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 
-class FreeU(msgspec.Struct, frozen=True):
-    """``b`` strengthens the backbone, ``s`` scales the skips' low frequencies; 1 leaves them alone.
-
-    ``1`` is for the decoder's deepest channels (4 times the model's), ``2`` for the next (twice).
-    """
-
-    b1: float
-    b2: float
-    s1: float
-    s2: float
-
-    def scales(self, channels: int, model_channels: int) -> tuple[float, float] | None:
-        """(backbone, skip) factors at a decoder layer of so many channels; None leaves it alone."""
-        by_channels = {
-            4 * model_channels: (self.b1, self.s1),
-            2 * model_channels: (self.b2, self.s2),
-        }
-        return by_channels.get(channels)
+def freeu_scales(freeu: FreeU, channels: int, model_channels: int) -> tuple[float, float] | None:
+    """(backbone, skip) factors of a decoder layer of so many channels; None changes nothing."""
+    by_channels = {
+        4 * model_channels: (freeu.b1, freeu.s1),
+        2 * model_channels: (freeu.b2, freeu.s2),
+    }
+    return by_channels.get(channels)
 
 
 def strengthen(h: Tensor, factor: float) -> Tensor:
@@ -70,7 +60,7 @@ def _attach(unet: "UNet2DConditionModel", freeu: FreeU) -> list[torch.utils.hook
     backbone = unet.mid_block.resnets[-1].out_channels
     for block in unet.up_blocks:
         for resnet in block.resnets:
-            scales = freeu.scales(backbone, model_channels)
+            scales = freeu_scales(freeu, backbone, model_channels)
             if scales is not None:
                 hook = _Entry(backbone, *scales)
                 handles.append(resnet.register_forward_pre_hook(hook))

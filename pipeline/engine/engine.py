@@ -117,14 +117,10 @@ class Engine:
         return None
 
     def _plan(self, task: Task) -> list[ImagePlan]:
-        plans = plan_images(task.request, self._sources())
-        return [self._with_options(plan) for plan in plans]
+        return plan_images(task.request, self._sources())
 
     def _sources(self) -> PromptSources:
         return PromptSources(self._library.styles, self._library.wildcards)
-
-    def _with_options(self, plan: ImagePlan) -> ImagePlan:
-        return msgspec.structs.replace(plan, cpu_noise=self._options.cpu_noise)
 
     def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
         pipeline = self._image_pipeline(plans[0], reporter)
@@ -137,8 +133,8 @@ class Engine:
             _tell_notes(plan, reporter)
             self._fetch_inversions([plan], reporter)
             # What is known continues the picture's own prompt, and no other.
-            own = plan.prompt == plans[index].prompt
-            return expand(known if own else "", self._with_options(plan))
+            own = plan.texts.prompt == plans[index].texts.prompt
+            return expand(known if own else "", plan)
 
         staff = Staff(partial(expand, known), plan_of, self._tools)
         TaskRun(task, plans, pipeline, staff).run()
@@ -162,11 +158,11 @@ class Engine:
             vae,
             reporter,
         )
-        return ImagePipeline(context, refiner)
+        return ImagePipeline(context, refiner, cpu_noise=self._options.cpu_noise)
 
     def _fetch_inversions(self, plans: Sequence[ImagePlan], reporter: Reporter) -> None:
         """Have the textual inversions that the texts of these plans name."""
-        texts = [text for plan in plans for text in (*plan.positives, *plan.negatives)]
+        texts = [text for plan in plans for text in (*plan.texts.positives, *plan.texts.negatives)]
         self._manager.fetch_inversions(texts, reporter)
 
     def _expanded(

@@ -17,11 +17,10 @@ from pipeline.models.refiner import Refiner
 from pipeline.models.vae import FACTOR, Vae
 from pipeline.request.plan import ImagePlan
 from pipeline.sampling.denoiser import Conditioning, Denoiser
-from pipeline.sampling.diffusion import Run
-from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.interface import OnStep
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import model_sampling_for
-from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
+from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 from pipeline.scheduling.task import Reporter
 
 PREPARED = 13  # percent of a task's progress when sampling begins
@@ -71,6 +70,7 @@ class Making:
     refiner: Refiner | None = None
     start: Start | None = None
     patches: Patches = field(default_factory=Patches)
+    cpu_noise: bool = False  # draw the noise between steps on the CPU too
 
     @property
     def changes_network(self) -> bool:
@@ -92,16 +92,17 @@ def make_image(
     image = decode(vae, latent, tiled=start is not None and start.tiled)
     if start is not None and start.inpaint is not None:
         return start.inpaint.paste(image)
-    return resize_lanczos(image, plan.width, plan.height) if plan.resize else image
+    size = plan.size
+    return resize_lanczos(image, size.width, size.height) if size.resized else image
 
 
 def encode_prompts(plan: ImagePlan, encode: EncodeTexts) -> tuple[Conditioning, Conditioning]:
     """Conditioning of the positive and the negative texts."""
     last = (plan.expansion,) if plan.expansion else ()
-    positive = encode((*plan.positives, *last), plan.clip_skip, unpooled=len(last))
+    positive = encode((*plan.texts.positives, *last), plan.clip_skip, unpooled=len(last))
     if plan.negative_copies_positive:
         return positive, positive
-    return positive, encode(plan.negatives, plan.clip_skip)
+    return positive, encode(plan.texts.negatives, plan.clip_skip)
 
 
 def denoise(
@@ -117,46 +118,29 @@ def denoise(
     ``joint`` run one network makes all then.
     """
     checkpoint, start = making.checkpoint, making.start
+    size = plan.size
     bare = Denoiser(
         unet=checkpoint.unet,
-        model_sampling=model_sampling_for(plan.scheduler),
+        model_sampling=model_sampling_for(plan.sampling.scheduler),
         positive=positive,
         negative=negative,
-        guidance=guidance_of(plan),
-        width=plan.native_width,
-        height=plan.native_height,
+        guidance=plan.guidance,
+        width=size.native_width,
+        height=size.native_height,
     )
-    run = Run(
-        sampler=plan.sampler,
-        scheduler=plan.scheduler,
-        steps=plan.steps,
-        seed=plan.seed,
-        denoise=plan.denoise,
-        cpu_noise=plan.cpu_noise,
-    )
-    shape = (1, LATENT_CHANNELS, plan.native_height // FACTOR, plan.native_width // FACTOR)
+    shape = (1, LATENT_CHANNELS, size.native_height // FACTOR, size.native_width // FACTOR)
+    device = checkpoint.placement.device
+    draw_on = "cpu" if making.cpu_noise else device
+    noise = ImageNoise(plan.seed, shape, device, draw_on)
     inpainting = start.inpaint.inpainting if start and start.inpaint else None
     latent = start.latent if start else None
-    device = checkpoint.placement.device
     alone = plan.swap_method == "joint" and not making.changes_network
     with networks(bare, checkpoint, making.patches, making.refiner) as (first, second):
         taker = first if alone else second
         swap = RefinerSwap(first, taker, plan.switch, plan.swap_method, inpainting)
         if making.refiner is not None:
             swap, latent = hand_over(plan, swap, latent, checkpoint, making.refiner)
-        return diffuse_with_refiner(swap, run, shape, on_step, latent, device)
-
-
-def guidance_of(plan: ImagePlan) -> Guidance:
-    """The plan's guidance settings."""
-    return Guidance(
-        cfg=plan.cfg,
-        sharpness=plan.sharpness,
-        adaptive_cfg=plan.adaptive_cfg,
-        adm_scaler_positive=plan.adm_positive,
-        adm_scaler_negative=plan.adm_negative,
-        adm_scaler_end=plan.adm_end,
-    )
+        return sample_with_refiner(swap, plan.sampling, noise, on_step, latent)
 
 
 def decode(vae: Vae, latent: Tensor, *, tiled: bool = False) -> Image.Image:
@@ -210,7 +194,7 @@ class StepReport:
         self._reporter.check()
         if self._reporter.wants_preview():
             self._reporter.preview(draw_preview(denoised, self._colours), MIME)
-        steps = self._plan.steps
+        steps = self._plan.sampling.steps
         step = min(index + 1, steps)  # an adaptive sampler may take more
         self._reporter.progress(
             self._place.percent((step - 1) / steps),

@@ -6,7 +6,6 @@ import msgspec
 from PIL import Image
 from torch import Tensor
 
-from pipeline.adapters.freeu import FreeU
 from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.engine.image_conditions import ImageConditions
@@ -18,6 +17,7 @@ from pipeline.files.registry import INPAINT_HEAD, INPAINT_PATCHES
 from pipeline.models.checkpoint import LATENT_RGB
 from pipeline.models.refiner import Refiner
 from pipeline.request.plan import ImagePlan
+from pipeline.request.sizes import ImageSize
 from pipeline.sampling.interface import OnStep
 from pipeline.sampling.parametrisation import model_sampling_for
 from pipeline.weights.lora import ChosenLora
@@ -26,10 +26,13 @@ from pipeline.weights.lora import ChosenLora
 class ImagePipeline:
     """Knows what the task's models are; what is special about a picture comes with its plan."""
 
-    def __init__(self, context: TaskContext, refiner: Refiner | None) -> None:
+    def __init__(
+        self, context: TaskContext, refiner: Refiner | None, *, cpu_noise: bool = False
+    ) -> None:
         checkpoint = context.checkpoint
         self.context = context
         self._refiner = refiner
+        self._cpu_noise = cpu_noise
         self._checkpoint = checkpoint._replace(own_vae=context.vae)
         self._texts = TextCache(checkpoint)
         folder = checkpoint.folder
@@ -44,12 +47,12 @@ class ImagePipeline:
         """
         self._put_loras(plan, patched=plan.inpaint_engine != "None")
         patches = Patches(
-            freeu=FreeU(*plan.freeu) if plan.freeu else None,
+            freeu=plan.freeu,
             feature=self._head_feature(plan, start),
             conditions=conditions,
             take_off=partial(self._put_loras, plan, patched=False) if plan.refines_itself else None,
         )
-        making = Making(self._checkpoint, self._refiner, start, patches)
+        making = Making(self._checkpoint, self._refiner, start, patches, self._cpu_noise)
         return make_image(plan, making, partial(self._texts, loras=plan.loras), on_step)
 
     def _put_loras(self, plan: ImagePlan, *, patched: bool) -> None:
@@ -67,13 +70,12 @@ class ImagePipeline:
         if start is None or start.inpaint is None or start.inpaint.surroundings is None:
             return None
         head = self.context.auxiliary("inpaint head", INPAINT_HEAD, load_inpaint_head)
-        return head.feature(start.inpaint.surroundings, model_sampling_for(plan.scheduler))
+        return head.feature(start.inpaint.surroundings, model_sampling_for(plan.sampling.scheduler))
 
 
 def sized(plan: ImagePlan, start: Start | None) -> ImagePlan:
-    """The plan at the size that its beginning has."""
+    """The plan at the size of its start."""
     if start is None:
         return plan
-    size = {"width": start.width, "height": start.height}
-    native = {f"native_{side}": pixels for side, pixels in size.items()}
-    return msgspec.structs.replace(plan, **size, **native)
+    size = ImageSize.same(start.width, start.height)
+    return msgspec.structs.replace(plan, size=size)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.adapters.control import ControlledUNet
-from pipeline.adapters.freeu import FreeU, freeu_applied
+from pipeline.adapters.freeu import freeu_applied
 from pipeline.adapters.ip_attention import image_prompts_applied
 from pipeline.engine.image_conditions import ImageConditions
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.refiner import Refiner, refiner_denoiser
 from pipeline.models.unet import UNet
+from pipeline.request.sampling import FreeU
 from pipeline.sampling.denoiser import Denoiser, NetworkInput, UNetCall
 from pipeline.sampling.inpainting import feature_added
 

@@ -41,16 +41,16 @@ def hand_over(
     if bridge is None:
         return Handover(swap, latent)
 
-    def bring(each: Tensor) -> Tensor:
+    def convert(each: Tensor) -> Tensor:
         return bridge.convert(each, checkpoint.vae, plan.seed)
 
     turns = turns_of(plan)
     if turns == "both":
-        return Handover(replace(swap, method="vae", bring=bring), latent)
+        return Handover(replace(swap, method="vae", convert=convert), latent)
     if turns == "model":
         return Handover(_alone(swap, swap.base), latent)
-    moved = replace(swap, bring=bring).beyond()
-    return Handover(_alone(moved, swap.refiner), None if latent is None else bring(latent))
+    moved = replace(swap, convert=convert).in_refiner_latents()
+    return Handover(_alone(moved, swap.refiner), None if latent is None else convert(latent))
 
 
 def last_vae(plan: ImagePlan, checkpoint: Checkpoint, refiner: Refiner | None) -> Vae:
@@ -62,13 +62,13 @@ def last_vae(plan: ImagePlan, checkpoint: Checkpoint, refiner: Refiner | None) -
 
 def turns_of(plan: ImagePlan) -> Turns:
     """Who has a part in a picture with such a refiner."""
-    if plan.switch >= plan.steps:
+    if plan.switch >= plan.sampling.steps:
         return "model"
-    if plan.denoise > FULL_DENOISE:
+    if plan.sampling.denoise > FULL_DENOISE:
         return "both"
-    left = (plan.steps - plan.switch) / plan.steps
-    return "model" if plan.denoise > left**_KARRAS_BEND else "refiner"
+    left = (plan.sampling.steps - plan.switch) / plan.sampling.steps
+    return "model" if plan.sampling.denoise > left**_KARRAS_BEND else "refiner"
 
 
 def _alone(swap: RefinerSwap, network: NetworkDenoise) -> RefinerSwap:
-    return replace(swap, base=network, refiner=network, method="joint", bring=None)
+    return replace(swap, base=network, refiner=network, method="joint", convert=None)

@@ -162,9 +162,11 @@ class TaskRun:
         return image
 
     def _log(self, plan: ImagePlan, seconds: float) -> None:
-        size = f"{plan.native_width}x{plan.native_height}"
-        log.info("task %s: %s, %d steps, %.2f s", self._task.task_id, size, plan.steps, seconds)
+        size = f"{plan.size.native_width}x{plan.size.native_height}"
+        log.info(
+            "task %s: %s, %d steps, %.2f s", self._task.task_id, size, plan.sampling.steps, seconds
+        )
 
 
 def _size(plan: ImagePlan) -> tuple[int, int]:
-    return plan.native_width, plan.native_height
+    return plan.size.native_width, plan.size.native_height

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+import msgspec
+
 from pipeline.request.choices import NO_MODEL
 from pipeline.request.decode import GenerateParams
 from pipeline.request.plan import ImagePlan
@@ -93,25 +95,32 @@ def metadata_text(
 
 def plan_record(plan: ImagePlan, params: GenerateParams, hashes: Mapping[str, str]) -> Record:
     """What Fooocus records of a picture, under its keys."""
-    styles = [EXPANSION, *plan.styles] if plan.expand else list(plan.styles)
+    texts, guidance = plan.texts, plan.guidance
+    styles = [EXPANSION, *texts.styles] if texts.expand else list(texts.styles)
     record: Record = {
-        "prompt": "\n".join(_tidy((plan.prompt, *plan.extra_prompts))),
-        "negative_prompt": "\n".join(_tidy((plan.negative_prompt, *plan.extra_negative_prompts))),
+        "prompt": "\n".join(_tidy((texts.prompt, *texts.extra_prompts))),
+        "negative_prompt": "\n".join(_tidy((texts.negative_prompt, *texts.extra_negative_prompts))),
         "prompt_expansion": plan.expansion,
-        "full_prompt": [*_tidy(plan.positives), *([plan.expansion] if plan.expansion else ())],
-        "full_negative_prompt": _tidy(plan.negatives),
+        "full_prompt": [*_tidy(texts.positives), *([plan.expansion] if plan.expansion else ())],
+        "full_negative_prompt": _tidy(texts.negatives),
         "styles": str(styles),
         "performance": params.performance_selection,
-        "steps": plan.steps,
-        "resolution": str((plan.width, plan.height)),
-        "guidance_scale": plan.cfg,
-        "sharpness": plan.sharpness,
-        "adm_guidance": str((plan.adm_positive, plan.adm_negative, plan.adm_end)),
+        "steps": plan.sampling.steps,
+        "resolution": str((plan.size.width, plan.size.height)),
+        "guidance_scale": guidance.cfg,
+        "sharpness": guidance.sharpness,
+        "adm_guidance": str(
+            (
+                guidance.adm_scaler_positive,
+                guidance.adm_scaler_negative,
+                guidance.adm_scaler_end,
+            )
+        ),
         "base_model": short_name(plan.model),
         "refiner_model": short_name(plan.refiner),
         "refiner_switch": params.refiner_switch,
-        "sampler": plan.sampler,
-        "scheduler": plan.scheduler,
+        "sampler": plan.sampling.sampler,
+        "scheduler": plan.sampling.scheduler,
         "vae": short_name(plan.vae),
         "seed": str(plan.seed),
         "metadata_scheme": params.metadata_scheme,
@@ -161,12 +170,12 @@ def _tidy(texts: Iterable[str]) -> list[str]:
 
 def _optional(plan: ImagePlan, params: GenerateParams) -> Iterator[tuple[str, object]]:
     """What is recorded only where it differs from the default."""
-    if plan.adaptive_cfg != GenerateParams().adaptive_cfg:
-        yield "adaptive_cfg", plan.adaptive_cfg
+    if plan.guidance.adaptive_cfg != GenerateParams().adaptive_cfg:
+        yield "adaptive_cfg", plan.guidance.adaptive_cfg
     if plan.clip_skip > 1:
         yield "clip_skip", plan.clip_skip
     if plan.freeu is not None:
-        yield "freeu", str(plan.freeu)
+        yield "freeu", str(msgspec.structs.astuple(plan.freeu))
     # Without a refiner the model takes over from itself; only "joint" does not show it.
     apart = plan.swap_method != "joint"
     if (apart or plan.refiner != NO_MODEL) and params.overwrite_switch > 0:

@@ -33,16 +33,16 @@ class Prompts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PictureTexts(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture's texts; the fields are those of ``ImagePlan``."""
+    """One image's texts after arrays, wildcards, styles and ``<lora:...>``."""
 
-    prompt: str
+    prompt: str  # the main prompt
     negative_prompt: str
-    extra_prompts: tuple[str, ...]
-    extra_negative_prompts: tuple[str, ...]
-    positives: tuple[str, ...]
+    extra_prompts: tuple[str, ...] = ()  # the prompt's further lines
+    extra_negative_prompts: tuple[str, ...] = ()
+    positives: tuple[str, ...]  # texts to encode, in order; all count for the pooled sum
     negatives: tuple[str, ...]
-    expand: bool
-    styles: tuple[str, ...]
+    expand: bool = False  # whether "Fooocus V2" is chosen and there is a prompt to continue
+    styles: tuple[str, ...] = ()  # as applied, random ones drawn
 
 
 def read_prompts(prompt: str, negative_prompt: str, known_loras: Sequence[str] = ()) -> Prompts:

@@ -52,6 +52,16 @@ class ImageSize(msgspec.Struct, frozen=True, kw_only=True):
     native_height: int
     note: str = ""  # where it is not the size asked for
 
+    @classmethod
+    def same(cls, width: int, height: int) -> "ImageSize":
+        """The size of an image that is not resized."""
+        return cls(width=width, height=height, native_width=width, native_height=height)
+
+    @property
+    def resized(self) -> bool:
+        """Whether the sampled image is resized."""
+        return (self.width, self.height) != (self.native_width, self.native_height)
+
     @property
     def native(self) -> tuple[int, int]:
         """Width and height at which the model works."""

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
-from pipeline.sampling.guidance import Guidance
+from pipeline.request.sampling import Guidance
 from pipeline.sampling.parametrisation import MAX_T
 
 TARGET_GRID = 64

@@ -7,8 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pipeline.request.sampling import Guidance
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes
-from pipeline.sampling.guidance import Guidance, guide
+from pipeline.sampling.guidance import guide, positive_only
 from pipeline.sampling.parametrisation import ModelSampling
 
 MAX_REPEATS = 4  # a prompt longer than this many times the other is not padded by repeating
@@ -64,7 +65,7 @@ class Denoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guess at noise level ``sigma`` (0-d, CPU)."""
-        if self.guidance.positive_only:
+        if positive_only(self.guidance):
             (only,) = self.predict(x, sigma, (True,))
             return only
         negative, positive = self.predict_both(x, sigma)

@@ -1,13 +1,13 @@
-"""One picture's run from noise to latent: schedule, noise, sampler, in the order it happens."""
+"""A run from noise to latent: schedule, initial latent, sampler."""
 
 from typing import Protocol
 
-import msgspec
 import torch
 from torch import Tensor
 
+from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.interface import Noise, OnStep
-from pipeline.sampling.noise import PictureNoise
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
 from pipeline.sampling.sigmas import brownian_range, make_sigmas
@@ -26,25 +26,12 @@ class NetworkDenoise(Protocol):
         """The guess of the clean latent."""
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What to walk. ``denoise`` below 1 begins inside the schedule."""
-
-    sampler: str
-    scheduler: str
-    steps: int
-    seed: int
-    denoise: float = 1.0
-    cpu_noise: bool = (
-        True  # draw step noise on the CPU, so that pictures do not depend on the device
-    )
-
-
 def start_latent(
     noise: Tensor, sigma: float, sampling: ModelSampling, latent: Tensor | None
 ) -> Tensor:
-    """The noisy latent at ``sigma``, of an empty picture without ``latent``.
+    """The noisy latent at ``sigma``; without ``latent`` that of an empty image.
 
-    At the top of the table the noise is made to dominate, whatever the picture.
+    At the largest level the variance of the data is added to the noise, as the reference does.
     """
     full = sigma > sampling.sigma_max or abs(sampling.sigma_max - sigma) <= FULL_NOISE * sigma
     x = noise * ((1.0 + sigma**2) ** 0.5 if full else sigma)
@@ -52,39 +39,32 @@ def start_latent(
     return x + sampling.to_model(picture)
 
 
-def picture_noise(
-    run: Run, shape: tuple[int, ...], device: torch.device | str, seed: int | None = None
-) -> PictureNoise:
-    """The noise of the run's picture, or of another seed's."""
-    drawn = run.seed if seed is None else seed
-    return PictureNoise(drawn, shape, device, "cpu" if run.cpu_noise else device)
-
-
-def step_noise(run: Run, noise: PictureNoise) -> Noise:
-    """The noise that the run's sampler adds between steps."""
-    if run.sampler not in BROWNIAN_SAMPLERS:
+def step_noise(settings: SamplingSettings, noise: ImageNoise) -> Noise:
+    """The noise that the sampler adds between steps."""
+    if settings.sampler not in BROWNIAN_SAMPLERS:
         return noise.fresh
-    ends = brownian_range(run.scheduler, run.sampler, run.steps, run.denoise)
+    ends = brownian_range(settings.scheduler, settings.sampler, settings.steps, settings.denoise)
     return noise.brownian(*ends)
 
 
 @torch.inference_mode()
-def diffuse(
-    denoiser: NetworkDenoise,
-    run: Run,
-    shape: tuple[int, ...],
+def sample(
+    denoise: NetworkDenoise,
+    settings: SamplingSettings,
+    noise: ImageNoise,
     on_step: OnStep,
     latent: Tensor | None = None,
-    device: torch.device | str = "cpu",
 ) -> Tensor:
-    """The finished latent (1, 4, H/8, W/8) in the VAE's space, float32 on ``device``.
+    """The finished latent (1, 4, H/8, W/8) in the VAE's space, float32 on the noise's device.
 
-    ``latent`` is in the VAE's space. ``on_step`` gets each guess in the network's space.
+    ``latent``, in the VAE's space, is what the run starts from. ``on_step`` gets each guess of the
+    clean latent in the network's space.
     """
-    sampling = denoiser.model_sampling
-    noise = picture_noise(run, shape, device)
-    sigmas = make_sigmas(run.scheduler, run.sampler, run.steps, run.denoise, sampling)
+    sampling = denoise.model_sampling
+    sigmas = make_sigmas(
+        settings.scheduler, settings.sampler, settings.steps, settings.denoise, sampling
+    )
     x = start_latent(noise.initial, float(sigmas[0]), sampling, latent)
-    sampler = sampler_for(run.sampler, sampling)
-    x = sampler(denoiser, x, sigmas, step_noise(run, noise), on_step)
+    sampler = sampler_for(settings.sampler, sampling)
+    x = sampler(denoise, x, sigmas, step_noise(settings, noise), on_step)
     return sampling.from_model(x)

@@ -1,31 +1,20 @@
-"""Fooocus's guidance: how the two prompts' guesses become one.
+"""Fooocus's guidance: combines the guesses of the positive and the negative prompt.
 
-Works on differences from ``x`` that are not divided by sigma.
+Works on ``x - guess``, the noise estimate times sigma.
 """
 
-import msgspec
 from torch import Tensor
 
+from pipeline.request.sampling import Guidance
 from pipeline.sampling.anisotropic import anisotropic_blur
 
 SHARPNESS_UNIT = 0.001
 CFG_ONE = 1e-9  # nearer to 1 than this, the negative prompt has no say
 
 
-class Guidance(msgspec.Struct, frozen=True, kw_only=True):
-    """How strongly the prompts pull, and what bends the pull. The defaults are Fooocus's."""
-
-    cfg: float = 4.0
-    sharpness: float = 2.0
-    adaptive_cfg: float = 7.0  # above this, cfg falls to it as the picture progresses
-    adm_scaler_positive: float = 1.5  # the size the positive prompt is told, early on
-    adm_scaler_negative: float = 0.8
-    adm_scaler_end: float = 0.3  # the part of the way that counts as early
-
-    @property
-    def positive_only(self) -> bool:
-        """Is the negative prompt left out?"""
-        return abs(self.cfg - 1.0) < CFG_ONE
+def positive_only(guidance: Guidance) -> bool:
+    """Whether the negative prompt has no part: at a cfg of 1."""
+    return abs(guidance.cfg - 1.0) < CFG_ONE
 
 
 def sharpen(eps: Tensor, guide: Tensor, sharpness: float, progress: float) -> Tensor:

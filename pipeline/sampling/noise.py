@@ -1,7 +1,5 @@
-"""All the randomness of one picture, from its seed.
-
-Nothing here touches torch's global generators: a picture's noise is its own, whatever else runs.
-"""
+"""Seeded noise of one image. Never touches torch's global generators, so runs cannot disturb each
+other's noise."""
 
 from typing import Final
 
@@ -14,52 +12,53 @@ PATH_POOL: Final = 24
 
 
 def seeded_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that gives what the default one gives after ``torch.manual_seed(seed)``."""
+    """A generator with the stream of the default one after ``torch.manual_seed(seed)``."""
     return torch.Generator(device).manual_seed(seed)
 
 
-def initial_noise(seed: int, shape: tuple[int, ...]) -> Tensor:
-    """The noise a picture starts from: unit normal float32, always drawn on the CPU."""
-    return torch.randn(shape, generator=seeded_generator(seed))
+class ImageNoise:
+    """The noise of one image, in the order in which a run draws it.
 
-
-class PictureNoise:
-    """The noise of one picture, in the order a run asks for it. One thread only.
-
-    ``initial`` is drawn at once, on the CPU. Step noise is drawn on ``draw_on``; on the CPU it goes
-    on with the generator that drew ``initial``.
+    ``initial`` is always drawn on the CPU. Step noise is drawn on ``draw_on``; on the CPU it
+    continues the stream of ``initial``. All of it is float32 on ``device``.
     """
 
     def __init__(
         self,
         seed: int,
         shape: tuple[int, ...],
-        device: torch.device | str,
-        draw_on: torch.device | str,
+        device: torch.device | str = "cpu",
+        draw_on: torch.device | str = "cpu",
     ) -> None:
         generator = seeded_generator(seed)
         self.seed = seed
-        self.initial = torch.randn(shape, generator=generator).to(device)
-        self._device = torch.device(device)
+        self.shape = shape
+        self.device = torch.device(device)
+        self.initial = torch.randn(shape, generator=generator).to(self.device)
         self._draw_on = torch.device(draw_on)
         on_cpu = self._draw_on.type == "cpu"
         self._generator = generator if on_cpu else seeded_generator(seed, self._draw_on)
 
+    def of_seed(self, seed: int) -> "ImageNoise":
+        """Noise of another seed, of the same shape on the same devices."""
+        return ImageNoise(seed, self.shape, self.device, self._draw_on)
+
     def fresh(self, _sigma: Tensor, _sigma_next: Tensor) -> Tensor:
-        """Noise independent of all before it."""
-        drawn = torch.randn(self.initial.shape, generator=self._generator, device=self._draw_on)
-        return drawn.to(self._device)
+        """Unit normal noise, independent of all earlier draws."""
+        drawn = torch.randn(self.shape, generator=self._generator, device=self._draw_on)
+        return drawn.to(self.device)
 
     def brownian(self, sigma_min: float, sigma_max: float) -> "BrownianNoise":
         """Noise along one Brownian path between the two levels."""
-        start = torch.zeros(self.initial.shape, device=self._draw_on)
-        return BrownianNoise(start, self.seed, sigma_min, sigma_max, self._device)
+        start = torch.zeros(self.shape, device=self._draw_on)
+        return BrownianNoise(start, self.seed, sigma_min, sigma_max, self.device)
 
 
 class BrownianNoise:
-    """Increments of one Brownian path over sigma, so that halving the steps walks the same path.
+    """Increments of one Brownian path over sigma, so that runs of different step counts follow the
+    same path.
 
-    After Li et al. 2020 (arXiv:2001.01328), whose torchsde keeps the path.
+    After Li et al. 2020 (arXiv:2001.01328), whose torchsde stores the path.
     """
 
     def __init__(
@@ -78,7 +77,8 @@ class BrownianNoise:
         )
 
     def __call__(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        """The path's normalised increment between the two levels, clamped to its range."""
+        """The path's increment between the two levels at unit variance; levels are clamped to the
+        path's range."""
         increment: Tensor = self._path(self._inside(sigma_next), self._inside(sigma))
         return -(increment / (sigma_next - sigma).abs().sqrt().item()).to(self._device)
 

@@ -39,11 +39,11 @@ class PromptExpansion:
         ``known`` is the text that an earlier picture was made with; it needs no model. Raises
         InvalidModelFile.
         """
-        if not plan.expand or not plan.prompt.strip():
+        if not plan.texts.expand or not plan.texts.prompt.strip():
             return plan
         text = " ".join(known.split())
         if not text and (files := self._files()) is not None:
-            text = expand(files, plan.prompt, plan.seed)
+            text = expand(files, plan.texts.prompt, plan.seed)
         if text:
             return msgspec.structs.replace(plan, expansion=text)
         return msgspec.structs.replace(plan, notes=plan.notes | {"expansion": self._lack()})

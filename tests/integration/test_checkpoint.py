@@ -23,45 +23,14 @@ from pipeline.models.checkpoint import (
     load_checkpoint,
     read_configs,
 )
-from pipeline.request.plan import ImagePlan
 from pipeline.weights import layout
 from pipeline.weights.layout import unet_prefixes, vae_prefixes
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
+from tests.plans import PLAN
 from tools.original_layout import original_names
 
 CPU = torch.device("cpu")
 Weights = Mapping[str, Mapping[str, Tensor]]
-
-PLAN = ImagePlan(
-    index=0,
-    seed=5,
-    width=64,
-    height=64,
-    native_width=64,
-    native_height=64,
-    steps=2,
-    switch=1,
-    cfg=4.0,
-    adaptive_cfg=7.0,
-    sharpness=2.0,
-    adm_positive=1.5,
-    adm_negative=0.8,
-    adm_end=0.3,
-    sampler="euler",
-    scheduler="karras",
-    clip_skip=2,
-    prompt="a (cat:1.2)",
-    negative_prompt="",
-    extra_prompts=(),
-    extra_negative_prompts=(),
-    positives=("a (cat:1.2)", "fur"),
-    negatives=("blur",),
-    expand=False,
-    styles=(),
-    model="tiny",
-    refiner="None",
-    vae="Default (model)",
-)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from pipeline.adapters.freeu import FreeU
 from pipeline.engine.networks import PatchedUNet, Patches
 from pipeline.models.unet import UNet
+from pipeline.request.sampling import FreeU
 from pipeline.sampling.denoiser import NetworkInput
 
 # What compiling itself does on the way; none of it is ours.

@@ -21,9 +21,10 @@ from pipeline.files.locate import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.manager import ModelManager
 from pipeline.models.unet import UNet
+from pipeline.request.sampling import Guidance, SamplingSettings
 from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
-from pipeline.sampling.diffusion import Run, diffuse
-from pipeline.sampling.guidance import Guidance
+from pipeline.sampling.diffusion import sample
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.weights.lora import ChosenLora
 from tests.integration.test_engine import Listener
@@ -159,8 +160,8 @@ def picture(unet: Any, sigmas: list[float] | None = None, cfg: float = 4.0) -> T
         for tokens in (154, 77)
     )
     denoiser = Denoiser(call, SAMPLING, positive, negative, Guidance(cfg=cfg), 96, 64)
-    run = Run(sampler="euler", scheduler="karras", steps=4, seed=1)
-    return diffuse(denoiser, run, (1, 4, 8, 12), lambda _index, _denoised: None)
+    run = SamplingSettings(sampler="euler", scheduler="karras", steps=4, seed=1)
+    return sample(denoiser, run, ImageNoise(1, (1, 4, 8, 12)), lambda _index, _denoised: None)
 
 
 def steered(base: UNet, network: ControlNetwork, weight: float = 1.0, stop: float = 1.0) -> Any:

@@ -12,12 +12,12 @@ from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, start_vary
 from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
 from pipeline.request.goals import Inpaint, Upscale, Vary, denoise_of
+from pipeline.request.sampling import Guidance, SamplingSettings
 from pipeline.sampling.denoiser import Conditioning, Denoiser
-from pipeline.sampling.diffusion import Run
-from pipeline.sampling.guidance import Guidance
 from pipeline.sampling.inpainting import feature_added
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
+from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 from pipeline.weights import layout
 from pipeline.weights.lora import ChosenLora
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
@@ -73,10 +73,14 @@ def run(checkpoint: Checkpoint, start: Start, feature: Tensor | None = None) -> 
     )
     inpainting = start.inpaint.inpainting if start.inpaint else None
     swap = RefinerSwap(denoiser, denoiser, STEPS, "joint", inpainting)
-    walk = Run(sampler="euler", scheduler="karras", steps=STEPS, seed=1, denoise=start.denoise)
+    walk = SamplingSettings(
+        sampler="euler", scheduler="karras", steps=STEPS, seed=1, denoise=start.denoise
+    )
     shape = (1, 4, start.height // 8, start.width // 8)
     with feature_added(checkpoint.unet.module, feature):
-        latent = diffuse_with_refiner(swap, walk, shape, lambda *_: None, start.latent)
+        latent = sample_with_refiner(
+            swap, walk, ImageNoise(1, shape), lambda *_: None, start.latent
+        )
     return checkpoint.vae.decode_tiled(latent) if start.tiled else checkpoint.vae.decode(latent)
 
 

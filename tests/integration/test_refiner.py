@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -14,7 +13,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.adapters.control import Control, Residuals
-from pipeline.adapters.freeu import FreeU
 from pipeline.engine.engine import Engine, Library
 from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.engine.image_conditions import ImageConditions
@@ -31,15 +29,16 @@ from pipeline.request.choices import SwapMethod
 from pipeline.request.decode import params_from
 from pipeline.request.presets import PresetStore
 from pipeline.request.resolved import resolve_params
+from pipeline.request.sampling import FreeU
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.denoiser import NetworkInput
 from pipeline.scheduling.task import Task
 from pipeline.weights import layout
 from pipeline.weights.layout import unet_prefixes
-from tests.integration.test_checkpoint import PLAN
 from tests.integration.test_engine import Listener
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
+from tests.plans import PLAN, changed
 from tools.original_layout import original_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +51,7 @@ SMALLER: Mapping[str, Any] = {
     "projection_class_embeddings_input_dim": 32 + 5 * 256,
     "sample_size": 8,
 }
-PLAN_OF_FOUR = msgspec.structs.replace(PLAN, steps=4, switch=2, refiner="r")
+PLAN_OF_FOUR = changed(PLAN, steps=4, switch=2, refiner="r")
 
 Weights = Mapping[str, Tensor]
 
@@ -110,10 +109,9 @@ def refiner(refiner_folder: Path) -> Refiner:
 
 
 def draw(base: Checkpoint, refiner: Refiner | None, **changes: Any) -> Image:
-    plan = msgspec.structs.replace(PLAN_OF_FOUR, **changes)
+    plan = changed(PLAN_OF_FOUR, **changes)
     with torch.inference_mode():
-        freeu = FreeU(*plan.freeu) if plan.freeu else None
-        making = Making(base, refiner, patches=Patches(freeu))
+        making = Making(base, refiner, patches=Patches(plan.freeu))
         return make_image(plan, making, TextCache(base), lambda _index, _guess: None)
 
 
@@ -159,9 +157,7 @@ def test_a_control_works_to_its_stop_unless_another_run_begins(
 ) -> None:
     network = Watcher()
     control = Control(network, torch.zeros(1, 3, 64, 64), weight=1.0, stop=1.0)
-    plan = msgspec.structs.replace(
-        PLAN_OF_FOUR, refiner="None", sampler="euler", cfg=1.0, swap_method=method
-    )
+    plan = changed(PLAN_OF_FOUR, refiner="None", sampler="euler", cfg=1.0, swap_method=method)
     making = Making(base, patches=Patches(conditions=ImageConditions(controls=(control,))))
     with torch.inference_mode():
         make_image(plan, making, TextCache(base), lambda _index, _guess: None)
@@ -177,7 +173,7 @@ def test_the_same_request_gives_the_same_refined_picture(
 
 
 def test_freeu_stays_with_the_base(base: Checkpoint, refiner: Refiner) -> None:
-    freeu = (1.4, 1.6, 0.6, 0.2)
+    freeu = FreeU(1.4, 1.6, 0.6, 0.2)
     alone = {"swap_method": "separate", "switch": 0}  # the refiner's picture from the first step
     plain = draw(base, refiner, **alone)
     assert draw(base, refiner, freeu=freeu, **alone).tobytes() == plain.tobytes()

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -25,7 +24,6 @@ from pipeline.request.plan import ImagePlan
 from pipeline.sampling.noise import seeded_generator
 from pipeline.sampling.parametrisation import EdmSampling, LcmSampling, ModelSampling
 from pipeline.weights import layout
-from tests.integration.test_checkpoint import PLAN
 from tests.integration.tiny_sd15 import (
     make_sd15_weights,
     write_interposer,
@@ -34,10 +32,11 @@ from tests.integration.tiny_sd15 import (
     write_sd15_folder,
 )
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
+from tests.plans import PLAN, changed
 from tools.original_layout import original_names
 
 CPU = torch.device("cpu")
-PLAN_OF_FOUR = msgspec.structs.replace(PLAN, steps=4, switch=2, refiner="r")
+PLAN_OF_FOUR = changed(PLAN, steps=4, switch=2, refiner="r")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def refiner(folder: Path) -> Refiner:
 
 
 def plan(**changes: Any) -> ImagePlan:
-    return msgspec.structs.replace(PLAN_OF_FOUR, **changes)
+    return changed(PLAN_OF_FOUR, **changes)
 
 
 def draw(

@@ -12,8 +12,8 @@ from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.weights.casting import cast_at_use, working_dtype
 from pipeline.weights.lora import ChosenLora
-from tests.integration.test_checkpoint import PLAN
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_single_file
+from tests.plans import PLAN
 
 CPU = torch.device("cpu")
 

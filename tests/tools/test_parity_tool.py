@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.sampling.noise import PictureNoise
+from pipeline.sampling.noise import ImageNoise
 from tools import parity
 from tools.parity_cases.compare import LeftOut, distance
 from tools.parity_cases.units import SHAPE
@@ -16,7 +16,7 @@ from tools.parity_cases.units import SHAPE
 
 def make_folder(folder: Path, *cases: dict[str, object], off_by: float = 0.0) -> Path:
     """Figures of the noise of seed 7, a little wrong by ``off_by``."""
-    noise, here = PictureNoise(7, SHAPE, "cpu", "cpu"), torch.zeros(())
+    noise, here = ImageNoise(7, SHAPE, "cpu", "cpu"), torch.zeros(())
     figures = {"noise.7": noise.initial + off_by, "noise.7.next": noise.fresh(here, here)}
     save_file(figures, folder / "units.safetensors")
     (folder / "index.json").write_text(json.dumps({"cases": cases}))

@@ -4,7 +4,6 @@ import json
 import pickle
 from pathlib import Path
 
-import msgspec
 import pytest
 import torch
 
@@ -12,10 +11,10 @@ from pipeline.errors import InvalidModelFile
 from pipeline.request.plan import ImagePlan
 from pipeline.text.expansion import SECTION, PromptExpansion, expand
 from pipeline.text.expansion_files import ExpansionFiles, find_expansion, load_expansion
-from tests.integration.test_checkpoint import PLAN
 from tests.integration.tiny_expansion import WORDS, make_table, write_expansion
+from tests.plans import PLAN, changed
 
-ASKED = msgspec.structs.replace(PLAN, prompt="a cat", expand=True, seed=7)
+ASKED = changed(PLAN, prompt="a cat", expand=True, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +92,9 @@ def test_only_a_plan_that_asks_for_it_is_expanded(root: Path) -> None:
     expansion = PromptExpansion(root)
     filled = expansion.fill(ASKED)
     assert filled.expansion.startswith("a cat, ")
-    assert filled.positives == ASKED.positives
-    assert expansion.fill(msgspec.structs.replace(ASKED, expand=False)).expansion == ""
-    assert expansion.fill(msgspec.structs.replace(ASKED, prompt=" ")).expansion == ""
+    assert filled.texts.positives == ASKED.texts.positives
+    assert expansion.fill(changed(ASKED, expand=False)).expansion == ""
+    assert expansion.fill(changed(ASKED, prompt=" ")).expansion == ""
 
 
 def test_a_known_expansion_needs_no_model(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from pipeline.adapters.freeu import FreeU, freeu_applied
+from pipeline.adapters.freeu import freeu_applied
 from pipeline.models.unet import UNet
+from pipeline.request.sampling import FreeU, Guidance
 from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.anisotropic import anisotropic_blur
 from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
-from pipeline.sampling.guidance import Guidance, adaptive, classifier_free, guide, sharpen
-from pipeline.sampling.noise import initial_noise
+from pipeline.sampling.guidance import adaptive, classifier_free, guide, sharpen
+from pipeline.sampling.noise import seeded_generator
 from pipeline.sampling.parametrisation import ModelSampling
 
 SHAPE = (1, 4, 16, 16)
@@ -19,7 +20,7 @@ PLAIN = Guidance(cfg=4.0, sharpness=0.0, adaptive_cfg=100.0)
 
 
 def noise(seed: int) -> Tensor:
-    return initial_noise(seed, SHAPE)
+    return torch.randn(SHAPE, generator=seeded_generator(seed))
 
 
 class Calls:

@@ -11,12 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.adapters.control import Control, ControlledUNet, Residuals
-from pipeline.adapters.freeu import FreeU, freeu_applied
+from pipeline.adapters.freeu import freeu_applied
 from pipeline.adapters.ip_adapter import ImageAdapter, load_adapter
 from pipeline.adapters.ip_attention import ImagePrompt, image_prompts_applied
 from pipeline.errors import InvalidModelFile
 from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.unet import UNet
+from pipeline.request.sampling import FreeU
 from pipeline.sampling.denoiser import NetworkInput, UNetCall
 from pipeline.sampling.parametrisation import ModelSampling
 from tests.unit import tiny_adapter

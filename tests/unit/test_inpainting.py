@@ -12,10 +12,13 @@ from torch.nn import functional
 from pipeline.adapters.inpaint_head import InpaintHead, load_inpaint_head
 from pipeline.errors import InvalidModelFile
 from pipeline.request.choices import SAMPLER_NAMES, SwapMethod
-from pipeline.sampling.diffusion import Run, diffuse
+from pipeline.request.sampling import SamplingSettings
+from pipeline.sampling.diffusion import NetworkDenoise, sample
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
+from pipeline.sampling.interface import OnStep
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
+from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 
 SHAPE = (1, 4, 8, 8)
 STEPS = 6
@@ -51,8 +54,26 @@ def make_inpainting() -> Inpainting:
     return Inpainting(torch.randn(SHAPE, generator=torch.Generator().manual_seed(5)) * 5, mask)
 
 
-def run_of(sampler: str = "euler", seed: int = 3) -> Run:
-    return Run(sampler=sampler, scheduler="karras", steps=STEPS, seed=seed)
+def run(
+    denoise: NetworkDenoise,
+    settings: SamplingSettings,
+    on_step: OnStep,
+    latent: Tensor | None = None,
+) -> Tensor:
+    return sample(denoise, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
+
+
+def run_swap(
+    swap: RefinerSwap,
+    settings: SamplingSettings,
+    on_step: OnStep,
+    latent: Tensor | None = None,
+) -> Tensor:
+    return sample_with_refiner(swap, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
+
+
+def run_of(sampler: str = "euler", seed: int = 3) -> SamplingSettings:
+    return SamplingSettings(sampler=sampler, scheduler="karras", steps=STEPS, seed=seed)
 
 
 def masked(network: Network, seed: int = 3) -> MaskedDenoise:
@@ -62,7 +83,7 @@ def masked(network: Network, seed: int = 3) -> MaskedDenoise:
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_what_is_kept_comes_out_as_it_went_in(sampler: str) -> None:
     network, watcher, inpainting = Network(), Watcher(), make_inpainting()
-    made = diffuse(masked(network), run_of(sampler), SHAPE, watcher, inpainting.latent)
+    made = run(masked(network), run_of(sampler), watcher, inpainting.latent)
     kept = inpainting.mask.expand(SHAPE) == 0
     assert made.isfinite().all()
     # The noise that some samplers leave, in the VAE's space.
@@ -80,12 +101,12 @@ def test_every_way_of_handing_over_keeps_the_rest(method: SwapMethod, switch: in
     base, refiner, watcher = Network(0.5), Network(0.9), Watcher()
     inpainting = make_inpainting()
     swap = RefinerSwap(base, refiner, switch, method, inpainting)
-    made = diffuse_with_refiner(swap, run_of(), SHAPE, watcher, inpainting.latent)
+    made = run_swap(swap, run_of(), watcher, inpainting.latent)
     kept = inpainting.mask.expand(SHAPE) == 0
     torch.testing.assert_close(made[kept], inpainting.latent[kept], rtol=1e-4, atol=1e-4)
     assert len(watcher.guesses) == STEPS
-    unmasked = diffuse_with_refiner(
-        RefinerSwap(Network(0.5), Network(0.9), switch, method), run_of(), SHAPE, watcher, None
+    unmasked = run_swap(
+        RefinerSwap(Network(0.5), Network(0.9), switch, method), run_of(), watcher, None
     )
     assert (unmasked[kept] - inpainting.latent[kept]).abs().mean() > 0.5
 

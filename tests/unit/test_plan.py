@@ -59,7 +59,7 @@ def test_steps_and_switch_follow_the_mode_and_the_overrides(
     sources: PromptSources, fields: dict[str, Any], steps: int, switch: int
 ) -> None:
     made = plan(sources, **fields)[0]
-    assert (made.steps, made.switch) == (steps, switch)
+    assert (made.sampling.steps, made.switch) == (steps, switch)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,22 @@ def test_a_fast_mode_forces_its_settings(
     sources: PromptSources, mode: str, sampler: str, scheduler: str, lora: tuple[str, float]
 ) -> None:
     made = plan(sources, performance_selection=mode, guidance_scale=9, refiner_model_name="r")[0]
-    assert (made.sampler, made.scheduler, made.loras) == (sampler, scheduler, (lora,))
-    assert (made.cfg, made.sharpness, made.adaptive_cfg, made.refiner) == (1.0, 0.0, 1.0, "None")
-    assert (made.adm_positive, made.adm_negative, made.adm_end) == (1.0, 1.0, 0.0)
+    assert (made.sampling.sampler, made.sampling.scheduler, made.loras) == (
+        sampler,
+        scheduler,
+        (lora,),
+    )
+    assert (
+        made.guidance.cfg,
+        made.guidance.sharpness,
+        made.guidance.adaptive_cfg,
+        made.refiner,
+    ) == (1.0, 0.0, 1.0, "None")
+    assert (
+        made.guidance.adm_scaler_positive,
+        made.guidance.adm_scaler_negative,
+        made.guidance.adm_scaler_end,
+    ) == (1.0, 1.0, 0.0)
     assert made.negative_copies_positive
 
 
@@ -85,7 +98,12 @@ def test_on_a_model_without_such_loras_a_fast_mode_keeps_the_guidance_and_spares
 ) -> None:
     fields = {"performance_selection": "Lightning", "base_model_name": "embedded"}
     made = plan(sources, EMBEDDED, **fields, guidance_scale=5, sampler_name="euler")[0]
-    assert (made.steps, made.cfg, made.sampler, made.loras) == (4, 5.0, "dpmpp_2m", ())
+    assert (made.sampling.steps, made.guidance.cfg, made.sampling.sampler, made.loras) == (
+        4,
+        5.0,
+        "dpmpp_2m",
+        (),
+    )
     assert "Lightning" in str(made.notes["performance"])
 
 
@@ -117,8 +135,12 @@ def test_a_picture_is_whole_latents(
     sources: PromptSources, fields: dict[str, Any], size: tuple[int, int]
 ) -> None:
     made = plan(sources, **fields)[0]
-    assert (made.width, made.height) == (made.native_width, made.native_height) == size
-    assert not made.resize
+    assert (
+        (made.size.width, made.size.height)
+        == (made.size.native_width, made.size.native_height)
+        == size
+    )
+    assert not made.size.resized
 
 
 @pytest.mark.parametrize(
@@ -135,9 +157,9 @@ def test_a_model_with_native_sizes_works_at_the_nearest_shape(
     sources: PromptSources, asked: str, native: tuple[int, int]
 ) -> None:
     made = plan(sources, EMBEDDED, aspect_ratios_selection=asked)[0]
-    assert (made.native_width, made.native_height) == native
-    assert f"{made.width}*{made.height}" == asked
-    assert made.resize == (asked != "256*256") == ("native_size" in made.notes)
+    assert (made.size.native_width, made.size.native_height) == native
+    assert f"{made.size.width}*{made.size.height}" == asked
+    assert made.size.resized == (asked != "256*256") == ("native_size" in made.notes)
 
 
 def test_texts_stand_in_the_order_styles_extra_lines(sources: PromptSources) -> None:
@@ -147,22 +169,22 @@ def test_texts_stand_in_the_order_styles_extra_lines(sources: PromptSources) -> 
         negative_prompt="bad\nworse",
         style_selections=["Fooocus V2", "Add", "Wrap"],
     )[0]
-    assert made.positives == ("sharp", "photo of a cat", "second")
-    assert made.negatives == ("blurry", "bad", "worse")
-    assert made.styles == ("Add", "Wrap")
-    assert made.expand
+    assert made.texts.positives == ("sharp", "photo of a cat", "second")
+    assert made.texts.negatives == ("blurry", "bad", "worse")
+    assert made.texts.styles == ("Add", "Wrap")
+    assert made.texts.expand
 
 
 def test_an_empty_request_still_has_one_text_each_and_nothing_to_expand(
     sources: PromptSources,
 ) -> None:
     made = plan(sources, prompt="", style_selections=["Fooocus V2"])[0]
-    assert (made.positives, made.negatives, made.expand) == (("",), ("",), False)
+    assert (made.texts.positives, made.texts.negatives, made.texts.expand) == (("",), ("",), False)
 
 
 def test_arrays_and_wildcards_change_from_picture_to_picture(sources: PromptSources) -> None:
     plans = plan(sources, prompt="[[a,b]] __color__", image_number=3, read_wildcards_in_order=True)
-    assert [made.prompt for made in plans] == ["a red", " b green", "a red"]
+    assert [made.texts.prompt for made in plans] == ["a red", " b green", "a red"]
 
 
 def test_picture_k_of_a_batch_has_the_texts_of_a_single_one_with_that_seed(
@@ -171,7 +193,7 @@ def test_picture_k_of_a_batch_has_the_texts_of_a_single_one_with_that_seed(
     fields: dict[str, Any] = {"prompt": "__color__ __color__", "style_selections": ["Random Style"]}
     batch = plan(sources, **fields, image_number=8)
     single = [plan(sources, **fields, image_seed=5 + i)[0] for i in range(8)]
-    assert [made.positives for made in batch] == [made.positives for made in single]
+    assert [made.texts.positives for made in batch] == [made.texts.positives for made in single]
 
 
 def test_an_unknown_style_is_refused(sources: PromptSources) -> None:

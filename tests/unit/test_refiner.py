@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from pipeline.request.choices import SwapMethod
-from pipeline.sampling.diffusion import Run, diffuse
+from pipeline.request.sampling import SamplingSettings
+from pipeline.sampling.diffusion import NetworkDenoise, sample
+from pipeline.sampling.interface import OnStep
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
+from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 
 SHAPE = (1, 4, 8, 8)
 STEPS = 6
@@ -36,17 +39,35 @@ class Watcher:
         self.told.append(index)
 
 
-def run_of(sampler: str, denoise: float = 1.0) -> Run:
-    return Run(sampler=sampler, scheduler="karras", steps=STEPS, seed=3, denoise=denoise)
+def run(
+    denoise: NetworkDenoise,
+    settings: SamplingSettings,
+    on_step: OnStep,
+    latent: Tensor | None = None,
+) -> Tensor:
+    return sample(denoise, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
+
+
+def run_swap(
+    swap: RefinerSwap,
+    settings: SamplingSettings,
+    on_step: OnStep,
+    latent: Tensor | None = None,
+) -> Tensor:
+    return sample_with_refiner(swap, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
+
+
+def run_of(sampler: str, denoise: float = 1.0) -> SamplingSettings:
+    return SamplingSettings(
+        sampler=sampler, scheduler="karras", steps=STEPS, seed=3, denoise=denoise
+    )
 
 
 def swap(
     method: SwapMethod, switch: int, sampler: str = "euler"
 ) -> tuple[Tensor, Network, Network, Watcher]:
     base, refiner, watcher = Network(0.5), Network(0.9), Watcher()
-    made = diffuse_with_refiner(
-        RefinerSwap(base, refiner, switch, method), run_of(sampler), SHAPE, watcher, None, "cpu"
-    )
+    made = run_swap(RefinerSwap(base, refiner, switch, method), run_of(sampler), watcher)
     return made, base, refiner, watcher
 
 
@@ -83,7 +104,7 @@ def test_a_second_evaluation_in_the_step_of_a_joint_swap_is_the_refiners() -> No
 
 @pytest.mark.parametrize("method", get_args(SwapMethod))
 def test_a_switch_past_the_end_leaves_the_picture_to_the_base(method: SwapMethod) -> None:
-    alone = diffuse(Network(0.5), run_of("dpmpp_2m_sde"), SHAPE, Watcher())
+    alone = run(Network(0.5), run_of("dpmpp_2m_sde"), Watcher())
     together, *_ = swap(method, STEPS, "dpmpp_2m_sde")
     assert torch.allclose(together, alone)
 
@@ -92,19 +113,15 @@ def test_a_switch_past_the_end_leaves_the_picture_to_the_base(method: SwapMethod
 def test_separate_runs_share_one_stream_of_noise(sampler: str) -> None:
     """A sampler without history makes the same of two runs as of one."""
     network = Network(0.5)
-    whole = diffuse(network, run_of(sampler), SHAPE, Watcher())
-    halves = diffuse_with_refiner(
-        RefinerSwap(network, network, 3, "separate"), run_of(sampler), SHAPE, Watcher()
-    )
+    whole = run(network, run_of(sampler), Watcher())
+    halves = run_swap(RefinerSwap(network, network, 3, "separate"), run_of(sampler), Watcher())
     assert torch.allclose(halves, whole, rtol=1e-4)
 
 
 def test_separate_runs_forget_what_a_multistep_sampler_knew() -> None:
     network = Network(0.5)
-    whole = diffuse(network, run_of("dpmpp_2m"), SHAPE, Watcher())
-    halves = diffuse_with_refiner(
-        RefinerSwap(network, network, 3, "separate"), run_of("dpmpp_2m"), SHAPE, Watcher()
-    )
+    whole = run(network, run_of("dpmpp_2m"), Watcher())
+    halves = run_swap(RefinerSwap(network, network, 3, "separate"), run_of("dpmpp_2m"), Watcher())
     assert not torch.allclose(halves, whole, rtol=1e-4)
 
 
@@ -116,9 +133,7 @@ def test_through_a_picture_the_second_run_begins_louder_than_the_first_stood() -
 
 
 def test_the_second_run_begins_with_noise_of_the_next_seed() -> None:
-    alone = diffuse_with_refiner(
-        RefinerSwap(Network(0.5), Network(0.9), 0, "vae"), run_of("euler"), SHAPE, Watcher()
-    )
+    alone = run_swap(RefinerSwap(Network(0.5), Network(0.9), 0, "vae"), run_of("euler"), Watcher())
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(4))
     centred = noise - noise.mean(dim=1, keepdim=True)
     correlation = torch.corrcoef(torch.stack([alone.flatten(), centred.flatten()]))[0, 1]
@@ -136,7 +151,7 @@ def test_whoever_watches_may_end_the_run_in_either_part(method: SwapMethod) -> N
 
     both = RefinerSwap(Network(0.5), Network(0.9), 3, method)
     with pytest.raises(Stopped):
-        diffuse_with_refiner(both, run_of("euler"), SHAPE, stop_at)
+        run_swap(both, run_of("euler"), stop_at)
 
 
 @pytest.mark.parametrize("method", get_args(SwapMethod))
@@ -144,6 +159,6 @@ def test_a_picture_that_is_there_is_refined_too(method: SwapMethod) -> None:
     latent = torch.full(SHAPE, 5.0)
     networks = RefinerSwap(Network(0.5), Network(0.9), 3, method)
     run = run_of("euler", denoise=0.3)
-    made = diffuse_with_refiner(networks, run, SHAPE, Watcher(), latent)
-    blank = diffuse_with_refiner(networks, run, SHAPE, Watcher())
+    made = run_swap(networks, run, Watcher(), latent)
+    blank = run_swap(networks, run, Watcher())
     assert made.mean() > blank.mean()

@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InvalidParameter, TaskAborted
-from pipeline.sampling.diffusion import Run, diffuse
-from pipeline.sampling.interface import ancestral_split
+from pipeline.request.sampling import SamplingSettings
+from pipeline.sampling.diffusion import NetworkDenoise, sample
+from pipeline.sampling.interface import OnStep, ancestral_split
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import SAMPLER_NAMES, sampler_for
 from pipeline.sampling.sigmas import make_sigmas
@@ -39,8 +41,17 @@ class OnePoint:
         return self.picture
 
 
-def make_run(sampler: str, steps: int = 20, seed: int = 1) -> Run:
-    return Run(sampler=sampler, scheduler="karras", steps=steps, seed=seed)
+def make_run(sampler: str, steps: int = 20, seed: int = 1) -> SamplingSettings:
+    return SamplingSettings(sampler=sampler, scheduler="karras", steps=steps, seed=seed)
+
+
+def run(
+    denoise: NetworkDenoise,
+    settings: SamplingSettings,
+    on_step: OnStep,
+    latent: Tensor | None = None,
+) -> Tensor:
+    return sample(denoise, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
 
 
 def ignore(_index: int, _denoised: Tensor) -> None:
@@ -49,7 +60,7 @@ def ignore(_index: int, _denoised: Tensor) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_every_sampler_finds_the_only_picture_there_is(sampler: str) -> None:
-    made = diffuse(OnePoint(), make_run(sampler), SHAPE, ignore)
+    made = run(OnePoint(), make_run(sampler), ignore)
     expected = ModelSampling().from_model(OnePoint.picture)
     tolerance = 0.5 if sampler in LEAVES_NOISE else 0.02
     assert (made - expected).abs().max() < tolerance * expected.abs().max()
@@ -74,13 +85,13 @@ def test_every_sampler_without_noise_follows_the_flow_of_normal_data(sampler: st
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_few_steps_are_finite_too(sampler: str, steps: int) -> None:
-    made = diffuse(NormalData(), make_run(sampler, steps), SHAPE, ignore)
+    made = run(NormalData(), make_run(sampler, steps), ignore)
     assert made.isfinite().all()
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_equal_seeds_are_equal_and_other_seeds_are_not(sampler: str) -> None:
-    made = [diffuse(NormalData(), make_run(sampler, 4, seed), SHAPE, ignore) for seed in (1, 1, 2)]
+    made = [run(NormalData(), make_run(sampler, 4, seed), ignore) for seed in (1, 1, 2)]
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
 
@@ -88,7 +99,7 @@ def test_equal_seeds_are_equal_and_other_seeds_are_not(sampler: str) -> None:
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLER_NAMES) - STOP_ABOVE_ZERO))
 def test_every_step_is_reported_once(sampler: str) -> None:
     heard: list[int] = []
-    diffuse(NormalData(), make_run(sampler, 40), SHAPE, lambda index, _: heard.append(index))
+    run(NormalData(), make_run(sampler, 40), lambda index, _: heard.append(index))
     assert heard == list(range(40))
 
 
@@ -97,7 +108,7 @@ def test_a_callback_may_end_a_run() -> None:
         raise TaskAborted("stopped")
 
     with pytest.raises(TaskAborted):
-        diffuse(NormalData(), make_run("euler"), SHAPE, stop)
+        run(NormalData(), make_run("euler"), stop)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -115,9 +126,9 @@ def test_an_unknown_sampler_is_refused_by_name() -> None:
 
 def test_a_small_denoise_stays_near_the_picture_given() -> None:
     latent = torch.full(SHAPE, 5.0)
-    run = Run(sampler="euler", scheduler="karras", steps=10, seed=1, denoise=0.1)
-    near = diffuse(NormalData(), run, SHAPE, ignore, latent)
-    far = diffuse(NormalData(), make_run("euler", 10), SHAPE, ignore, latent)
+    small = SamplingSettings(sampler="euler", scheduler="karras", steps=10, seed=1, denoise=0.1)
+    near = run(NormalData(), small, ignore, latent)
+    far = run(NormalData(), make_run("euler", 10), ignore, latent)
     assert (near - latent).abs().mean() < (far - latent).abs().mean()
 
 

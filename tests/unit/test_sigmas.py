@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.errors import InvalidParameter
-from pipeline.sampling.noise import PictureNoise, initial_noise
+from pipeline.sampling.noise import ImageNoise, seeded_generator
 from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from pipeline.sampling.samplers import SAMPLER_NAMES
 from pipeline.sampling.sigmas import DROP_IN_WALK, SCHEDULES, make_sigmas
@@ -65,7 +65,10 @@ def test_level_and_time_are_inverse_at_the_levels_kept(scheduler: str) -> None:
 
 @pytest.mark.parametrize("scheduler", ["karras", "edm_playground_v2.5"])
 def test_a_latent_survives_the_way_to_the_network_and_back(scheduler: str) -> None:
-    sampling, latent = model_sampling_for(scheduler), initial_noise(1, SHAPE)
+    sampling, latent = (
+        model_sampling_for(scheduler),
+        torch.randn(SHAPE, generator=seeded_generator(1)),
+    )
     back = sampling.from_model(sampling.to_model(latent))
     torch.testing.assert_close(back, latent)
 
@@ -85,21 +88,21 @@ def test_noise_is_that_of_the_global_generator_without_touching_it(seed: int) ->
         torch.manual_seed(seed)
         expected = [torch.randn(SHAPE) for _ in range(3)]
         state = torch.get_rng_state()
-        noise, here = PictureNoise(seed, SHAPE, "cpu", "cpu"), torch.zeros(())
+        noise, here = ImageNoise(seed, SHAPE, "cpu", "cpu"), torch.zeros(())
         drawn = [noise.initial, noise.fresh(here, here), noise.fresh(here, here)]
         assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(drawn, expected, strict=True))
 
 
 def test_a_brownian_path_is_one_path_however_it_is_walked() -> None:
-    path = PictureNoise(3, SHAPE, "cpu", "cpu").brownian(0.1, 10.0)
+    path = ImageNoise(3, SHAPE, "cpu", "cpu").brownian(0.1, 10.0)
     high, middle, low = torch.tensor(9.0), torch.tensor(4.0), torch.tensor(1.0)
     halves = path(high, middle) * (high - middle).sqrt() + path(middle, low) * (middle - low).sqrt()
     torch.testing.assert_close(path(high, low) * (high - low).sqrt(), halves)
 
 
 def test_a_brownian_path_has_the_noise_of_its_ends_beyond_them() -> None:
-    path = PictureNoise(3, SHAPE, "cpu", "cpu").brownian(0.1, 10.0)
+    path = ImageNoise(3, SHAPE, "cpu", "cpu").brownian(0.1, 10.0)
     beyond, end, low = torch.tensor(12.0), torch.tensor(10.0), torch.tensor(1.0)
     torch.testing.assert_close(
         path(beyond, low) * (beyond - low).sqrt(), path(end, low) * (end - low).sqrt()

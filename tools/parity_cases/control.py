@@ -13,7 +13,8 @@ from pipeline.adapters.control import Control, ControlledUNet, hint_tensor
 from pipeline.adapters.control_lora import load_control
 from pipeline.images.preprocessors import canny_pyramid, cpds, hwc3
 from pipeline.images.resize import resize_cropped, resize_lanczos, resize_padded
-from pipeline.sampling.diffusion import diffuse
+from pipeline.sampling.diffusion import sample
+from pipeline.sampling.noise import ImageNoise
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures
 from tools.parity_cases.sampling import DEFAULTS, make_denoiser, make_run
@@ -44,7 +45,9 @@ def controlled(case: Case, fixtures: Fixtures) -> Results:
     steered = ControlledUNet(unet, controls, softness, denoiser.model_sampling)
     shape = (1, 4, params["height"] // 8, params["width"] // 8)
     denoiser = replace(denoiser, unet=steered)
-    return {case.outputs[0]: diffuse(denoiser, make_run(params), shape, lambda _i, _d: None)}
+    settings = make_run(params)
+    noise = ImageNoise(settings.seed, shape)
+    return {case.outputs[0]: sample(denoiser, settings, noise, lambda _i, _d: None)}
 
 
 def _hint(case: Case, fixtures: Fixtures, net: Mapping[str, Any]) -> Tensor:

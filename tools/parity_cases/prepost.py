@@ -12,10 +12,10 @@ from pipeline.request.plan import STEPS, plan_images, seed_of
 from pipeline.request.presets import PresetStore
 from pipeline.request.prompts import filled, prompt_loras, read_prompts
 from pipeline.request.resolved import resolve_params
+from pipeline.request.sampling import Guidance
 from pipeline.request.styles import normalise_name
 from pipeline.request.wildcards import apply_arrays
 from pipeline.sampling.adm import SdxlSizes
-from pipeline.sampling.guidance import Guidance
 from tools.parity_cases import metadata
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import Case, Fixtures
@@ -83,7 +83,7 @@ def _prompt_loras(recorded: Any) -> Any:
         found = [(lora.model_name, lora.weight) for lora in base]
         found += prompt_loras(each["prompt"], known)[1]
         loras = plan.loras if each["deduplicate"] else found
-        made.append({**each, "cleaned": plan.prompt, "loras": [list(lora) for lora in loras]})
+        made.append({**each, "cleaned": plan.texts.prompt, "loras": [list(lora) for lora in loras]})
     return made
 
 

@@ -3,11 +3,13 @@
 from contextlib import ExitStack
 from typing import Final
 
-from pipeline.adapters.freeu import FreeU, freeu_applied
+from pipeline.adapters.freeu import freeu_applied
 from pipeline.models.refiner import refiner_denoiser
+from pipeline.request.sampling import FreeU
 from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.diffusion import NetworkDenoise
-from pipeline.sampling.refiner import RefinerSwap, diffuse_with_refiner
+from pipeline.sampling.noise import ImageNoise
+from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.sampling import DEFAULTS, KNOWN, make_denoiser, make_run
@@ -25,11 +27,14 @@ def relay(case: Case, fixtures: Fixtures) -> Results:
     base = make_denoiser(case, fixtures, unet)
     runners = RefinerSwap(base, _second(case, fixtures, base), params["switch"], params["swap"])
     latent = fixtures.unit("in.init_latent") if "latent" in params else None
+    settings = make_run(params)
     shape = (1, 4, params["height"] // 8, params["width"] // 8)
     with ExitStack() as patches:
         if "freeu" in params:
             patches.enter_context(freeu_applied(unet.module, FreeU(*params["freeu"])))
-        made = diffuse_with_refiner(runners, make_run(params), shape, lambda _i, _d: None, latent)
+        made = sample_with_refiner(
+            runners, settings, ImageNoise(settings.seed, shape), lambda _i, _d: None, latent
+        )
     return {case.outputs[0]: made}
 
 

@@ -22,9 +22,9 @@ from pipeline.request.plan import ImagePlan, plan_images
 from pipeline.request.presets import Preset, preset_values
 from pipeline.request.prompts import PromptSources
 from pipeline.request.resolved import resolve_params
+from pipeline.request.sampling import SamplingSettings
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
-from pipeline.sampling.diffusion import Run
 from pipeline.sampling.parametrisation import (
     DistilledSampling,
     ModelSampling,
@@ -117,35 +117,35 @@ def _calls(params: GenerateParams, plans: Sequence[ImagePlan], fixtures: Fixture
 
 
 def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[str, Any]:
-    run = Run(
-        sampler=plan.sampler,
-        scheduler=plan.scheduler,
-        steps=plan.steps,
+    run = SamplingSettings(
+        sampler=plan.sampling.sampler,
+        scheduler=plan.sampling.scheduler,
+        steps=plan.sampling.steps,
         seed=plan.seed,
-        denoise=plan.denoise,
+        denoise=plan.sampling.denoise,
     )
-    sampling = model_sampling_for(plan.scheduler)
+    sampling = model_sampling_for(plan.sampling.scheduler)
     return {
         "steps": run.steps,
         "switch": plan.switch,
-        "width": plan.native_width,
-        "height": plan.native_height,
+        "width": plan.size.native_width,
+        "height": plan.size.native_height,
         "image_seed": run.seed,
         "sampler_name": run.sampler,
-        "scheduler_name": _spacing(plan.scheduler),
+        "scheduler_name": _spacing(plan.sampling.scheduler),
         "denoise": run.denoise,
         "tiled": _NO_PICTURES,
-        "cfg_scale": plan.cfg,
+        "cfg_scale": plan.guidance.cfg,
         "refiner_swap_method": plan.swap_method,
         "disable_preview": LeftOut("previews are drawn where a listener wants them"),
         "latent_shape": _NO_PICTURES,
         "patch_settings": {
-            "sharpness": plan.sharpness,
-            "adm_scaler_end": plan.adm_end,
-            "positive_adm_scale": plan.adm_positive,
-            "negative_adm_scale": plan.adm_negative,
+            "sharpness": plan.guidance.sharpness,
+            "adm_scaler_end": plan.guidance.adm_scaler_end,
+            "positive_adm_scale": plan.guidance.adm_scaler_positive,
+            "negative_adm_scale": plan.guidance.adm_scaler_negative,
             "controlnet_softness": params.controlnet_softness,
-            "adaptive_cfg": plan.adaptive_cfg,
+            "adaptive_cfg": plan.guidance.adaptive_cfg,
         },
         "refiner": None if plan.refiner == NO_MODEL else plan.refiner,
         "model_sampling": _model_sampling(sampling),

@@ -7,12 +7,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pipeline.adapters.freeu import FreeU, freeu_applied
+from pipeline.adapters.freeu import freeu_applied
 from pipeline.adapters.inpaint_head import InpaintHead
 from pipeline.models.unet import UNet
+from pipeline.request.sampling import FreeU, SamplingSettings
 from pipeline.sampling.denoiser import Denoiser
-from pipeline.sampling.diffusion import NetworkDenoise, Run, diffuse
+from pipeline.sampling.diffusion import NetworkDenoise
+from pipeline.sampling.diffusion import sample as run_sampler
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
@@ -76,9 +79,9 @@ def make_denoiser(case: Case, fixtures: Fixtures, unet: UNet) -> Denoiser:
     )
 
 
-def make_run(params: Mapping[str, Any]) -> Run:
+def make_run(params: Mapping[str, Any]) -> SamplingSettings:
     """The case's walk."""
-    return Run(
+    return SamplingSettings(
         sampler=params["sampler"],
         scheduler=params["scheduler"],
         steps=params["steps"],
@@ -101,6 +104,7 @@ def sample(case: Case, fixtures: Fixtures) -> Results:
     trace = Trace(denoiser)
     began = inpainting.latent if inpainting else fixtures.unit("in.init_latent")
     latent = began if "latent" in params else None
+    settings = make_run(params)
     shape = (1, 4, params["height"] // 8, params["width"] // 8)
     with ExitStack() as patches:
         if "freeu" in params:
@@ -108,7 +112,7 @@ def sample(case: Case, fixtures: Fixtures) -> Results:
         if "unet_hook" in params and inpainting is not None:
             feature = _head_feature(fixtures, inpainting)
             patches.enter_context(feature_added(unet.module, feature))
-        made = diffuse(trace, make_run(params), shape, trace.on_step, latent)
+        made = run_sampler(trace, settings, ImageNoise(settings.seed, shape), trace.on_step, latent)
     return _with_traces(case, fixtures, made, trace)
 
 

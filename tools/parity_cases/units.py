@@ -7,12 +7,12 @@ import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
-from pipeline.adapters.freeu import FreeU, quieten, strengthen
+from pipeline.adapters.freeu import freeu_scales, quieten, strengthen
+from pipeline.request.sampling import FreeU, Guidance
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes, SizeIds
 from pipeline.sampling.anisotropic import anisotropic_blur
 from pipeline.sampling.denoiser import Conditioning, Denoiser
-from pipeline.sampling.guidance import Guidance
-from pipeline.sampling.noise import PictureNoise, initial_noise
+from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from pipeline.sampling.sigmas import SCHEDULES, requested_sigmas, schedule_sigmas
 from tools.parity_cases.compare import LeftOut, Results
@@ -96,10 +96,10 @@ def model_sampling(case: Case, fixtures: Fixtures) -> Results:
 def noise(case: Case, _fixtures: Fixtures) -> Results:
     """The first noise of a seed, and what an ancestral sampler draws next."""
     seed = case.params["seed"]
-    source = PictureNoise(seed, SHAPE, CPU, CPU)
+    source = ImageNoise(seed, SHAPE, CPU, CPU)
     here = torch.zeros(())
     return {
-        f"noise.{seed}": initial_noise(seed, SHAPE),
+        f"noise.{seed}": source.initial,
         f"noise.{seed}.next": source.fresh(here, here),
     }
 
@@ -107,7 +107,7 @@ def noise(case: Case, _fixtures: Fixtures) -> Results:
 def brownian(case: Case, fixtures: Fixtures) -> Results:
     """Increments along one path over a schedule."""
     seed, key = case.params["seed"], f"brownian.{case.params['seed']}"
-    path = PictureNoise(seed, SHAPE, CPU, CPU).brownian(
+    path = ImageNoise(seed, SHAPE, CPU, CPU).brownian(
         case.params["sigma_min"], case.params["sigma_max"]
     )
     levels = fixtures.unit(f"{key}.sigmas")
@@ -166,7 +166,7 @@ def freeu(case: Case, fixtures: Fixtures) -> Results:
     key = case.id.removeprefix("units.")
     h, skip = fixtures.unit(f"{key}.h"), fixtures.unit(f"{key}.skip")
     settings = FreeU(*(case.params[name] for name in ("b1", "b2", "s1", "s2")))
-    scales = settings.scales(h.shape[1], 32)
+    scales = freeu_scales(settings, h.shape[1], 32)
     backbone, low = scales or (1.0, 1.0)
     return {f"{key}.h_out": strengthen(h, backbone), f"{key}.skip_out": quieten(skip, low)}
 

@@ -111,7 +111,7 @@ class Studio:
             return plan
         # As the server plans it: the model without its patch finishes the last fifth.
         return msgspec.structs.replace(
-            plan, inpaint_engine=goal.engine, switch=round(plan.steps * 0.8)
+            plan, inpaint_engine=goal.engine, switch=round(plan.sampling.steps * 0.8)
         )
 
     def _part(self, name: str, load: Any) -> Any:
