@@ -14,8 +14,10 @@ DEFAULT_FILE = "focal.toml"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options of one server. A field's name with dashes is its flag, in capitals its
-    environment variable behind ``FOCAL_``, as it is its key in ``focal.toml``.
+    """The options of one server.
+
+    A field's name is its key in ``focal.toml``, with dashes its flag (a bool has ``--no-…`` too),
+    in capitals after ``FOCAL_`` its environment variable.
     """
 
     host: Annotated[str, Meta(description="Address to listen on.", min_length=1)] = "127.0.0.1"
@@ -165,7 +167,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class SettingsError(Exception):
-    """An option is unknown or wrong; the message says which, and where it was given."""
+    """An unknown option or a wrong value; the message says which, and where it was given."""
 
 
 def load_settings(
@@ -238,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         default = _shown(getattr(Settings(), name)).strip("`")
         text = f"{description} [{default}]".replace("`", "").replace("%", "%%")
         if kind is bool:
-            parser.add_argument(_flag(name), action="store_true", help=text)
+            parser.add_argument(_flag(name), action=argparse.BooleanOptionalAction, help=text)
         elif get_origin(kind) is tuple:
             parser.add_argument(_flag(name), action="append", metavar="ORIGIN", help=text)
         else:

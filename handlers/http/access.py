@@ -1,28 +1,29 @@
-"""Who may ask: the API key, signed grants, and the origins and hosts let in. Knows no request."""
+"""Who may ask: the API key, sessions and tokens, and the origins and hosts that are accepted."""
 
-import base64
+import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from itsdangerous import BadSignature, TimestampSigner
+
 from storage.addresses import is_loopback
 
-Grant = Literal["session", "token"]
+GrantKind = Literal["session", "token"]
 
-SESSION_SECONDS: Final = 7 * 24 * 3600
-TOKEN_SECONDS: Final = 300
+SECONDS: Final[Mapping[GrantKind, int]] = {"session": 7 * 24 * 3600, "token": 300}
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class AccessPolicy:
-    """The server's rules of entry. Immutable after construction, so any thread may ask.
+    """The rules of access. Immutable after construction, so any thread may ask.
 
-    Sessions and tokens are signed with a secret drawn here: a restart ends them, and a
-    stolen one says nothing about the key. ``loopback_only`` is true while the server
-    listens on loopback addresses only. Raises ValueError for an origin that is none.
+    Sessions and tokens are signed with a secret drawn here, so a restart ends them, and a stolen
+    one reveals nothing of the key. ``loopback_only`` is true while the server listens on loopback
+    addresses only; ``clock`` gives Unix seconds. Raises ValueError for a malformed origin.
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class AccessPolicy:
         *,
         loopback_only: bool = True,
         base_url: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._key = api_key.encode()
-        self._secret = secrets.token_bytes(32)
+        secret = secrets.token_bytes(32)
+        self._signers = {kind: _Signer(secret, kind, clock) for kind in SECONDS}
         self._loopback_only = loopback_only
         self._origins = frozenset(_parse_origin(origin) for origin in allowed_origins)
         named = set(self._origins) | ({_parse_origin(_origin_of(base_url))} if base_url else set())
@@ -47,24 +50,24 @@ class AccessPolicy:
         return bool(self._key)
 
     def key_matches(self, offered: str) -> bool:
-        """Compare in constant time. True as well where no key is wanted."""
+        """Compare in constant time. True where the server has no key."""
         if not self._key:
             return True
         return hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), self._key)
 
-    def grant(self, kind: Grant, seconds: int) -> tuple[str, int]:
-        """Sign a session or token; returns it and the Unix second at which it ends."""
-        expires = int(time.time()) + seconds
-        return f"{expires}.{self._sign(kind, expires)}", expires
+    def grant(self, kind: GrantKind) -> tuple[str, int]:
+        """Sign a session or token; returns it and the Unix second at which it expires."""
+        signer = self._signers[kind]
+        return signer.sign(kind).decode(), signer.get_timestamp() + SECONDS[kind]
 
-    def grant_is_valid(self, kind: Grant, value: str) -> bool:
-        """Was this signed here, for this use, and is it not over yet?"""
-        expires, _, signature = value.partition(".")
-        if not (expires.isascii() and expires.isdigit() and len(expires) <= 12):
+    def grant_is_valid(self, kind: GrantKind, value: str) -> bool:
+        """Was this signed here, for this use, and has it not expired?"""
+        offered = value.encode("utf-8", "surrogateescape")
+        try:
+            signed = self._signers[kind].unsign(offered, max_age=SECONDS[kind] - 1)
+        except BadSignature:  # its subclass SignatureExpired included
             return False
-        wanted = self._sign(kind, int(expires)).encode()
-        offered = signature.encode("utf-8", "surrogateescape")
-        return hmac.compare_digest(offered, wanted) and time.time() < int(expires)
+        return signed == kind.encode()
 
     def origin_is_listed(self, origin: str) -> bool:
         """Did the start option name this origin?"""
@@ -74,7 +77,7 @@ class AccessPolicy:
             return False
 
     def origin_is_own(self, origin: str, host: str) -> bool:
-        """Is a page of this origin one that this server sent?
+        """Does this origin name this server?
 
         ``host`` is the request's Host header. Schemes are not compared: a proxy that ends
         TLS leaves https in the one and http in the other.
@@ -89,7 +92,7 @@ class AccessPolicy:
         return (name, port) == (host_name, host_port)
 
     def host_is_accepted(self, host: str) -> bool:
-        """Stops DNS rebinding: on loopback, only loopback's own names and configured ones."""
+        """Against DNS rebinding: on loopback, only loopback's own names and configured ones."""
         if not self._loopback_only:
             return True
         try:
@@ -98,9 +101,16 @@ class AccessPolicy:
             return False
         return name in self._hosts or is_loopback(name)
 
-    def _sign(self, kind: Grant, expires: int) -> str:
-        digest = hmac.digest(self._secret, f"{kind}.{expires}".encode(), "sha256")
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+class _Signer(TimestampSigner):
+    """Signs with HMAC-SHA256, a key for each kind, and the time of a given clock."""
+
+    def __init__(self, secret: bytes, kind: GrantKind, clock: Callable[[], float]) -> None:
+        super().__init__(secret, salt=kind, digest_method=hashlib.sha256)
+        self._clock = clock
+
+    def get_timestamp(self) -> int:
+        return int(self._clock())
 
 
 def _origin_of(url: str) -> str:
@@ -112,8 +122,8 @@ def _parse_origin(origin: str) -> tuple[str, str, int]:
     """Scheme, lower-case host and port. Raises ValueError unless it is exactly an origin."""
     parts = urlsplit(origin.removesuffix("/"))
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(f"{origin!r} is no origin; write it like https://example.org:8443")
+        raise ValueError(f"{origin!r} is not an origin; write it like https://example.org:8443")
     if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError(f"{origin!r} is no origin; leave out everything after the port")
+        raise ValueError(f"{origin!r} is not an origin; leave out everything after the port")
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     return parts.scheme, parts.hostname.lower().rstrip("."), port

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import UNSET, UnsetType
 
-from handlers.http.access import SESSION_SECONDS, TOKEN_SECONDS
+from handlers.http.access import SECONDS
 from handlers.http.body import read_body
 from handlers.http.guard import ACCESS, SESSION_COOKIE
 from handlers.http.operation import Operation, Payload
@@ -42,7 +42,7 @@ async def login(request: web.Request) -> web.Response:
     policy = request.app[ACCESS]
     if not policy.key_matches(form.get("key", "")):
         raise RequestRefused(403, "forbidden", "Forbidden")
-    value, expires = policy.grant("session", SESSION_SECONDS)
+    value, expires = policy.grant("session")
     if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
         target = form.get("next", "")
         answer = web.Response(status=303, headers={hdrs.LOCATION: _local_path(target)})
@@ -51,7 +51,7 @@ async def login(request: web.Request) -> web.Response:
     answer.set_cookie(
         SESSION_COOKIE,
         value,
-        max_age=SESSION_SECONDS,
+        max_age=SECONDS["session"],
         httponly=True,
         samesite="Strict",
         secure=base_url(request).startswith("https://"),
@@ -76,7 +76,7 @@ async def logout(_request: web.Request) -> web.Response:
 )
 async def token(request: web.Request) -> web.Response:
     """A signed ``?token=`` for streams, sockets and pictures, good for five minutes."""
-    value, expires = request.app[ACCESS].grant("token", TOKEN_SECONDS)
+    value, expires = request.app[ACCESS].grant("token")
     answer = json_response(Grant(token=value, expires=expires))
     answer.headers[hdrs.CACHE_CONTROL] = "no-store"
     return answer

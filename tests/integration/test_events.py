@@ -135,6 +135,20 @@ async def test_a_reconnecting_sse_client_gets_what_it_missed(
         assert [event["id"] for event in await read_sse(response, 2)] == ["2", "3"]
 
 
+async def test_a_newcomer_reconnects_from_the_id_it_was_greeted_with(
+    client: Client, bus: EventBus
+) -> None:
+    await settle(bus, *[("a", picture(index)) for index in range(3)])
+    async with client.get("/v1/events") as response, asyncio.timeout(WAIT_S):
+        greeting = await response.content.readuntil(b"\n\n")
+    (first_id,) = [line[4:] for line in greeting.decode().splitlines() if line.startswith("id: ")]
+    assert first_id == "3"
+    await settle(bus, ("a", STARTED))
+    async with client.get("/v1/events", headers={"Last-Event-ID": first_id}) as response:
+        (event,) = await read_sse(response, 1)
+    assert (event["id"], event["event"]) == ("4", "task.started")
+
+
 async def test_what_is_lost_is_told_as_a_gap(client: Client, bus: EventBus) -> None:
     await settle(bus, *[("a", picture(index)) for index in range(70)])
     async with client.get("/v1/events?since=2") as response:

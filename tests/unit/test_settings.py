@@ -20,6 +20,28 @@ def test_without_any_source_the_defaults_hold(tmp_path: Path) -> None:
     assert load_settings([], {"PATH": "/bin"}, tmp_path) == Settings()
 
 
+SWITCHES = [n for n in Settings.__struct_fields__ if isinstance(getattr(Settings(), n), bool)]
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize("value", [True, False])
+def test_a_switch_is_turned_on_and_off_at_each_level_over_the_ones_below(
+    tmp_path: Path, name: str, value: bool
+) -> None:
+    def read(*, flag: bool | None = None, environment: str = "", file: bool | None = None) -> bool:
+        lines = "" if file is None else f"{name} = {str(file).lower()}\n"
+        (tmp_path / "focal.toml").write_text(lines)
+        dashed = name.replace("_", "-")
+        argv = [] if flag is None else [f"--{dashed}" if flag else f"--no-{dashed}"]
+        set_ = {f"FOCAL_{name.upper()}": environment} if environment else {}
+        return bool(getattr(load_settings(argv, set_, tmp_path), name))
+
+    words = ("1", "true", "True") if value else ("0", "false", "FALSE")
+    assert read(file=value) is value
+    assert [read(environment=word, file=not value) for word in words] == [value] * 3
+    assert read(flag=value, environment="0" if value else "1", file=not value) is value
+
+
 @pytest.mark.parametrize(
     ("argv", "environment", "file", "message"),
     [
