@@ -1,4 +1,4 @@
-"""LoRA files of every layout to changes by module, as the file names its modules."""
+"""LoRA files of each layout to changes by module, under the file's names of its modules."""
 
 import re
 from collections import defaultdict
@@ -9,11 +9,13 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.errors import InvalidModelFile
-from pipeline.weights.lora_formulas import KINDS, Kind, Patch
+from pipeline.weights.lora_formulas import KINDS, MAGNITUDES, Kind, Patch
+from pipeline.weights.lora_settings import LoraSettings, read_settings
 from pipeline.weights.tensors import read_values
 
 Slots = Mapping[str, Tensor]
+
+_PROCESSOR: Final = ".processor."  # before the layer, in names of diffusers' attention processors
 
 # How layouts write a part after the module's name.
 _ENDINGS: Final[Mapping[str, str]] = {
@@ -28,12 +30,17 @@ _ENDINGS: Final[Mapping[str, str]] = {
     ".lora_linear_layer.down.weight": "down",
     "_lora.up.weight": "up",  # diffusers' attention processors
     "_lora.down.weight": "down",
+    "_lora.alpha": "alpha",
     ".alpha": "alpha",
     ".diff": "diff",
     ".w_norm": "diff",  # LyCORIS, of a norm
     ".diff_b": "diff_b",
     ".b_norm": "diff_b",
     ".set_weight": "set",
+    ".dora_scale": "dora_scale",
+    ".lora_magnitude_vector.weight": "magnitude",  # PEFT
+    ".lora_magnitude_vector": "magnitude",
+    **{f".{name}": name for name in ("oft_blocks", "oft_diag", "rescale")},
     **{f".{name}.weight": name for name in ("a1", "a2", "b1", "b2")},
     **{
         f".{name}": name
@@ -42,7 +49,6 @@ _ENDINGS: Final[Mapping[str, str]] = {
         if name.startswith(("hada_", "lokr_"))
     },
 }
-_DORA: Final = (".dora_scale", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 _WRAPPER: Final = "base_model.model."  # PEFT's own name around the model
 _EIGHT_BIT: Final[Mapping[str, tuple[str, str, str]]] = {
     ".weight": ("levels", "low", "high"),
@@ -68,12 +74,6 @@ class LoraFile(NamedTuple):
 def read_lora(path: Path) -> LoraFile:
     """Read a file of any layout and kind. Raises InvalidModelFile."""
     values = read_values(path, "LoRA")
-    dora = next((key for key in values if key.endswith(_DORA)), None)
-    if dora:
-        raise InvalidModelFile(
-            f"{path.name} is a DoRA ({dora}), which cannot be applied; only its LoRA part could"
-            " be, and would give another picture"
-        )
     modules: dict[str, dict[str, Tensor]] = defaultdict(dict)
     strange = []
     for key, value in values.items():
@@ -81,6 +81,8 @@ def read_lora(path: Path) -> LoraFile:
         strange.extend([key] if not parts else [])
         for (module, slot), tensor in parts.items():
             modules[module][slot] = tensor
+    for prefix, settings in read_settings(path).items():
+        _add_alphas(modules, prefix, settings)
     patches = [patch for module, slots in modules.items() for patch in _patches(module, slots)]
     known = {patch.module for patch in patches}
     strange.extend(module for module in modules if module not in known)
@@ -98,17 +100,27 @@ def _parts(key: str, value: Any) -> Iterator[tuple[tuple[str, str], Tensor]]:
     elif isinstance(value, Tensor | float | int):
         ending = next((ending for ending in _ENDINGS if key.endswith(ending)), "")
         if ending:
-            module = key.removesuffix(ending)
-            named = _without_processor(module) if ending.startswith("_") else module
-            yield (named, _ENDINGS[ending]), torch.as_tensor(value)
+            module = _without_processor(key.removesuffix(ending))
+            yield (module, _ENDINGS[ending]), torch.as_tensor(value)
+
+
+def _add_alphas(
+    modules: Mapping[str, dict[str, Tensor]], prefix: str, settings: LoraSettings
+) -> None:
+    """Give modules below ``prefix`` that have ranks, and no alpha of their own, the file's."""
+    for module, slots in modules.items():
+        down = slots.get("down")
+        if module.startswith(prefix) and "alpha" not in slots and down is not None and down.ndim:
+            alpha = settings.alpha_of(module.removeprefix(prefix), down.shape[0])
+            slots["alpha"] = torch.tensor(alpha)
 
 
 def _patches(module: str, slots: Slots) -> Iterator[NamedPatch]:
     for kind in KINDS:
         parts = {name: slots[name] for name in kind.parts if name in slots}
         if parts:
-            if "alpha" in slots:
-                parts["alpha"] = slots["alpha"]
+            beside = {"alpha"} | (MAGNITUDES if kind.parameter == "weight" else set())
+            parts |= {name: slots[name] for name in beside if name in slots}
             yield NamedPatch(module, kind.parameter, Patch(kind.formula, _bare(kind, parts)))
 
 
@@ -120,8 +132,11 @@ def _bare(kind: Kind, parts: Slots) -> Slots:
 
 
 def _without_processor(name: str) -> str:
-    """The module that an attention processor's name (``….attn1.processor.to_q``) stands for."""
-    name = name.replace(".processor.", ".")
+    """The module that an attention processor's name (``….attn1.processor.to_q``) stands for.
+
+    Other names stay as they are: no module is called as processors call theirs.
+    """
+    name = name.replace(_PROCESSOR, ".")
     if ".self_attn." in name:
         name = re.sub(r"\.to_([qkv])$", r".\1_proj", name)
         return re.sub(r"\.to_out$", ".out_proj", name)

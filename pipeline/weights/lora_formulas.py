@@ -1,8 +1,11 @@
 """How each kind of LoRA changes a weight: one formula a kind, float32 in and out.
 
 Parts are named as the files name them, without layout: ``up``, ``hada_w1_a``, ``lokr_w2``, ...
-A formula takes (weight, parts, strength) and gives the changed weight. It works on the meta device
-too, where it only tells whether the shapes agree.
+A formula takes (weight, parts, strength) and gives the changed weight, W + strength * (W' - W), W'
+being what the kind's authors publish. It works on the meta device too, where it only tells whether
+the shapes agree. PEFT knows most of these kinds but merges them through layers that it wraps around
+a model, and only in its own file format; here any mix of files changes plain weights, which are
+restored bit for bit.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,20 +41,47 @@ class Patch(NamedTuple):
     def apply(self, weight: Tensor, strength: float) -> Tensor:
         """The changed weight; ``weight`` is float32 and stays as it is."""
         here = {name: part.to(weight.device, torch.float32) for name, part in self.parts.items()}
-        return self.formula(weight, here, strength)
+        if not MAGNITUDES & here.keys():
+            return self.formula(weight, here, strength)
+        whole = _with_magnitude(self.formula(weight, here, 1.0), here)
+        return weight + strength * (whole - weight)
 
     def misfit(self, weight: Tensor) -> str:
         """What is wrong with this change for ``weight``, found without computing it; or ""."""
+        if any(not part.float().isfinite().all() for part in self.parts.values()):
+            return "holds numbers that are not finite"
         try:
             self.apply(torch.empty(weight.shape, device="meta"), 1.0)
         except ShapesDisagree as error:
-            return f"is {error}"
+            return str(error)
         except KeyError as error:
             return f"lacks {error.args[0]}"
         except (RuntimeError, ValueError, IndexError):
             shapes = (f"{name} {list(part.shape)}" for name, part in sorted(self.parts.items()))
             return f"has parts that do not go together: {', '.join(shapes)}"
         return ""
+
+
+def _with_magnitude(changed: Tensor, parts: Parts) -> Tensor:
+    """DoRA (arXiv:2402.09353): each row or column of the weight gets a learned length.
+
+    PEFT stores the lengths of rows; a ``dora_scale`` is of what its shape says, (1, columns, …) or
+    (rows, 1, …).
+    """
+    lengths = parts.get("magnitude")
+    of_columns = False
+    if lengths is None:
+        lengths = parts["dora_scale"]
+        of_columns = lengths.ndim > 1 and lengths.shape[0] == 1 != changed.shape[0]
+    axis = 1 if of_columns else 0
+    if lengths.numel() != changed.shape[axis]:
+        sides = [list(lengths.shape), list(changed.shape)]
+        raise ShapesDisagree(f"has lengths of {sides[0]} for a weight of {sides[1]}")
+    others = [side for side in range(changed.ndim) if side != axis]
+    norm = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
+    least = torch.finfo(torch.float32).eps  # a row of zeros stays one
+    made: Tensor = changed * (lengths.reshape(norm.shape) / norm.clamp_min(least))
+    return made
 
 
 def _low_rank(weight: Tensor, parts: Parts, strength: float) -> Tensor:
@@ -102,6 +132,54 @@ def _glora(weight: Tensor, parts: Parts, strength: float) -> Tensor:
     return _added(weight, delta * _scale(parts, a2.shape[0]), strength)
 
 
+def _rotation(weight: Tensor, parts: Parts, strength: float) -> Tensor:
+    """OFT (arXiv:2306.07280) and BOFT (arXiv:2311.06243) as LyCORIS and kohya's scripts store them.
+
+    ``oft_blocks`` are (blocks, b, b), of which the Cayley transforms rotate the rows of the weight
+    block by block, or (factors, blocks, b, b), a rotation made of factors each of which mixes rows
+    farther apart. ``oft_diag`` holds (blocks, b, b) rotations themselves. ``alpha`` limits how far
+    they turn; ``rescale`` multiplies rows.
+    """
+    if "oft_diag" in parts:
+        turned = _rotated(weight, parts["oft_diag"].mT)
+    elif parts["oft_blocks"].ndim == 4:
+        turned = weight
+        for i, blocks in enumerate(_cayley(parts, weight.shape[0])):
+            turned = _butterfly(turned, blocks, 2**i)
+    else:
+        turned = _rotated(weight, _cayley(parts, weight.shape[0]).mT)
+    if "rescale" in parts:
+        turned = turned * parts["rescale"].reshape(-1, *[1] * (weight.ndim - 1))
+    return _added(weight, turned - weight, strength)
+
+
+def _cayley(parts: Parts, rows: int) -> Tensor:
+    """(I + Q) / (I - Q) of each block's antisymmetric part Q, whose norm in all is limited."""
+    blocks = parts["oft_blocks"]
+    q = blocks - blocks.mT
+    if "alpha" in parts:
+        limit = parts["alpha"].reshape(()) * rows
+        shorter = torch.clamp(limit / (torch.linalg.vector_norm(q) + 1e-8), max=1.0)
+        q = q * torch.where(limit > 0, shorter, 1.0)  # 0: no limit
+    identity = torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+    turned: Tensor = torch.linalg.solve(identity - q, identity + q)
+    return turned
+
+
+def _rotated(weight: Tensor, blocks: Tensor) -> Tensor:
+    """Each run of b rows multiplied from the left by its (b, b) block."""
+    rows = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
+    return (blocks @ rows).reshape(weight.shape)
+
+
+def _butterfly(weight: Tensor, blocks: Tensor, distance: int) -> Tensor:
+    """One factor of BOFT: rows that stand ``distance`` half blocks apart are mixed."""
+    half = distance * blocks.shape[-1] // 2
+    apart = weight.reshape(-1, 2, half, *weight.shape[1:])
+    mixed = _rotated(apart.transpose(1, 2).reshape(weight.shape), blocks)
+    return mixed.reshape(-1, half, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
 def _difference(weight: Tensor, parts: Parts, strength: float) -> Tensor:
     return _added(weight, parts["diff"], strength)
 
@@ -123,17 +201,21 @@ def _eight_bit(weight: Tensor, parts: Parts, strength: float) -> Tensor:
 def _added(weight: Tensor, delta: Tensor, strength: float) -> Tensor:
     rows = delta.shape[0] if delta.ndim else 0
     if rows != weight.shape[0] or delta.numel() != weight.numel():
-        raise ShapesDisagree(f"{list(delta.shape)}, not {list(weight.shape)}")
+        raise ShapesDisagree(f"is {list(delta.shape)}, not {list(weight.shape)}")
     return weight + strength * delta.reshape(weight.shape)
 
 
 def _scale(parts: Parts, rank: int) -> Tensor | float:
-    return parts["alpha"].reshape(()) / rank if "alpha" in parts else 1.0
+    """alpha / rank; without ranks there is nothing to scale."""
+    return parts["alpha"].reshape(()) / rank if "alpha" in parts and rank else 1.0
 
 
 def _tucker(core: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
     return torch.einsum(_TUCKER, core, inner, outer)
 
+
+MAGNITUDES: Final = frozenset({"magnitude", "dora_scale"})
+"""Parts that any kind of change to a weight may have beside its own."""
 
 KINDS: Final = (
     Kind(frozenset({"up", "down", "mid"}), _low_rank),
@@ -144,6 +226,7 @@ KINDS: Final = (
         _lokr,
     ),
     Kind(frozenset({"a1", "a2", "b1", "b2"}), _glora),
+    Kind(frozenset({"oft_blocks", "oft_diag", "rescale"}), _rotation),
     Kind(frozenset({"set"}), _replacement),
     Kind(frozenset({"diff"}), _difference),
     Kind(frozenset({"diff_b"}), _bias_difference, "bias"),

@@ -1,4 +1,4 @@
-"""What LoRA files call the modules of a model, in every layout that is about."""
+"""The names that LoRA files have for the modules of a model, in each layout in use."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -49,6 +49,7 @@ def _text_names(
         yield f"{folder}.{full}", module
         yield f"{folder}.{bare}", module
         yield f"{comfy}.transformer.{full}", module
+        yield f"text_encoders.{comfy}.transformer.{full}", module
         yield f"conditioner.embedders.{place}.transformer.{full}", module
         for prefix in kohya:
             yield f"lora_{prefix}_{_flat(full)}", module

@@ -217,12 +217,32 @@ def test_names_that_are_no_part_of_a_lora_are_strange(tmp_path: Path) -> None:
     assert read_lora(path).strange == ("m.weight", "n")
 
 
-@pytest.mark.parametrize("key", ["m.dora_scale", "m.lora_magnitude_vector.weight"])
-def test_a_dora_is_refused(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("name", ["dora_scale", "lora_magnitude_vector.weight"])
+def test_lengths_for_another_weight_do_not_fit(tmp_path: Path, name: str) -> None:
     path = tmp_path / "l.safetensors"
-    save_file({key: torch.ones(1), "m.lora_up.weight": torch.ones(1, 1)}, path)
-    with pytest.raises(InvalidModelFile, match=f"DoRA.*{key}"):
-        read_lora(path)
+    parts = {"lora_up.weight": torch.ones(6, 1), "lora_down.weight": torch.ones(1, 5)}
+    parts[name] = torch.ones(1, 7)
+    save_file({f"m.{name}": part for name, part in parts.items()}, path)
+    (named,) = read_lora(path).patches
+    assert "has lengths of [1, 7] for a weight of [6, 5]" in named.patch.misfit(torch.ones(6, 5))
+
+
+@pytest.mark.parametrize("blocks", [(2, 4, 4), (3, 2, 3), (1, 3, 4, 4), (5,), (3, 0, 0)])
+def test_rotations_of_another_number_of_rows_do_not_fit(
+    tmp_path: Path, blocks: tuple[int, ...]
+) -> None:
+    path = tmp_path / "l.safetensors"
+    save_file({"m.oft_blocks": torch.ones(blocks)}, path)
+    (named,) = read_lora(path).patches
+    assert "do not go together: oft_blocks" in named.patch.misfit(torch.ones(6, 5))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_do_not_fit(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "l.safetensors"
+    save_file({"m.diff": torch.full((6, 5), number)}, path)
+    (named,) = read_lora(path).patches
+    assert named.patch.misfit(torch.ones(6, 5)) == "holds numbers that are not finite"
 
 
 class Evil:
