@@ -49,19 +49,15 @@ class TaskAtWork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The queue at ``revision``, in the order it will run: a page of what waits."""
+    """The queue as it stands, in the order it will run."""
 
-    revision: Annotated[
-        int, Meta(description="Grows with each change of places, as in ``queue.changed``.")
-    ]
+    revision: Annotated[int, Meta(description="As in ``queue.changed``.")]
     paused: bool
     limit: Annotated[int, Meta(description="How many tasks may wait.")]
     running: list[TaskAtWork]
-    waiting: Annotated[int, Meta(description="How many tasks wait, on this page or not.")]
-    pending: Annotated[list[WaitingTask], Meta(description="The page that was asked for.")]
-    positions: Annotated[
-        dict[str, int], Meta(description="Of the tasks in ``task_ids`` that wait.")
-    ]
+    waiting: Annotated[int, Meta(description="How many tasks wait in all.")]
+    pending: Annotated[list[WaitingTask], Meta(description="A page of the waiting tasks.")]
+    positions: Annotated[dict[str, int], Meta(description="Of the waiting ``task_ids``.")]
 
 
 class QueueQuery(msgspec.Struct, kw_only=True):
@@ -77,8 +73,7 @@ class QueueQuery(msgspec.Struct, kw_only=True):
         str,
         Meta(
             max_length=_IDS_LENGTH,
-            description="Ids with commas between them: ``positions`` tells where these stand,"
-            " whatever the page.",
+            description="Ids with commas, for ``positions``.",
         ),
     ] = ""
 
@@ -104,7 +99,7 @@ class PriorityQuery(msgspec.Struct, kw_only=True):
 @Operation(
     name="queue",
     tag="queue",
-    summary="What runs, a page of what waits, in order, and whether the queue is paused",
+    summary="What runs and what waits, in order, and whether the queue is paused",
     reply=Payload(type=QueueReply),
     errors=(401, 403, 422),
 )

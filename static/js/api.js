@@ -70,9 +70,6 @@ async function contentOf(answer) {
   }
 }
 
-/** Waiting tasks of one answer: what the pages show of a long queue. */
-export const QUEUE_PAGE = 200;
-
 const task = (id, action = "") => `tasks/${encodeURIComponent(id)}${action && `/${action}`}`;
 const post = (path, query) => ask(path, { method: "POST", query });
 
@@ -89,7 +86,7 @@ export const api = {
   stop: (taskId) => post("v1/engine/control", { action: "stop", task_id: taskId }),
   skip: (taskId) => post("v1/engine/control", { action: "skip", task_id: taskId }),
   unload: () => post("v1/engine/unload"),
-  queue: (taskIds = []) => ask("v1/queue", { query: { limit: QUEUE_PAGE, task_ids: taskIds.join(",") } }),
+  queue: (taskIds = []) => ask("v1/queue", { query: { task_ids: taskIds.join(",") } }),
   pause: () => post("v1/queue/pause"),
   resume: () => post("v1/queue/resume"),
   move: (taskId, place) => post("v1/queue/move", { task_id: taskId, place }),

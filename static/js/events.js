@@ -1,11 +1,12 @@
 // The connection to the server's events, and the state of the queue that is kept from them.
 
-import { api, parseExact, QUEUE_PAGE, socketUrl } from "./api.js";
+import { api, parseExact, socketUrl } from "./api.js";
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
 const WATCH_MS = 20_000;
 const GATHER_MS = 60;
+const PAGE = 200; // tasks in an answer
 const SMALL = 4096; // previews are larger, and hold no seed
 const ENDS = new Set(["task.finished", "task.failed", "task.stopped", "task.skipped"]);
 
@@ -100,22 +101,12 @@ export class EventConnection extends EventTarget {
   }
 }
 
-/**
- * Places (from 0, waiting tasks only) of some tasks, as of one revision of the queue.
- *
- * Kept up to date from queue.changed, as docs/events.md describes.
- */
+/** Places of waiting tasks, kept up to date from queue.changed as docs/events.md describes. */
 export class QueuePlaces {
   #revision = -1;
   #places = new Map();
 
-  /** Forget everything, as after a restart of the server. */
-  reset() {
-    this.#revision = -1;
-    this.#places.clear();
-  }
-
-  /** Take over an answer of GET /v1/queue: a map from task ids to places. False if it is outdated. */
+  /** Take over the server's answer, pairs of a task id and a place. False if it is outdated. */
   take(revision, places) {
     if (revision < this.#revision) return false;
     this.#revision = revision;
@@ -123,25 +114,22 @@ export class QueuePlaces {
     return true;
   }
 
-  /** Apply one queue.changed. False if a change before it was missed: GET /v1/queue has it. */
+  /** Apply one queue.changed. False if one before it was missed. */
   apply({ revision, change }) {
     if (revision <= this.#revision) return true;
     if (this.#revision < 0 || revision !== this.#revision + 1 || !change) return false;
     this.#revision = revision;
-    this.#shift(change.before ?? Infinity, change.after ?? Infinity);
-    if (change.after === null) this.#places.delete(change.task_id);
-    else if (change.before === null || this.#places.has(change.task_id)) this.#places.set(change.task_id, change.after);
+    const { task_id: id, before, after } = change;
+    for (const [taskId, place] of this.#places) {
+      const without = place - Number((before ?? Infinity) < place);
+      this.#places.set(taskId, without + Number((after ?? Infinity) <= without));
+    }
+    if (after === null) this.#places.delete(id);
+    else if (before === null || this.#places.has(id)) this.#places.set(id, after);
     return true;
   }
 
-  #shift(before, after) {
-    for (const [taskId, place] of this.#places) {
-      const without = before < place ? place - 1 : place;
-      this.#places.set(taskId, after <= without ? without + 1 : without);
-    }
-  }
-
-  /** A task's place; undefined if it does not wait, or was not asked for. */
+  /** Undefined if the task does not wait or was not asked for. */
   of(taskId) {
     return this.#places.get(taskId);
   }
@@ -150,9 +138,9 @@ export class QueuePlaces {
 /**
  * The queue as it is now, the same in every window.
  *
- * `running` and `pending`, the first page of the `waiting` tasks, are read again when a change touches
- * them; counts, places, progress and previews come from the events. Events: "change", "progress" (detail: one running task), "ended" (detail:
- * {taskId, type, data}), "image", "connection", "resync".
+ * `running` and `pending`, the first page of what waits, are read again when a change touches them;
+ * the rest comes from the events. Events: "change", "progress" (detail: a running task), "ended"
+ * (detail: {taskId, type, data}), "image", "connection", "resync".
  */
 export class LiveQueue extends EventTarget {
   #connection = new EventConnection();
@@ -183,7 +171,7 @@ export class LiveQueue extends EventTarget {
     this.#connection.addEventListener("open", () => say(this, "connection"));
     this.#connection.addEventListener("closed", () => say(this, "connection"));
     this.#connection.addEventListener("resync", async ({ detail: { type, data } }) => {
-      this.#places.reset(); // after a restart, revisions are those of another server
+      this.#places = new QueuePlaces(); // the server may have been restarted
       const isIdle = type === "hello" && !data.pending && !data.running.length;
       if (isIdle) this.take({ ...data, limit: this.limit, waiting: 0, pending: [], positions: {} });
       else await this.refresh();
@@ -209,9 +197,9 @@ export class LiveQueue extends EventTarget {
     }
   }
 
-  /** Keep the places of these tasks up to date, wherever in the queue they are. */
+  /** Know the places of these tasks, wherever in the queue they are. */
   watch(taskIds) {
-    this.#watched = taskIds.slice(-QUEUE_PAGE);
+    this.#watched = taskIds.slice(-PAGE);
     if (this.known && taskIds.some((taskId) => !this.stateOf(taskId))) this.#moved();
   }
 
@@ -219,10 +207,7 @@ export class LiveQueue extends EventTarget {
   take(queue) {
     const positions = [...Object.entries(queue.positions), ...queue.pending.map((task) => [task.task_id, task.position])];
     const places = positions.map(([taskId, position]) => [taskId, position - queue.running.length]);
-    if (!this.#places.take(queue.revision, places)) {
-      this.#moved();
-      return;
-    }
+    if (!this.#places.take(queue.revision, places)) return this.#moved();
     const before = new Map(this.running.map((task) => [task.task_id, task]));
     this.paused = queue.paused;
     this.limit = queue.limit;
@@ -234,16 +219,17 @@ export class LiveQueue extends EventTarget {
       return known && known.progress > task.progress ? { ...task, progress: known.progress, message: known.message } : task;
     });
     this.known = true;
-    say(this, "change");
+    return say(this, "change");
   }
 
   /** A task's state here: "running", "pending", or "" if it is neither. */
   stateOf(taskId) {
-    if (this.running.some((task) => task.task_id === taskId)) return "running";
-    return this.#places.of(taskId) === undefined ? "" : "pending";
+    const isIn = (tasks) => tasks.some((task) => task.task_id === taskId);
+    if (isIn(this.running)) return "running";
+    return this.#places.of(taskId) !== undefined || isIn(this.pending) ? "pending" : "";
   }
 
-  /** How many tasks wait or run before a waiting one; null if it does not wait. */
+  /** How many tasks come before a waiting one; null if it does not wait. */
   positionOf(taskId) {
     const place = this.#places.of(taskId);
     return place === undefined ? null : place + this.running.length;
@@ -255,23 +241,14 @@ export class LiveQueue extends EventTarget {
     else if (type === "task.image") this.#image(running, taskId, data);
     else if (ENDS.has(type)) this.#end(taskId, type, data);
     else if (type === "queue.changed") this.#change(data);
-    else if (type === "task.started") this.#start(running, taskId, data);
-  }
-
-  /** Runs at once, with what is known of it; the answer to the next question has the rest. */
-  #start(running, taskId, { device }) {
-    const waiting = this.pending.find((task) => task.task_id === taskId);
-    const task = { prompt: "", ...waiting, task_id: taskId, device, progress: 0, message: "", preview: "", made: [] };
-    if (!running) this.running = [...this.running, task];
-    this.pending = this.pending.filter((other) => other !== waiting);
-    this.#moved();
+    else if (type === "task.started") this.#moved();
   }
 
   #change(data) {
     this.paused = data.paused;
     this.waiting = data.pending;
-    const places = [data.change?.before, data.change?.after].filter((place) => Number.isInteger(place));
-    const isShown = places.some((place) => place < QUEUE_PAGE);
+    const { before, after } = data.change ?? {};
+    const isShown = Math.min(before ?? Infinity, after ?? Infinity) < PAGE;
     this.#moved(!this.#places.apply(data) || isShown);
   }
 
@@ -297,7 +274,7 @@ export class LiveQueue extends EventTarget {
     this.#moved();
   }
 
-  /** Tell of a change soon, together with those that follow at once; ask first unless all is known. */
+  /** Tell of changes soon and together; ask first unless all is known. */
   #moved(isUnknown = true) {
     this.#unknown ||= isUnknown;
     if (this.#gathering) return;
