@@ -25,6 +25,7 @@ from bus.subscription import Delivery
 from handlers.keys import BUS, EXECUTOR
 from handlers.live.websocket import websocket
 from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import MadeImage, Outcome, Task
 
 MARK = b"/outputs/the-last-one.png"
@@ -115,7 +116,7 @@ async def make_server(plain: Plain) -> tuple[web.AppRunner, EventBus, int]:
     """The two ways at two paths of one server."""
     app = web.Application()
     bus = app[BUS] = EventBus(asyncio.get_running_loop())
-    app[EXECUTOR] = Executor(bus, {}, NoPictures(), on_ended, queue_limit=1)
+    app[EXECUTOR] = Executor(bus, (), TaskStorage(NoPictures(), on_ended), queue_limit=1)
     app.add_routes([web.get("/ws", websocket), web.get("/plain", plain.handle)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

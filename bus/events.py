@@ -150,6 +150,7 @@ class ModelLoading(EventData, frozen=True):
     type = "model.loading"
     name: str
     kind: str
+    device: str
 
 
 class ModelLoaded(EventData, frozen=True):
@@ -158,6 +159,7 @@ class ModelLoaded(EventData, frozen=True):
     type = "model.loaded"
     name: str
     kind: str
+    device: str
     seconds: float
 
 
@@ -167,6 +169,7 @@ class ModelUnloaded(EventData, frozen=True):
     type = "model.unloaded"
     name: str
     kind: str
+    device: str
 
 
 class DownloadProgress(EventData, frozen=True):
@@ -180,7 +183,7 @@ class DownloadProgress(EventData, frozen=True):
 
 
 class ServerStatus(EventData, frozen=True):
-    """What the server is doing: ``starting``, ``ready`` or ``stopping``."""
+    """``starting``, ``ready``, ``degraded`` (a device failed: see ``detail``) or ``stopping``."""
 
     type = "server.status"
     status: str

@@ -51,7 +51,7 @@ class Supervisor:
         failures = 0
         while True:
             started = loop.time()
-            error = await _outcome(asyncio.create_task(work(), name=name))
+            error = await settled(asyncio.create_task(work(), name=name))
             recovered = loop.time() - started > self._backoff.limit_s
             failures = 1 if recovered else failures + 1
             pause = self._backoff.pause(failures)
@@ -59,10 +59,10 @@ class Supervisor:
             await asyncio.sleep(pause)
 
 
-async def _outcome(task: asyncio.Task[None]) -> BaseException | None:
-    """What ``task`` raised, once it has ended; cancelling the caller cancels it as well."""
+async def settled(task: asyncio.Task[Any]) -> BaseException | None:
+    """Wait for a task's end; what it raised. Cancelling the caller cancels the task as well."""
     try:
         await asyncio.wait((task,))
     finally:
         task.cancel()
-    return None if task.cancelled() else task.exception()
+    return asyncio.CancelledError() if task.cancelled() else task.exception()

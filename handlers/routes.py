@@ -27,7 +27,7 @@ from handlers.ops.metrics import (
 )
 from handlers.ops.openapi import openapi
 from handlers.service.idle import unload_when_idle
-from handlers.service_keys import DELETION, LOADED
+from handlers.service_keys import DELETION
 from handlers.web.deletion import delete_task, restore_task
 from handlers.web.gallery import history_summary, list_history, mark
 from handlers.web.login import login, logout, token
@@ -103,7 +103,6 @@ async def start_background_work(app: web.Application) -> AsyncIterator[None]:
     keep = app[SUPERVISOR].keep
     keep("event loop lag", partial(sample_lag, app))
     keep("task metrics", partial(count_tasks, app))
-    keep("loaded models", app[LOADED].follow)
     keep("tidying", partial(app[DELETION].keep_tidy, app[SETTINGS].keep))
     if idle_seconds := app[SETTINGS].idle_unload_seconds:
         keep("idle unloading", partial(unload_when_idle, app[BUS], app[EXECUTOR], idle_seconds))

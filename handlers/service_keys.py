@@ -8,9 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from handlers.service.deletion import Deletion
-from handlers.service.loaded_models import LoadedModels
 from handlers.service.submit import Admissions
 
 ADMISSIONS: Final = web.AppKey("admissions", Admissions)
 DELETION: Final = web.AppKey("deletion", Deletion)
-LOADED: Final = web.AppKey("loaded", LoadedModels)

@@ -85,6 +85,18 @@ class DeviceBusy(PipelineError):
     code = "device_busy"
 
 
+class InternalError(PipelineError):
+    """An unexpected error on a worker; the server log has it."""
+
+    code = "internal"
+
+
+class WorkerLost(PipelineError):
+    """The worker that had the task died, or its device can be used no more."""
+
+    code = "worker_lost"
+
+
 class ServerStopping(PipelineError):
     """The server takes no more requests because it is about to end."""
 

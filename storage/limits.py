@@ -1,5 +1,7 @@
 """How much of the history is kept."""
 
+from typing import Self
+
 import msgspec
 
 
@@ -8,4 +10,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     seconds: float = 0.0  # age
     tasks: int = 0
-    bytes: int = 0  # all pictures together
+    bytes: int = 0  # all images together
+
+    @classmethod
+    def of(cls, days: float, tasks: int, gigabytes: float) -> Self:
+        """The limits in the units of the start options; a gigabyte is 10**9 bytes."""
+        return cls(seconds=days * 86_400, tasks=tasks, bytes=int(gigabytes * 10**9))

@@ -7,6 +7,7 @@ so in either way that the reference knows: a finish time or a final status.
 
 from typing import Final
 
+from storage.schema_attempts import ATTEMPTS_MIGRATION
 from storage.schema_gallery import GALLERY_MIGRATION
 from storage.schema_queue import QUEUE_MIGRATION
 
@@ -152,4 +153,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     GALLERY_MIGRATION,
     QUEUE_MIGRATION,
+    ATTEMPTS_MIGRATION,
 )

@@ -13,6 +13,7 @@ from handlers.keys import EXECUTOR
 from handlers.service.images import fetch_picture
 from pipeline.images.encode import check_readable
 from pipeline.request.tools import MaskOptions
+from pipeline.scheduling.worker import Describe, DrawMask
 
 
 @Operation(
@@ -32,10 +33,9 @@ async def describe_image(request: web.Request) -> web.Response:
     """Put a picture into words."""
     body, headers = await read_json(request, DescribeImage)
     picture = await _picture(request, body.image)
-    words = await request.app[EXECUTOR].run_tool(
-        lambda tools: tools.describe(picture, body.image_type)
-    )
-    return json_response(Description(words), headers=headers)
+    call = Describe(picture=picture, image_type=body.image_type)
+    reply = await request.app[EXECUTOR].run_tool(call)
+    return json_response(Description(reply.text), headers=headers)
 
 
 @Operation(
@@ -58,8 +58,8 @@ async def generate_mask(request: web.Request) -> web.Response:
     options = _options(body)
     options.check(("dino_prompt_text",))
     picture = await _picture(request, body.image)
-    mask = await request.app[EXECUTOR].run_tool(lambda tools: tools.generate_mask(picture, options))
-    return json_response(base64.b64encode(mask).decode(), headers=headers)
+    reply = await request.app[EXECUTOR].run_tool(DrawMask(picture=picture, options=options))
+    return json_response(base64.b64encode(reply.picture).decode(), headers=headers)
 
 
 async def _picture(request: web.Request, image: str) -> bytes:

@@ -1,7 +1,6 @@
 """GET /health: is the server alive, and can it make pictures?"""
 
 import time
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,7 +11,7 @@ from handlers.http.errors import RETRY_SECONDS
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, SETTINGS, STATE
-from pipeline.scheduling.worker import DeviceState
+from pipeline.scheduling.worker import DeviceState, overall_state
 
 Status = Literal["starting", "ready", "degraded", "stopping"]
 
@@ -57,11 +56,10 @@ def describe_health(app: web.Application) -> Health:
     """Put together what the devices, the queue and the server's own state say."""
     executor, state = app[EXECUTOR], app[STATE]
     devices = executor.devices()
-    states = [device.state for device in devices]
-    status = "stopping" if state.stopping else _status_of(states)
+    status: Status = "stopping" if state.stopping else overall_state(devices)
     return Health(
         status=status,
-        ready=status != "stopping" and "ready" in states,
+        ready=not state.stopping and any(device.state == "ready" for device in devices),
         detail=next((device.error for device in devices if device.error), ""),
         version=app[SETTINGS].version,
         preset=app[SETTINGS].start_preset,
@@ -70,10 +68,3 @@ def describe_health(app: web.Application) -> Health:
         running=len(executor.running()),
         uptime_seconds=round(time.monotonic() - state.started, 3),
     )
-
-
-def _status_of(devices: Sequence[str]) -> Status:
-    """A device that failed leaves the server degraded: it answers, with less or no picture side."""
-    if "failed" in devices:
-        return "degraded"
-    return "ready" if "ready" in devices else "starting"

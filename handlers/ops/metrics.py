@@ -32,6 +32,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.counted_seq = 0  # of the newest event that ``tasks`` counts
         self.tasks = Counter(
             "focal_tasks", "Tasks that ended, by how.", ["status"], registry=self.registry
         )
@@ -119,11 +120,14 @@ async def sample_lag(app: web.Application) -> None:
 
 
 async def count_tasks(app: web.Application) -> None:
-    """Count the tasks that end, as the bus tells it."""
+    """Count the terminal events on the bus, from where an earlier call left off."""
+    own = app[METRICS]
     ends = EventFilter(types=frozenset(kind.type for kind in TERMINAL))
-    with app[BUS].subscribe(ends, limit=MAILBOX_LIMIT) as subscription:
+    with app[BUS].subscribe(ends, limit=MAILBOX_LIMIT, since=own.counted_seq) as subscription:
         async for delivery in subscription:
-            app[METRICS].tasks.labels(_status(delivery.type)).inc()
+            own.counted_seq = delivery.seq
+            if isinstance(delivery.data, TERMINAL):
+                own.tasks.labels(_status(delivery.type)).inc()
 
 
 def _status(event_type: str) -> str:

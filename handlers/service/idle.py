@@ -7,7 +7,6 @@ from typing import Final
 from bus.bus import EventBus
 from bus.events import EventData, QueueChanged
 from bus.subscription import EventFilter
-from pipeline.errors import ServerStopping
 from pipeline.scheduling.executor import Executor
 
 log = logging.getLogger(__name__)
@@ -17,10 +16,7 @@ _ONLY_THE_NEWEST: Final = 1  # a later count of the queue replaces an earlier on
 
 
 async def unload_when_idle(bus: EventBus, executor: Executor, seconds: float) -> None:
-    """Unload once after each time that the queue has been empty for ``seconds``.
-
-    Returns when the server stops.
-    """
+    """Unload once after each time that the queue has been empty for ``seconds``."""
     is_idle = True  # the start has loaded the first model
     with bus.subscribe(_COUNTS, limit=_ONLY_THE_NEWEST) as counts:
         while not counts.closed:
@@ -30,10 +26,7 @@ async def unload_when_idle(bus: EventBus, executor: Executor, seconds: float) ->
             except TimeoutError:
                 is_idle = False
                 log.info("no task for %g s: models are unloaded", seconds)
-                try:
-                    await executor.unload()
-                except ServerStopping:
-                    return
+                await executor.unload()
             else:
                 is_idle = any(_is_quiet(delivery.data) for delivery in newest)
 

@@ -11,7 +11,7 @@ from handlers.http.respond import base_url
 from handlers.keys import EXECUTOR, HISTORY, OUTPUTS
 from pipeline.errors import ServerStopping
 from pipeline.images.encode import MIME_TYPES
-from pipeline.scheduling.progress import Running
+from pipeline.scheduling.progress import RunningTask
 from pipeline.scheduling.task import Outcome
 from storage.records import TaskRecord, absolute, absolute_url, pending_record, running_record
 
@@ -26,7 +26,7 @@ def live_record(request: web.Request, task_id: str) -> TaskRecord | None:
     return None if task is None else pending_record(task)
 
 
-def record_of(running: Running) -> TaskRecord:
+def record_of(running: RunningTask) -> TaskRecord:
     """The record of a task that a device has, with the newest preview."""
     snapshot = running.snapshot
     return running_record(running.task, running.started_mills, snapshot.progress, snapshot.preview)

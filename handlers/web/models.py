@@ -12,12 +12,11 @@ from msgspec import Meta
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import CATALOG, EXECUTOR, PRESETS, STYLES
-from handlers.service.loaded_models import LoadedModel
-from handlers.service_keys import LOADED
 from pipeline.errors import PipelineError
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, ModelCatalog
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
 from pipeline.request.presets import INITIAL, PresetStore, preset_values
+from pipeline.scheduling.engine_protocol import LoadedModel
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +66,7 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: list[ModelFile]
     styles: list[str]
     presets: list[PresetInfo]
-    loaded: list[LoadedModel]
+    loaded: tuple[LoadedModel, ...]
     memory: Memory
 
 
@@ -79,7 +78,7 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def models(request: web.Request) -> web.Response:
     """Model files with their sizes, styles, presets, what is loaded, and memory."""
-    overview = await asyncio.to_thread(_overview, request.app, request.app[LOADED].all())
+    overview = await asyncio.to_thread(_overview, request.app, request.app[EXECUTOR].loaded())
     return json_response(overview, headers={"Cache-Control": "no-store"})
 
 
@@ -97,7 +96,7 @@ async def unload(request: web.Request) -> web.Response:
     return json_response(Unloaded(message, models))
 
 
-def _overview(app: web.Application, loaded: list[LoadedModel]) -> ModelOverview:
+def _overview(app: web.Application, loaded: tuple[LoadedModel, ...]) -> ModelOverview:
     catalog = app[CATALOG]
 
     def files(folder: str, names: Callable[[], list[str]]) -> list[ModelFile]:

@@ -12,7 +12,7 @@ from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, QUEUE_STATE
 from handlers.service.errors import NotFound
 from pipeline.scheduling.executor import Executor
-from pipeline.scheduling.progress import Running
+from pipeline.scheduling.progress import RunningTask
 from pipeline.scheduling.queue import MAX_PRIORITY, MIN_PRIORITY, Waiting
 
 LAST_PLACE: Final = 10**6
@@ -194,7 +194,7 @@ def _reply(
     return json_response(reply, headers={"Cache-Control": "no-store"})
 
 
-def _at_work(running: Running) -> TaskAtWork:
+def _at_work(running: RunningTask) -> TaskAtWork:
     task, snapshot = running.task, running.snapshot
     return TaskAtWork(
         task_id=task.task_id,

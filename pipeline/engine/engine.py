@@ -4,8 +4,9 @@ Imports torch, which takes seconds: import it on the device thread.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -29,12 +30,14 @@ from pipeline.request.prompts import PromptSources
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.request.wildcards import Wildcards
-from pipeline.scheduling.task import InputPictures, NoInputs, Reporter, Task, check_stopped
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
+from pipeline.scheduling.task import Reporter, Task, check_stopped
 from pipeline.text.expansion import PromptExpansion
 from pipeline.vision.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
 
+NO_INPUTS: Final[Inputs] = MappingProxyType({})
 _LOADING_PERCENT: Final = 2
 
 
@@ -45,7 +48,6 @@ class Library(msgspec.Struct, frozen=True):
     presets: PresetStore
     styles: StyleLibrary
     wildcards: Wildcards
-    inputs: InputPictures = NoInputs()
     files: ModelFiles | None = None  # None: the catalog's, and nothing is fetched
 
 
@@ -68,53 +70,62 @@ class Engine:
         self._manager = ModelManager(self._files, device, budgets, on_unloaded)
         self._tools = Toolbox(self._manager, self._files, device)
 
-    def __call__(self, task: Task, reporter: Reporter) -> None:
-        """Make every picture of ``task``. Raises PipelineError; a skipped picture is left out."""
-        lack = self._try(task, reporter)
-        if lack is None:
-            return
-        # Past the handler: its traceback held the tensors that did not fit.
-        log.warning("task %s ran out of memory: %s", task.task_id, lack)
-        self.release()
-        raise DeviceOutOfMemory(
+    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs = NO_INPUTS) -> None:
+        """Make every image of ``task``; a skipped one is left out. Raises PipelineError."""
+        self._within_memory(
+            partial(self._make_images, task, reporter, inputs),
             f"{self.device} has no memory for this picture; ask for a smaller one"
-            " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model"
+            " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model",
         )
 
     def preload(self, model: str) -> None:
-        """Load a model before the first task asks for it."""
-        with torch.inference_mode():
-            self._manager.checkpoint(model)
+        """Load a model before the first task asks for it. Raises PipelineError."""
+        self._within_memory(
+            lambda: self._manager.checkpoint(model), f"{self.device} has no memory for {model}"
+        )
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """As ``HoldsModels.loaded``."""
+        return self._manager.loaded()
 
     def release(self) -> tuple[str, ...]:
         """Drop every model; their names."""
         self._expansion.release()
         return self._manager.release()
 
+    def device_fault(self) -> str | None:
+        """As ``ChecksDevice``: a CUDA error such as an illegal access fails every later call."""
+        try:
+            torch.zeros(1, device=self.device).item()
+        except RuntimeError as error:
+            return str(error).partition("\n")[0][:200]
+        return None
+
     def describe(self, picture: bytes, image_type: ImageType) -> str:
-        """As ``pipeline.scheduling.task.HasTools``."""
+        """As ``HasTools.describe``."""
         return self._tools.describe(picture, image_type)
 
     def generate_mask(self, picture: bytes, options: MaskOptions) -> bytes:
-        """As ``pipeline.scheduling.task.HasTools``."""
+        """As ``HasTools.generate_mask``."""
         return self._tools.generate_mask(picture, options)
 
-    @torch.inference_mode()
-    def _try(self, task: Task, reporter: Reporter) -> str | None:
-        """Make every picture; what the device said if it had no memory for one."""
-        try:
-            reporter.progress(_LOADING_PERCENT, "Loading models ...")
-            self._manager.begin_task()
-            plans = self._plan(task)
-            for plan in plans:
-                _tell_notes(plan, reporter)
-            check_stopped(reporter)
-            self._make_all(task, plans, reporter)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return str(error)[:200] or type(error).__name__
-        return None
+    def _within_memory(self, work: Callable[[], object], lack: str) -> None:
+        """Do ``work``. Without memory for it, unload every model and raise DeviceOutOfMemory."""
+        said = _memory_error(work)
+        if said is not None:
+            # Outside the except block on purpose: its traceback keeps the failed tensors alive.
+            log.warning("%s (%s)", lack, said)
+            self.release()
+            raise DeviceOutOfMemory(lack)
+
+    def _make_images(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
+        reporter.progress(_LOADING_PERCENT, "Loading models ...")
+        self._manager.begin_task()
+        plans = self._plan(task)
+        for plan in plans:
+            _tell_notes(plan, reporter)
+        check_stopped(reporter)
+        self._make_all(task, plans, reporter, inputs)
 
     def _plan(self, task: Task) -> list[ImagePlan]:
         return plan_images(task.request, self._sources())
@@ -122,8 +133,10 @@ class Engine:
     def _sources(self) -> PromptSources:
         return PromptSources(self._library.styles, self._library.wildcards)
 
-    def _make_all(self, task: Task, plans: list[ImagePlan], reporter: Reporter) -> None:
-        pipeline = self._image_pipeline(plans[0], reporter)
+    def _make_all(
+        self, task: Task, plans: list[ImagePlan], reporter: Reporter, inputs: Inputs
+    ) -> None:
+        pipeline = self._image_pipeline(plans[0], reporter, inputs)
         self._fetch_inversions(plans, reporter)
         expand = partial(self._expanded, reporter, [])
         known = task.params.prompt_expansion
@@ -139,7 +152,7 @@ class Engine:
         staff = Staff(partial(expand, known), plan_of, self._tools)
         TaskRun(task, plans, pipeline, staff).run()
 
-    def _image_pipeline(self, plan: ImagePlan, reporter: Reporter) -> ImagePipeline:
+    def _image_pipeline(self, plan: ImagePlan, reporter: Reporter, inputs: Inputs) -> ImagePipeline:
         """What a task's pictures are made with; they all use the same."""
         checkpoint = self._manager.checkpoint(plan.model, reporter, plan.refiner)
         vae = self._manager.vae(plan.vae, checkpoint, reporter)
@@ -151,7 +164,7 @@ class Engine:
         context = TaskContext(
             self._manager,
             AuxiliaryFiles(self._files),
-            self._library.inputs,
+            inputs,
             self.device,
             plan.model,
             checkpoint,
@@ -192,6 +205,18 @@ def load_engine(
     prepare_threads(chosen)
     log.info("pictures are made on %s", chosen)
     return Engine(library, chosen, on_unloaded, options)
+
+
+@torch.inference_mode()
+def _memory_error(work: Callable[[], object]) -> str | None:
+    """What the device said when ``work`` had no memory; None if it was done."""
+    try:
+        work()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return str(error)[:200] or type(error).__name__
+    return None
 
 
 def _tell_notes(plan: ImagePlan, reporter: Reporter) -> None:

@@ -8,13 +8,15 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
+from pipeline.errors import InputMissing
 from pipeline.files.auxiliary import AuxiliaryFiles
 from pipeline.files.registry import KnownFile
 from pipeline.images.encode import open_mask, open_upright
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.manager import ModelManager
 from pipeline.models.vae import Vae
-from pipeline.scheduling.task import InputPictures, Reporter, check_stopped
+from pipeline.scheduling.engine_protocol import Inputs
+from pipeline.scheduling.task import Reporter, check_stopped
 
 T = TypeVar("T")
 
@@ -25,7 +27,7 @@ class TaskContext:
 
     manager: ModelManager
     files: AuxiliaryFiles
-    inputs: InputPictures
+    inputs: Inputs
     device: torch.device
     model: str  # the base model's name
     checkpoint: Checkpoint
@@ -38,11 +40,16 @@ class TaskContext:
 
     def picture(self, path: str) -> Image.Image:
         """A stored input image, upright, in RGB. Raises InputMissing, UnreadableImage."""
-        return open_upright(self.inputs.read(path))
+        return open_upright(self._input(path))
 
     def mask(self, path: str) -> Image.Image:
         """A stored mask, upright, in greyscale. Raises as ``picture``."""
-        return open_mask(self.inputs.read(path))
+        return open_mask(self._input(path))
+
+    def _input(self, path: str) -> bytes:
+        if path not in self.inputs:
+            raise InputMissing(f"the input image {path} was not given to this run")
+        return self.inputs[path]
 
     def auxiliary_path(self, file: KnownFile) -> Path:
         """Path of an auxiliary model file for the base model, fetched if need be.

@@ -90,6 +90,11 @@ class Resolver:
                 yield preset
 
 
+def choose_start_preset(presets: PresetStore, catalog: ModelCatalog) -> str:
+    """``default`` if a checkpoint of it is installed, else the preset of the embedded model."""
+    return "default" if installed_default(presets.load("default"), catalog) else EMBEDDED
+
+
 def installed_default(preset: Preset, catalog: ModelCatalog) -> str | None:
     """The preset's model if it is there, else the first of its earlier ones that is; or None."""
     there = frozenset(catalog.checkpoints())

@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import nn
 
+from bus.events import now_ms
 from pipeline.memory.machine import memory_bytes
+from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.weights.lora import LoraStack
 
 GIB: Final = 2**30
@@ -55,6 +57,9 @@ class CacheEntry:
         self.backup_bytes = 0  # in main memory: originals of the weights that LoRAs changed
         self.on_device = True
         self.in_use = True
+        self.seconds = 0.0  # that loading took
+        self.since_mills = now_ms()
+        self.loras: tuple[LoadedModel, ...] = ()  # in its weights
 
 
 OnUnloaded = Callable[[CacheEntry], None]

@@ -8,6 +8,7 @@ from typing import Final, TypeVar, cast
 
 import torch
 
+from bus.events import now_ms
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, VAES, Field
 from pipeline.files.locate import ModelFiles
 from pipeline.files.lora_paths import lora_path
@@ -27,6 +28,7 @@ from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
+from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.task import Reporter
 from pipeline.weights.lora import ChosenLora, LoraStack
 from pipeline.weights.textual_inversion import SUFFIXES, InversionLibrary, named_inversions
@@ -60,6 +62,11 @@ class ModelManager:
         self._on_unloaded = on_unloaded
         self._cache = ModelCache(device, budgets or choose_budgets(device), self._tell_unloaded)
         self._has_unloaded = False  # since memory was last released
+        self._loaded: tuple[LoadedModel, ...] = ()  # replaced whole: other threads read it
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The models on the device, with the LoRAs in their weights. Any thread may call it."""
+        return self._loaded
 
     def begin_task(self) -> None:
         """Call before each task: models of earlier tasks may be evicted from now on."""
@@ -194,11 +201,23 @@ class ModelManager:
         fits = [str(fit) for fit in stack.use(chosen)]
         seconds = time.perf_counter() - started
         log.info("%d LoRAs put into the model in %.1f s", len(chosen), seconds)
+        self._note_loras(stack, round(seconds, 3))
         for lora in chosen:
             reporter.model(_LORA, lora.name, round(seconds, 3))
         for fit in fits:
             log.info("LoRA %s", fit)
         return fits
+
+    def _note_loras(self, stack: LoraStack, seconds: float) -> None:
+        since = now_ms()
+        loras = tuple(
+            LoadedModel(kind=_LORA, name=name, seconds=seconds, since_mills=since)
+            for name in stack.names
+        )
+        for entry in self._cache.entries():
+            if getattr(entry.value, "loras", None) is stack:
+                entry.loras = loras
+        self._refresh_loaded()
 
     def release(self) -> tuple[str, ...]:
         """Drop every model and release the memory; names of what was dropped."""
@@ -232,10 +251,12 @@ class ModelManager:
             entry = self._read(source, load, reporter)
             self._cache.put(key, entry)
             self._release_if_unloaded()
+            self._tell_loaded(entry, reporter)
         elif not entry.on_device:
             offloaded = entry
             self._make_room(offloaded.size_bytes)
-            self._timed(source, reporter, lambda: self._cache.reload(offloaded))
+            _, entry.seconds = self._timed(source, reporter, lambda: self._cache.reload(offloaded))
+            self._tell_loaded(entry, reporter)
         return cast(T, entry.value)
 
     def _read(
@@ -243,9 +264,10 @@ class ModelManager:
     ) -> CacheEntry:
         size = file_bytes(source.path)
         self._make_room(size)
-        value = self._timed(source, reporter, lambda: load(source.path))
+        value, seconds = self._timed(source, reporter, lambda: load(source.path))
         key = source.key
         entry = CacheEntry(key.kind, key.name, value, parts_of(value), source.depends_on)
+        entry.seconds = seconds
         entry.size_bytes = entry.size_bytes or size
         return entry
 
@@ -254,7 +276,10 @@ class ModelManager:
         self._cache.make_room(size_bytes)
         self._release_if_unloaded()
 
-    def _timed(self, source: ModelSource, reporter: Reporter | None, load: Callable[[], T]) -> T:
+    def _timed(
+        self, source: ModelSource, reporter: Reporter | None, load: Callable[[], T]
+    ) -> tuple[T, float]:
+        """What ``load`` returns, and the seconds that it took."""
         kind, name = source.key.kind, source.key.name
         if reporter:
             reporter.model(kind, name, None)
@@ -262,12 +287,29 @@ class ModelManager:
         model = load()
         seconds = time.perf_counter() - started
         log.info("loaded %s %s on %s in %.1f s", kind, name, self._device, seconds)
+        return model, round(seconds, 3)
+
+    def _tell_loaded(self, entry: CacheEntry, reporter: Reporter | None) -> None:
+        self._refresh_loaded()
         if reporter:
-            reporter.model(kind, name, round(seconds, 3))
-        return model
+            reporter.model(entry.kind, entry.name, entry.seconds)
+
+    def _refresh_loaded(self) -> None:
+        loaded: list[LoadedModel] = []
+        for entry in self._cache.entries():
+            if entry.on_device:
+                own = LoadedModel(
+                    kind=entry.kind,
+                    name=entry.name,
+                    seconds=entry.seconds,
+                    since_mills=entry.since_mills,
+                )
+                loaded += [own, *entry.loras]
+        self._loaded = tuple(loaded)
 
     def _tell_unloaded(self, entry: CacheEntry) -> None:
         self._has_unloaded = True
+        self._refresh_loaded()
         log.info("unloaded %s %s from %s", entry.kind, entry.name, self._device)
         if self._on_unloaded is not None:
             self._on_unloaded(entry.kind, entry.name)

@@ -1,4 +1,4 @@
-"""One thread that owns one device. Knows what a call and its result are, nothing of tasks."""
+"""One thread that owns one device. Knows calls and their results, and no tasks."""
 
 import threading
 from collections.abc import Callable
@@ -6,23 +6,27 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from pipeline.errors import PipelineError
+
 T = TypeVar("T")
 
 
 class DeviceThread:
-    """Runs calls one after another on a thread of its own, for as long as the process lives.
+    """Runs calls one after another on a thread of its own.
 
-    A daemon thread, unlike ThreadPoolExecutor's: a model that does not come back must not keep
-    the process from ending. Any thread may call ``submit``.
+    A daemon thread, unlike ThreadPoolExecutor's: a call that does not return must not keep the
+    process from ending. Any thread may call ``submit``.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, explain: Callable[[BaseException], PipelineError]) -> None:
+        """``explain``, called on the device thread, is what callers get for an exception."""
+        self._explain = explain
         self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name=f"device-{name}", daemon=True)
         self._thread.start()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Run ``call`` when all earlier ones are done; its result or exception is the future's."""
+        """Run ``call`` after all earlier ones. The future raises nothing but PipelineError."""
         future: Future[T] = Future()
         self._calls.put((call, future))
         return future
@@ -31,6 +35,10 @@ class DeviceThread:
         """Let the thread end after what was submitted; does not wait for it."""
         self._calls.put(None)
 
+    def is_alive(self) -> bool:
+        """False once the thread has ended."""
+        return self._thread.is_alive()
+
     def _serve(self) -> None:
         while (item := self._calls.get()) is not None:
             call, future = item
@@ -38,8 +46,11 @@ class DeviceThread:
                 continue
             try:
                 result = call()
-            except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the future
-                future.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - the thread must outlive any call
+                told = self._explain(error)
+                told.__traceback__ = told.__context__ = told.__cause__ = None  # they hold tensors
+                future.set_exception(told)
+                del told
             else:
                 future.set_result(result)
             # A frame that stays alive would hold the last call's tensors until the next one.

@@ -1,74 +1,76 @@
-"""From the queue to the devices: one dispatcher per device, and the tasks that run."""
+"""From the queue to the workers: takes tasks while workers are free and follows each to its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from bus.bus import EventBus
-from bus.events import TaskStarted
-from pipeline.scheduling.progress import Running
-from pipeline.scheduling.task import MadeImage, Outcome, Task
+from bus.events import DownloadProgress, TaskStarted
+from bus.inbox import LoopInbox
+from bus.supervision import Supervisor, settled
+from pipeline.errors import InternalError, PipelineError, TaskAborted, WorkerLost
+from pipeline.request.images import image_places
+from pipeline.scheduling.engine_protocol import Inputs
+from pipeline.scheduling.pool import WorkerPool
+from pipeline.scheduling.progress import RunningTask, model_event
+from pipeline.scheduling.queue import Waiting
+from pipeline.scheduling.storage import TaskStorage
+from pipeline.scheduling.task import Outcome, Task
 from pipeline.scheduling.task_queue import TaskQueue
-from pipeline.scheduling.worker import DeviceWorker
+from pipeline.scheduling.worker import Failure, Worker
+from pipeline.scheduling.worker_events import Download, ModelState, WorkerEvent
+
+log = logging.getLogger(__name__)
 
 ABORT_GRACE_S: Final = 2.0  # of the time to shut down, reserved for the step in progress
-
-OnEnd = Callable[[Task, Outcome], Awaitable[None]]
-OnChange = Callable[[], None]
+RUN_LIMIT: Final = 2  # runs of a task that end with the loss of its worker
 
 
-class PictureStore(Protocol):
-    """Where finished pictures go. Called on device and worker threads, never on the loop."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Whom the dispatcher tells of a task's course. ``ended`` is awaited with its outcome."""
 
-    def save(self, made: MadeImage) -> str:
-        """Write a picture; its path, such as ``/outputs/2026-11-23/….png``. Raises SavingFailed."""
-
-    def delete(self, path: str) -> None:
-        """Remove a picture that ``save`` wrote; nothing happens if it is gone."""
+    begun: Callable[[], None]
+    ended: Callable[[Task, Outcome], Awaitable[None]]
+    free: Callable[[], None]
+    devices_changed: Callable[[], None]
+    returned: Callable[[Waiting], None]  # to be put back into the queue: its worker was lost
 
 
 class Dispatcher:
-    """Drains the queue into the workers. Owned by the event loop."""
+    """Owns the running tasks. Event loop only, but for what workers' sinks pass to it."""
 
     def __init__(
-        self,
-        bus: EventBus,
-        queue: TaskQueue,
-        workers: Sequence[DeviceWorker],
-        pictures: PictureStore,
+        self, bus: EventBus, queue: TaskQueue, pool: WorkerPool, storage: TaskStorage
     ) -> None:
-        self.workers = tuple(workers)
         self._bus = bus
         self._queue = queue
-        self._pictures = pictures
-        self._running: dict[str, Running] = {}
-        self._loops: dict[str, asyncio.Task[None]] = {}
-        self._closing = asyncio.Event()
+        self._pool = pool
+        self._storage = storage
+        self._running: dict[str, RunningTask] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}
         self._aborted: set[str] = set()
+        self._inbox: LoopInbox[tuple[str, str | None, WorkerEvent]] = LoopInbox(
+            asyncio.get_running_loop(), self._receive
+        )
+        self.closing = False
+        """Set at the beginning of ``close``, after which no task begins."""
 
-    @property
-    def closing(self) -> bool:
-        """True from the call of ``close`` on."""
-        return self._closing.is_set()
+    def start(self, supervisor: Supervisor, listener: Listener) -> None:
+        """Start the workers and begin to drain the queue."""
+        self._pool.keep_running(
+            supervisor, lambda name: partial(self._sink, name, None), listener.devices_changed
+        )
+        supervisor.keep("dispatcher", lambda: self._drain(listener))
 
-    def start(self, on_begun: OnChange, on_end: OnEnd, on_free: OnChange) -> None:
-        """Start every worker and begin to drain the queue.
-
-        ``on_begun`` is called after a task has begun, ``on_end`` awaited with its outcome, and
-        ``on_free`` called once the worker is free again.
-        """
-        self._loops = {
-            worker.name: asyncio.create_task(
-                self._dispatch(worker, on_begun, on_end, on_free), name=f"dispatch-{worker.name}"
-            )
-            for worker in self.workers
-        }
-
-    def running(self) -> tuple[Running, ...]:
+    def running(self) -> tuple[RunningTask, ...]:
         """The running tasks, at most one per worker."""
         return tuple(self._running.values())
 
-    def ask(self, task_id: str | None, ask: Callable[[Running], None]) -> bool:
+    def ask(self, task_id: str | None, ask: Callable[[RunningTask], None]) -> bool:
         """Apply ``ask`` to the named or to every running task. False if there was none."""
         asked = [r for r in self._running.values() if task_id in {None, r.task.task_id}]
         for running in asked:
@@ -76,49 +78,133 @@ class Dispatcher:
         return bool(asked)
 
     async def close(self, grace_s: float) -> None:
-        """Begin no more tasks; let the running ones end within ``grace_s``, else abort them.
+        """Let the running tasks end within ``grace_s``, else abort them.
 
-        An aborted task is not reported as ended, and its pictures are deleted. Idempotent.
+        An aborted task is not reported as ended, and its images are deleted. Idempotent.
         """
-        self._closing.set()
-        busy = {running.device for running in self._running.values()}
-        for device, loop in self._loops.items():
-            if device not in busy:
-                loop.cancel()
+        self.closing = True
+        for task_id in tuple(self._running):
+            await self._storage.attempts.forgive(task_id)  # even if the process is killed now
         await self._join(grace_s - ABORT_GRACE_S)
-        self._aborted = {r.task.task_id for r in self._running.values() if not r.stop_requested}
         for running in self._running.values():
-            running.ask_to_stop()
+            if not running.stop_requested:
+                self._aborted.add(running.task.task_id)
+                running.ask_to_stop()
         await self._join(ABORT_GRACE_S)
-        for loop in self._loops.values():
-            loop.cancel()
-        await asyncio.gather(*self._loops.values(), return_exceptions=True)
-        for worker in self.workers:
+        for run in self._runs.values():
+            run.cancel()
+        await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        self._inbox.close()
+        for worker in self._pool.workers():
             worker.close()
 
     async def _join(self, seconds: float) -> None:
-        if self._loops:
-            await asyncio.wait(self._loops.values(), timeout=max(0.0, seconds))
+        if self._runs:
+            await asyncio.wait(self._runs.values(), timeout=max(0.0, seconds))
 
-    async def _dispatch(
-        self, worker: DeviceWorker, on_begun: OnChange, on_end: OnEnd, on_free: OnChange
-    ) -> None:
-        """Run one task after another on ``worker``."""
-        await asyncio.wrap_future(worker.start())
-        while not self.closing:
-            task = (await self._queue.take()).task
-            running = Running(task, worker.name, self._bus.publish, self._pictures.save)
+    async def _drain(self, listener: Listener) -> None:
+        """Begin one task after another, each when a worker is free."""
+        while True:
+            await self._pool.wait_for_free()
+            waiting = await self._queue.take()
+            worker = self._pool.take()
+            if worker is None:  # it failed while the queue was empty
+                self._queue.put_nowait(waiting)
+                continue
+            task = waiting.task
+            running = RunningTask(
+                task,
+                worker.name,
+                self._bus.publish,
+                self._storage.images.save,
+                lambda skip, worker=worker, task=task: worker.cancel(task.task_id, skip=skip),  # type: ignore[misc]
+            )
             self._running[task.task_id] = running
+            run = asyncio.create_task(self._follow(worker, running, waiting, listener))
+            self._runs[task.task_id] = run
             self._bus.publish(TaskStarted(device=worker.name), task.task_id)
-            on_begun()
-            outcome = running.outcome(await asyncio.wrap_future(worker.make(running)))
-            if outcome.status == "stop" and task.task_id in self._aborted:
-                await asyncio.to_thread(self._discard, outcome.images)  # made anew next time
-            else:
-                await on_end(task, outcome)
-            del self._running[task.task_id]
-            on_free()
+            listener.begun()
+
+    async def _follow(
+        self, worker: Worker, running: RunningTask, waiting: Waiting, listener: Listener
+    ) -> None:
+        """See a run through, whatever happens in it."""
+        task_id = running.task.task_id
+        reported = False
+        try:
+            outcome = await self._outcome(worker, running)
+            if outcome is None:
+                listener.returned(waiting)
+            elif task_id not in self._aborted or outcome.status != "stop":
+                await listener.ended(running.task, outcome)
+                reported = True
+        finally:
+            self._pool.give_back(worker)
+            del self._running[task_id], self._runs[task_id]
+            if not reported:  # its next run makes them again
+                await running.saved()
+                await asyncio.to_thread(self._discard, running.snapshot.images)
+        listener.free()
+
+    async def _outcome(self, worker: Worker, running: RunningTask) -> Outcome | None:
+        """As ``_run``; an error of our own ends the task, too."""
+        run = asyncio.create_task(self._run(worker, running))
+        error = await settled(run)
+        if error is None:
+            return run.result()
+        log.error("task %s: an unexpected error", running.task.task_id, exc_info=error)
+        worker.cancel(running.task.task_id)
+        text = "an internal error; see the server log"
+        return running.outcome(Failure(code=InternalError.code, text=text))
+
+    async def _run(self, worker: Worker, running: RunningTask) -> Outcome | None:
+        """The outcome of one run; None if the worker was lost and the task may run again."""
+        task = running.task
+        attempt = await self._storage.attempts.begin(task.task_id)
+        if attempt > RUN_LIMIT:
+            text = f"the server or its worker died {RUN_LIMIT} times during this task"
+            return running.outcome(Failure(code=WorkerLost.code, text=text))
+        try:
+            inputs = await self._read_inputs(task)
+        except PipelineError as error:
+            return running.outcome(Failure(code=error.code, text=str(error)))
+        if running.stop_requested:
+            return running.outcome(Failure(code=TaskAborted.code, text=""))
+        sink = partial(self._sink, worker.name, task.task_id)
+        failure = await asyncio.wrap_future(worker.run(task, inputs, sink))
+        await running.saved()
+        if failure is None or failure.code != WorkerLost.code or running.stop_requested:
+            return running.outcome(failure)
+        log.error("task %s: %s", task.task_id, failure.text)
+        return running.outcome(failure) if attempt == RUN_LIMIT else None
+
+    async def _read_inputs(self, task: Task) -> Inputs:
+        """The task's input image files. Raises PipelineError if one is gone."""
+        read = self._storage.inputs.read
+        paths = {path for _, path in image_places(task.params)}
+        return {path: await asyncio.to_thread(read, path) for path in sorted(paths)}
 
     def _discard(self, images: tuple[str, ...]) -> None:
         for image in images:
-            self._pictures.delete(image)
+            self._storage.images.delete(image)
+
+    def _sink(self, worker: str, task_id: str | None, event: WorkerEvent) -> None:
+        self._inbox.put((worker, task_id, event))
+
+    def _receive(self, events: list[tuple[str, str | None, WorkerEvent]]) -> None:
+        for worker, task_id, event in events:
+            if task_id is None:
+                self._receive_from_worker(worker, event)
+                continue
+            running = self._running.get(task_id)
+            if running is not None and running.device == worker:
+                running.apply(event)
+
+    def _receive_from_worker(self, worker: str, event: WorkerEvent) -> None:
+        match event:
+            case ModelState():
+                self._bus.publish(model_event(event, worker))
+            case Download(name=name, received=received, total=total):
+                self._bus.publish(DownloadProgress(name=name, received=received, total=total))
+            case _:
+                self._pool.note(worker, event)

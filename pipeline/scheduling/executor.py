@@ -1,20 +1,23 @@
-"""The queue and its devices: tasks go in on the event loop, pictures come out on device threads.
+"""The queue and its workers: tasks go in, and each ends with exactly one terminal event.
 
-``task_queue`` holds what waits, ``dispatch`` what runs, ``tools`` the image tools.
+``task_queue`` holds what waits, ``dispatch`` what runs, ``pool`` the workers, ``tools`` the image
+tools.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
-from typing import TypeVar
+
+import msgspec
 
 from bus.bus import EventBus
 from bus.events import (
     EventData,
     QueueChanged,
+    ServerStatus,
     TaskFailed,
     TaskFinished,
     TaskQueued,
@@ -22,51 +25,60 @@ from bus.events import (
     TaskStopped,
     now_ms,
 )
+from bus.supervision import Backoff, Supervisor, settled
 from pipeline.errors import QueueFull, ServerStopping
-from pipeline.scheduling.dispatch import Dispatcher, PictureStore
-from pipeline.scheduling.progress import Running
+from pipeline.scheduling.dispatch import Dispatcher, Listener
+from pipeline.scheduling.engine_protocol import LoadedModel
+from pipeline.scheduling.pool import WorkerPool
+from pipeline.scheduling.progress import RunningTask
 from pipeline.scheduling.queue import Waiting
-from pipeline.scheduling.task import HasTools, Outcome, Task
+from pipeline.scheduling.storage import TaskStorage
+from pipeline.scheduling.task import Outcome, Task
 from pipeline.scheduling.task_queue import TaskQueue
 from pipeline.scheduling.tools import TOOL_WAIT_S, ToolRunner
-from pipeline.scheduling.worker import DeviceState, DeviceWorker, StartDevice
+from pipeline.scheduling.worker import DeviceState, ToolReply, ToolRequest, Worker, overall_state
 
 log = logging.getLogger(__name__)
 
-OnEnded = Callable[[Task, Outcome], Awaitable[None]]
-"""Commits the final row. Awaited before the terminal event, so a subscriber finds the row."""
-
-T = TypeVar("T")
-
 
 class Executor:
-    """Owns the queue, the workers and every task until its end.
+    """Owns the queue, the workers and every task until its end. Event loop only.
 
-    All methods belong to the event loop. Each task that was submitted ends with exactly one
-    terminal event, after its row is closed.
+    Each task that was submitted ends with exactly one terminal event, after its row is closed.
     """
 
     def __init__(
         self,
         bus: EventBus,
-        devices: Mapping[str, StartDevice],
-        pictures: PictureStore,
-        on_ended: OnEnded,
+        workers: Sequence[Worker],
+        storage: TaskStorage,
         queue_limit: int,
+        backoff: Backoff | None = None,
     ) -> None:
+        """``backoff``: the pauses before a failed worker is started again."""
         self._bus = bus
-        self._on_ended = on_ended
+        self._storage = storage
         self._queue_limit = queue_limit
         self._reserved = 0
         self._queue = TaskQueue()
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
-        workers = [DeviceWorker(name, start) for name, start in devices.items()]
-        self._dispatcher = Dispatcher(bus, self._queue, workers, pictures)
-        self._tools = ToolRunner(self._dispatcher)
+        self._supervisor = Supervisor(backoff)
+        self._pool = WorkerPool(workers, backoff)
+        self._dispatcher = Dispatcher(bus, self._queue, self._pool, storage)
+        self._tools = ToolRunner(self._pool)
+        self._status: ServerStatus | None = None  # the newest that was published
 
     def start(self) -> None:
-        """Begin to load the devices and to drain the queue."""
-        self._dispatcher.start(self._publish_queue, self._end, self._publish_queue)
+        """Start the workers and begin to drain the queue."""
+        listener = Listener(
+            begun=self._publish_queue,
+            ended=self._end,
+            free=self._publish_queue,
+            devices_changed=self._publish_state,
+            returned=self._put_back,
+        )
+        self._publish_state()
+        self._dispatcher.start(self._supervisor, listener)
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
@@ -87,8 +99,9 @@ class Executor:
     def submit(self, task: Task, row_id: int | None = None) -> None:
         """Queue a task whose row exists; the row's id is its order.
 
-        Never refuses: see ``reserve``.
+        Raises ServerStopping, which ``reserve`` cannot foresee: the row stays for the next start.
         """
+        self._check_open()
         order = self._queue.tasks.next_order if row_id is None else Fraction(row_id)
         self._enqueue(Waiting(task=task, order=order))
         position = self.position(task.task_id) or 0
@@ -115,11 +128,11 @@ class Executor:
             self._publish_queue()
             await self._end(entry.task, Outcome(status="stop", finished_mills=now_ms()))
             return True
-        return self._dispatcher.ask(task_id, Running.ask_to_stop)
+        return self._dispatcher.ask(task_id, RunningTask.ask_to_stop)
 
     def skip(self, task_id: str | None = None) -> bool:
         """End the picture being made of the running task(s). False if nothing runs."""
-        return self._dispatcher.ask(task_id, Running.ask_to_skip)
+        return self._dispatcher.ask(task_id, RunningTask.ask_to_skip)
 
     def move(self, task_id: str, place: int) -> Waiting | None:
         """Put a waiting task behind ``place`` others; its new entry, None if it does not wait."""
@@ -173,29 +186,37 @@ class Executor:
         place = self._queue.tasks.place(task_id)
         return None if place is None else place + len(self.running())
 
-    def running(self) -> tuple[Running, ...]:
+    def running(self) -> tuple[RunningTask, ...]:
         """The running tasks, at most one per device."""
         return self._dispatcher.running()
 
     def devices(self) -> tuple[DeviceState, ...]:
         """Each device's state."""
-        return tuple(worker.state for worker in self._dispatcher.workers)
+        return self._pool.states()
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The loaded models, device by device."""
+        return tuple(
+            msgspec.structs.replace(model, device=worker.name)
+            for worker in self._pool.workers()
+            for model in worker.loaded()
+        )
 
     async def unload(self) -> tuple[str, ...]:
-        """Give back every model of every device; the names of those that were loaded.
+        """Unload every model of every device; the names of those that were loaded.
 
-        A device that is at work does so when its task has ended. The next task loads what it
-        needs. Goes on when the caller is cancelled. Raises ServerStopping.
+        A device with a task does so when the task has ended. The next task loads what it needs.
+        Goes on when the caller is cancelled. Raises ServerStopping.
         """
         self._check_open()
-        calls = [asyncio.wrap_future(worker.release()) for worker in self._dispatcher.workers]
+        calls = [asyncio.wrap_future(worker.release()) for worker in self._pool.workers()]
         names = await asyncio.shield(asyncio.gather(*calls))
         return tuple(chain.from_iterable(names))
 
-    async def run_tool(self, call: Callable[[HasTools], T], wait_s: float = TOOL_WAIT_S) -> T:
-        """Let a device do ``call``, as ``ToolRunner.run``. Raises ServerStopping as well."""
+    async def run_tool(self, request: ToolRequest, wait_s: float = TOOL_WAIT_S) -> ToolReply:
+        """Use an image tool of a device, as ``ToolRunner.run``. Raises ServerStopping as well."""
         self._check_open()
-        return await self._tools.run(call, wait_s)
+        return await self._tools.run(request, wait_s)
 
     async def close(self, grace_s: float) -> None:
         """Take no more from the queue; let running tasks end within ``grace_s``, else abort them.
@@ -203,6 +224,8 @@ class Executor:
         A task aborted here keeps its open row and runs again after the next start, as do those
         that still wait. Calling it twice is harmless.
         """
+        self._dispatcher.closing = True
+        await self._supervisor.close()
         await self._dispatcher.close(grace_s)
         while self._ends:
             _, end = self._ends.popitem()
@@ -213,15 +236,21 @@ class Executor:
         if self._dispatcher.closing:
             raise ServerStopping("the server is stopping; send this again when it is back")
 
+    def _put_back(self, waiting: Waiting) -> None:
+        """The worker of a running task was lost; the task takes its old place in the queue."""
+        self._queue.put_nowait(waiting)
+        position = self.position(waiting.task.task_id) or 0
+        self._bus.publish(TaskQueued(position=position), waiting.task.task_id)
+        self._publish_queue()
+
     async def _end(self, task: Task, outcome: Outcome) -> None:
-        """Close the task's row, then tell everybody, once."""
-        try:
-            await self._on_ended(task, outcome)
-        except Exception:  # a full disk, say: the task has ended all the same
-            log.exception("the row of task %s could not be closed", task.task_id)
+        """Close the task's row, then publish its terminal event."""
+        closing = asyncio.ensure_future(self._storage.on_ended(task, outcome))
+        if (error := await settled(closing)) is not None:  # the task has ended all the same
+            log.error("the row of task %s could not be closed", task.task_id, exc_info=error)
         self._bus.publish(_terminal_event(outcome), task.task_id)
         end = self._ends.pop(task.task_id, None)
-        if end is not None:  # nobody waits any more where the server has stopped meanwhile
+        if end is not None:  # ``close`` may have ended it
             end.set_result(outcome)
         log.info(
             "task %s %s: %d images of %s, %d steps, %.2f s",
@@ -247,6 +276,15 @@ class Executor:
             change=tasks.last_change,
         )
         self._bus.publish(changed)
+
+    def _publish_state(self) -> None:
+        """Publish what the devices' states amount to, if that has changed."""
+        devices = self.devices()
+        detail = next((device.error for device in devices if device.error), "")
+        status = ServerStatus(status=overall_state(devices), detail=detail)
+        if status != self._status:
+            self._status = status
+            self._bus.publish(status)
 
     def _rearranged(self, entry: Waiting | None) -> Waiting | None:
         if entry is not None:

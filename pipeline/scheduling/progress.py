@@ -1,7 +1,7 @@
-"""A task on a device: what it says while it works and what a person asks of it."""
+"""A running task on the event loop: applies its worker's events and saves its images."""
 
+import asyncio
 import base64
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -10,148 +10,167 @@ from bus.events import (
     EventData,
     ModelLoaded,
     ModelLoading,
+    ModelUnloaded,
     TaskImage,
     TaskPreview,
     TaskProgress,
     now_ms,
 )
-from pipeline.errors import ImageSkipped, TaskAborted
+from pipeline.errors import SavingFailed, TaskAborted
 from pipeline.scheduling.task import MadeImage, Outcome, Snapshot, Task, TaskStatus
-
-PREVIEW_INTERVAL_S = 0.1  # at most ten previews a second a task
+from pipeline.scheduling.worker import Failure
+from pipeline.scheduling.worker_events import (
+    ImageDone,
+    ModelState,
+    Note,
+    Preview,
+    Progress,
+    Skipped,
+    WorkerEvent,
+)
 
 Publish = Callable[[EventData, str | None], None]
 SaveImage = Callable[[MadeImage], str]
-"""Writes a picture; returns its path on this server."""
+"""Writes an image file and returns its path; blocks. Raises SavingFailed."""
+Cancel = Callable[[bool], None]
+"""Asks the worker to end the run, or the image being made (True)."""
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a task ended early. ``code`` is a ``PipelineError.code``."""
+class RunningTask:
+    """One task while a worker has it. Event loop only.
 
-    code: str
-    text: str
-
-
-class Running:
-    """One task while a device has it; the ``Reporter`` that the picture side talks to.
-
-    The device thread calls the reporter's methods; the event loop reads ``snapshot`` and calls
-    ``ask_to_stop`` and ``ask_to_skip``. What both touch is replaced whole, never changed in place.
+    Images are saved one after another on a thread of the loop's pool, so neither the device nor
+    the loop waits for the disk. An image that cannot be saved ends the task.
     """
 
-    def __init__(self, task: Task, device: str, publish: Publish, save: SaveImage) -> None:
+    def __init__(
+        self, task: Task, device: str, publish: Publish, save: SaveImage, cancel: Cancel
+    ) -> None:
         self.task = task
         self.device = device
         self.started_mills = now_ms()
         self.snapshot = Snapshot(message="Loading models ...")
-        self.notes: dict[str, object] = {}
+        self.stop_requested = False
         self._publish = publish
         self._save = save
-        self._stop = False
-        self._skip = False
+        self._cancel = cancel
+        self._notes: dict[str, object] = {}
         self._skipped = False
         self._steps = 0
-        self._image = 0
-        self._images = task.params.image_number
-        self._preview_at = float("-inf")
-        self._finished: list[TaskImage] = []  # pictures that nobody was told of yet
+        self._unsaved: list[MadeImage] = []
+        self._saving: asyncio.Task[None] | None = None
+        self._save_failure: Failure | None = None
+        self._unpublished: list[TaskImage] = []
 
     def ask_to_stop(self) -> None:
-        """End the task at its next step. Asking again changes nothing."""
-        self._stop = True
+        """End the task at its next step. Idempotent."""
+        self.stop_requested = True
+        self._cancel(False)
 
     def ask_to_skip(self) -> None:
-        """End the picture being made at its next step and go on with the next one."""
-        self._skip = True
+        """End the image being made at its next step and go on with the next one."""
+        self._cancel(True)
 
-    @property
-    def stop_requested(self) -> bool:
-        """Has someone asked for the end of the task?"""
-        return self._stop
+    def apply(self, event: WorkerEvent) -> None:
+        """Take one event of the worker into account."""
+        match event:
+            case Progress():
+                self._progress(event)
+            case Preview(data=data, mime=mime):
+                url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
+                self._update(preview=url)
+                self._tell(TaskPreview(image=url))
+            case ImageDone(made=made):
+                self._unsaved.append(made)
+                if self._saving is None or self._saving.done():
+                    self._saving = asyncio.create_task(self._save_all())
+            case Skipped():
+                self._skipped = True
+            case Note(key=key, value=value):
+                self._notes[key] = value
+            case ModelState():
+                self._tell(model_event(event, self.device))
+
+    async def saved(self) -> None:
+        """Wait until every image received so far is saved, or one could not be."""
+        if self._saving is not None:
+            await asyncio.wait((self._saving,))
+            self._saving.result()
 
     def outcome(self, failure: Failure | None) -> Outcome:
-        """How the task ended, once its device has come back; tells of pictures held until now."""
+        """How the task ended. Call it after ``saved``; publishes the images held back until now."""
+        failure = self._save_failure or failure
         self._tell_images()
         status: TaskStatus = "finished"
         if failure is not None:
             status = "stop" if failure.code == TaskAborted.code else "failed"
         elif self._skipped and not self.snapshot.images:
             status = "skip"
-        failed = failure is not None and status == "failed"
+        failed = failure if status == "failed" else None
         return Outcome(
             status=status,
             images=self.snapshot.images,
-            code=failure.code if failed and failure else "",
-            error=failure.text if failed and failure else "",
+            code=failed.code if failed else "",
+            error=failed.text if failed else "",
             started_mills=self.started_mills,
             finished_mills=now_ms(),
             steps=self._steps,
-            notes=self.notes,
+            notes=self._notes,
         )
 
-    def check(self) -> None:
-        """Raise TaskAborted or ImageSkipped if a person asked for it."""
-        if self._stop:
-            raise TaskAborted("stopped by the user")
-        if self._skip:
-            self._skip = False
-            self._skipped = True
-            raise ImageSkipped("skipped by the user")
-
-    def progress(self, percent: int, message: str, *, step: int = 0, steps: int = 0) -> None:
-        """Say how far the task is; a percentage below the last one is raised to it."""
-        percent = max(self.snapshot.progress, min(100, percent))
-        self.snapshot = msgspec.structs.replace(self.snapshot, progress=percent, message=message)
-        self._steps = steps or self._steps
-        event = TaskProgress(
-            progress=percent,
-            step=step,
-            steps=steps,
-            image=self._image,
-            images=self._images,
-            message=message,
+    def _progress(self, event: Progress) -> None:
+        percent = max(self.snapshot.progress, min(100, event.percent))  # it never falls
+        self._update(progress=percent, message=event.message)
+        self._steps = event.steps or self._steps
+        self._tell(
+            TaskProgress(
+                progress=percent,
+                step=event.step,
+                steps=event.steps,
+                image=event.image,
+                images=event.images,
+                message=event.message,
+            )
         )
-        self._publish(event, self.task.task_id)
 
-    def begin_image(self, image: int, images: int) -> None:
-        """Picture ``image`` (from 1) of ``images`` begins; earlier skips are forgotten."""
-        self._image, self._images = image, images
-        self._skip = False
+    async def _save_all(self) -> None:
+        while self._unsaved and self._save_failure is None:
+            made = self._unsaved.pop(0)
+            try:
+                url = await asyncio.to_thread(self._save, made)
+            except SavingFailed as error:
+                self._save_failure = Failure(code=error.code, text=str(error))
+                self._cancel(False)
+                return
+            self._add_image(url, made.seed)
 
-    def wants_preview(self) -> bool:
-        """Is a preview due? (previews on, and the last one is at least 100 ms old)."""
-        if self.task.params.disable_preview:
-            return False
-        return time.monotonic() - self._preview_at >= PREVIEW_INTERVAL_S
-
-    def preview(self, data: bytes, mime: str) -> None:
-        """Show a small encoded picture."""
-        self._preview_at = time.monotonic()
-        url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
-        self.snapshot = msgspec.structs.replace(self.snapshot, preview=url)
-        self._publish(TaskPreview(image=url), self.task.task_id)
-
-    def image(self, made: MadeImage) -> None:
-        """Save a finished picture and tell the world. Raises SavingFailed."""
-        url = self._save(made)
-        images = (*self.snapshot.images, url)
-        self.snapshot = msgspec.structs.replace(self.snapshot, images=images)
-        self._finished.append(TaskImage(url=url, seed=made.seed, index=len(images) - 1))
+    def _add_image(self, url: str, seed: int) -> None:
+        index = len(self.snapshot.images)
+        self._update(images=(*self.snapshot.images, url))
+        self._unpublished.append(TaskImage(url=url, seed=seed, index=index))
         if not self.task.params.disable_intermediate_results:
             self._tell_images()
 
     def _tell_images(self) -> None:
-        for event in self._finished:
-            self._publish(event, self.task.task_id)
-        self._finished.clear()
+        for event in self._unpublished:
+            self._tell(event)
+        self._unpublished.clear()
 
-    def note(self, key: str, value: object) -> None:
-        """Add a fact about the run (native size, a skipped style) to the task's record."""
-        self.notes = {**self.notes, key: value}
+    def _update(self, **changes: object) -> None:
+        self.snapshot = msgspec.structs.replace(self.snapshot, **changes)
 
-    def model(self, kind: str, name: str, seconds: float | None) -> None:
-        """A model is being read (``seconds`` None) or is ready after ``seconds``."""
-        if seconds is None:
-            self._publish(ModelLoading(name=name, kind=kind), self.task.task_id)
-        else:
-            self._publish(ModelLoaded(name=name, kind=kind, seconds=seconds), self.task.task_id)
+    def _tell(self, event: EventData) -> None:
+        self._publish(event, self.task.task_id)
+
+
+def model_event(state: ModelState, device: str) -> EventData:
+    """The bus event of a model that comes or goes."""
+    match state.state:
+        case "loading":
+            return ModelLoading(name=state.name, kind=state.kind, device=device)
+        case "loaded":
+            return ModelLoaded(
+                name=state.name, kind=state.kind, device=device, seconds=state.seconds
+            )
+        case "unloaded":
+            return ModelUnloaded(name=state.name, kind=state.kind, device=device)

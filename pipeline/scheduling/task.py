@@ -1,16 +1,14 @@
-"""A task and what is known of it while it lives in memory. Knows no queue and no database."""
+"""A task, its outcome and its snapshot, and what an engine reports while it makes the images."""
 
 import logging
-from collections.abc import Callable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import msgspec
 
-from pipeline.errors import ImageSkipped, InputMissing
+from pipeline.errors import ImageSkipped
 from pipeline.request.delivery import Delivery
 from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.schema import GenerateParams
-from pipeline.request.tools import ImageType, MaskOptions
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +30,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MadeImage(msgspec.Struct, frozen=True, kw_only=True):
-    """One encoded picture, metadata inside, as it goes to disk."""
+    """One encoded image file, metadata inside, as it goes to disk."""
 
     data: bytes
     extension: str  # "png", "jpeg", "jpg" or "webp"
@@ -48,10 +46,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
     error: str = ""
     code: str = ""
-    started_mills: int | None = None  # None: it never ran
+    started_mills: int | None = None  # Unix ms; None: it never ran
     finished_mills: int = 0
-    steps: int = 0  # denoising steps of a picture
-    notes: dict[str, object] = {}  # what the run adds to the record, such as the native size
+    steps: int = 0  # denoising steps of an image
+    notes: dict[str, object] = {}  # facts of the run for the record, such as the native size
 
     @property
     def seconds(self) -> float:
@@ -62,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest state of a running task; replaced whole, so any thread may read it."""
+    """The newest state of a running task. ``images`` are those saved so far."""
 
     progress: int = 0
     message: str = ""
@@ -71,77 +69,36 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reporter(Protocol):
-    """What the picture side may tell while it works. Called on the device thread only."""
+    """What an engine reports during a run. Called on the engine's thread; never blocks."""
 
     def check(self) -> None:
-        """Raise TaskAborted or ImageSkipped if a person asked for it."""
+        """Raise TaskAborted or ImageSkipped if the client asked for it."""
 
     def progress(self, percent: int, message: str, *, step: int = 0, steps: int = 0) -> None:
-        """Say how far the task is; a percentage below the last one is raised to it."""
+        """Say how far the task is, 0-100. Clients never see it fall."""
 
     def begin_image(self, image: int, images: int) -> None:
-        """Picture ``image`` (from 1) of ``images`` begins; earlier skips are forgotten."""
+        """Image ``image`` (from 1) of ``images`` begins; earlier requests to skip are void."""
 
     def wants_preview(self) -> bool:
-        """Is a preview due? (previews on, and the last one is at least 100 ms old)."""
+        """Whether previews are on and the last one is at least 100 ms old."""
 
     def preview(self, data: bytes, mime: str) -> None:
-        """Show a small encoded picture."""
+        """Report a small encoded picture of the image so far."""
 
     def image(self, made: MadeImage) -> None:
-        """Save a finished picture and tell the world. Raises SavingFailed."""
+        """Report a finished image. It is saved afterwards; a failure to save cancels the run."""
 
     def note(self, key: str, value: object) -> None:
-        """Add a fact about the run (native size, a skipped style) to the task's record."""
+        """Add a fact about the run (native size, a skipped style) to the task's record as JSON."""
 
     def model(self, kind: str, name: str, seconds: float | None) -> None:
         """A model is being read (``seconds`` None) or is ready after ``seconds``."""
 
 
 def check_stopped(reporter: Reporter) -> None:
-    """Raise TaskAborted if a person asked for it; there is no picture yet that could be skipped."""
+    """Raise TaskAborted if the task was stopped. A skip is void: no image has begun."""
     try:
         reporter.check()
     except ImageSkipped:
-        log.info("nothing is skipped before the first picture is begun")
-
-
-class InputPictures(Protocol):
-    """The pictures that requests brought along, as ``storage.inputs`` keeps them. Any thread."""
-
-    def read(self, path: str) -> bytes:
-        """A picture file by its path, ``/inputs/<name>``. Raises PipelineError if it is gone."""
-
-
-class NoInputs:
-    """``InputPictures`` where no request brings any, as in tools that paint by prompts alone."""
-
-    def read(self, path: str) -> bytes:
-        """Raises InputMissing."""
-        raise InputMissing(f"there are no input pictures here, so no {path}")
-
-
-Generate = Callable[[Task, Reporter], None]
-"""Makes all pictures of a task, through ``Reporter.image``; raises PipelineError."""
-
-
-@runtime_checkable
-class HoldsModels(Protocol):
-    """A ``Generate`` that keeps models loaded between tasks. Called on its device's thread."""
-
-    def release(self) -> tuple[str, ...]:
-        """Drop every model, say so, and give its memory back; the names of what was loaded."""
-
-
-@runtime_checkable
-class HasTools(Protocol):
-    """A ``Generate`` that looks into pictures, too. Called on its device's thread.
-
-    ``picture`` is a whole picture file; both raise PipelineError.
-    """
-
-    def describe(self, picture: bytes, image_type: ImageType) -> str:
-        """Words for it: a sentence, or tags of a drawing."""
-
-    def generate_mask(self, picture: bytes, options: MaskOptions) -> bytes:
-        """A mask of something in it, as a grey PNG file of its size."""
+        log.info("nothing is skipped before the first image has begun")

@@ -1,53 +1,57 @@
-"""Image tools (describe, mask) on the devices, beside the queue."""
+"""Image tools (describe, mask) on the workers, beside the queue."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, TypeVar
+from concurrent.futures import Future
+from typing import Final
 
 from pipeline.errors import DeviceBusy
-from pipeline.scheduling.dispatch import Dispatcher
-from pipeline.scheduling.task import HasTools
-from pipeline.scheduling.worker import DeviceWorker
+from pipeline.scheduling.pool import WorkerPool
+from pipeline.scheduling.worker import ToolReply, ToolRequest
 
-T = TypeVar("T")
-
-TOOL_WAIT_S: Final = 300.0  # for a device to become free
+TOOL_WAIT_S: Final = 300.0  # for a worker to become free
 TOOL_LIMIT: Final = 16  # tool calls that may wait, each with its picture in memory
 
 
 class ToolRunner:
-    """Runs each tool call on a device, between two tasks. Owned by the event loop."""
+    """Runs each tool call on a worker, between two tasks. Event loop only."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
         self._waiting = 0
 
-    async def run(self, call: Callable[[HasTools], T], wait_s: float) -> T:
-        """The result of ``call``, or what it raises.
+    async def run(self, request: ToolRequest, wait_s: float) -> ToolReply:
+        """The tool's reply, or the PipelineError that it raises.
 
-        A device that starts or runs a task finishes that first, for which the call waits
+        A worker that starts or has a task finishes that first, for which the call waits
         ``wait_s`` at most. Cancelling before then withdraws the call. Raises DeviceBusy (at once
-        if ``TOOL_LIMIT`` calls wait), and UnsupportedFeature if the device has no tools.
+        if ``TOOL_LIMIT`` calls wait or every device has failed), and UnsupportedFeature if the
+        worker has no tools.
         """
         if self._waiting >= TOOL_LIMIT:
-            raise DeviceBusy(
-                f"{self._waiting} pictures wait for the tools already; try again later"
-            )
-        turn = self._choose_worker().use_tool(call)
-        result = asyncio.wrap_future(turn)
+            raise DeviceBusy(f"{self._waiting} tool calls wait already; try again later")
+        deadline = asyncio.get_running_loop().time() + wait_s
         self._waiting += 1
         try:
-            done, _ = await asyncio.wait({result}, timeout=wait_s)
-            if not done and turn.cancel():
-                raise DeviceBusy(f"the device was at work for {wait_s:g} s; try again later")
-            return await result
+            async with asyncio.timeout_at(deadline):
+                worker = await self._pool.take_for_tool()
+            try:
+                return await _reply(worker.tool(request), deadline)
+            finally:
+                self._pool.give_back_tool(worker)
+        except TimeoutError:
+            raise DeviceBusy(f"no device was free for {wait_s:g} s; try again later") from None
         finally:
             self._waiting -= 1
-            result.cancel()
 
-    def _choose_worker(self) -> DeviceWorker:
-        """A worker without a task if there is one; among those, one that has not failed."""
-        busy = {running.device for running in self._dispatcher.running()}
-        return min(
-            self._dispatcher.workers, key=lambda w: (w.name in busy, w.state.state == "failed")
-        )
+
+async def _reply(turn: Future[ToolReply], deadline: float) -> ToolReply:
+    """What the call returns. Raises TimeoutError if it has not begun by ``deadline``."""
+    result = asyncio.wrap_future(turn)
+    try:
+        left = deadline - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait({result}, timeout=max(0.0, left))
+        if not done and turn.cancel():
+            raise TimeoutError
+        return await result
+    finally:
+        result.cancel()

@@ -1,110 +1,101 @@
-"""One device at work: its thread, its engine, and its state. Knows no queue and no event loop."""
+"""The border between the server and whatever makes its pictures: structs and bytes only.
 
-import logging
-from collections.abc import Callable
+``LocalWorker`` is a thread of this process. A worker may as well live in another process or on
+another machine, so no closure, tensor or open file crosses.
+"""
+
+from collections.abc import Iterable
 from concurrent.futures import Future
-from functools import partial
-from typing import Final, Literal, TypeVar
+from typing import Literal, Protocol
 
 import msgspec
 
-from pipeline.errors import DeviceOutOfMemory, PipelineError, UnsupportedFeature
-from pipeline.scheduling.device_thread import DeviceThread
-from pipeline.scheduling.progress import Failure, Running
-from pipeline.scheduling.task import Generate, HasTools, HoldsModels
+from pipeline.request.tools import ImageType, MaskOptions
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
+from pipeline.scheduling.task import Task
+from pipeline.scheduling.worker_events import Sink
 
-log = logging.getLogger(__name__)
 
-StartDevice = Callable[[], Generate]
-"""Loads what a device needs; called on its thread. May take seconds and may raise."""
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task ended early. ``code`` is a ``PipelineError.code``."""
 
-OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture"
-
-T = TypeVar("T")
+    code: str
+    text: str
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``/health`` says of a device."""
+    """State of one device. ``error`` says why it failed; a failed device is tried again."""
 
     name: str
     state: Literal["starting", "ready", "failed"] = "starting"
     error: str = ""
 
 
-class DeviceWorker:
-    """Owns a device's thread and engine. Any thread may call; calls take their turns.
+def overall_state(devices: Iterable[DeviceState]) -> Literal["starting", "ready", "degraded"]:
+    """``degraded`` if any device has failed: fewer tasks run, or none, and all others wait."""
+    states = {device.state for device in devices}
+    if "failed" in states:
+        return "degraded"
+    return "ready" if "ready" in states else "starting"
 
-    ``state`` is replaced whole by the device's thread.
+
+class Describe(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Describe a picture file in words."""
+
+    picture: bytes
+    image_type: ImageType
+
+
+class DrawMask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Draw a mask of something in a picture file."""
+
+    picture: bytes
+    options: MaskOptions
+
+
+ToolRequest = Describe | DrawMask
+
+
+class ToolReply(msgspec.Struct, frozen=True, kw_only=True):
+    """``text`` of a description, or ``picture``: the mask as a grey PNG file."""
+
+    text: str = ""
+    picture: bytes = b""
+
+
+class Worker(Protocol):
+    """Makes the pictures of one task at a time. Its methods are called on the event loop.
+
+    Calls return at once; their futures complete on any thread, in the order of the calls. A worker
+    that cannot go on sets its state to ``failed``, ends its run with the code ``worker_lost``, or
+    reports WorkerFailed if it has none; ``start`` is then called again.
     """
 
-    def __init__(self, name: str, start: StartDevice) -> None:
-        self.name = name
-        self.state = DeviceState(name=name)
-        self._start = start
-        self._engine: Generate | None = None
-        self._thread = DeviceThread(name)
+    @property
+    def name(self) -> str:
+        """The device's name, unique among the workers."""
 
-    def start(self) -> Future[Failure | None]:
-        """Load what the device needs. The future never raises."""
-        return self._thread.submit(partial(self._attempt, None))
+    @property
+    def state(self) -> DeviceState:
+        """The newest state."""
 
-    def make(self, running: Running) -> Future[Failure | None]:
-        """Make a task's pictures, on a device that is started first if need be.
+    def start(self, sink: Sink) -> Future[Failure | None]:
+        """Get ready, which may take minutes. ``sink`` receives what belongs to no task."""
 
-        The future never raises: the thread and the tasks behind this one must outlive it.
-        """
-        return self._thread.submit(partial(self._attempt, running))
+    def run(self, task: Task, inputs: Inputs, sink: Sink) -> Future[Failure | None]:
+        """Make the task's pictures. ``sink`` has received every event when the future is done."""
 
-    def use_tool(self, call: Callable[[HasTools], T]) -> Future[T]:
-        """Let the engine do ``call``; the future raises what it raises.
+    def cancel(self, task_id: str, *, skip: bool = False) -> None:
+        """End that run, or with ``skip`` the image being made, at the next step."""
 
-        UnsupportedFeature is that of a device without tools.
-        """
-        return self._thread.submit(partial(self._use_tool, call))
+    def tool(self, request: ToolRequest) -> Future[ToolReply]:
+        """Use an image tool before the next run. The future raises PipelineError."""
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The models on the device, as far as known now."""
 
     def release(self) -> Future[tuple[str, ...]]:
-        """Drop what the device has loaded; the names of that."""
-        return self._thread.submit(self._release)
+        """Unload every model before the next run; their names."""
 
     def close(self) -> None:
-        """Let the thread end after what was asked of it; does not wait for it."""
-        self._thread.close()
-
-    def _started(self) -> Generate:
-        """The engine, loaded if that has not worked yet."""
-        if self._engine is None:
-            self._engine = self._start()
-            self.state = DeviceState(name=self.name, state="ready")
-        return self._engine
-
-    def _attempt(self, running: Running | None) -> Failure | None:
-        try:
-            engine = self._started()
-            if running is not None:
-                engine(running.task, running)
-        except PipelineError as error:
-            failure = Failure(code=error.code, text=str(error))
-        except MemoryError:
-            failure = Failure(code=DeviceOutOfMemory.code, text=OUT_OF_MEMORY)
-        except Exception:
-            log.exception("device %s: %s", self.name, running.task.task_id if running else "start")
-            failure = Failure(code="internal", text="an internal error; see the server log")
-        else:
-            return None
-        if self._engine is None:
-            self.state = DeviceState(name=self.name, state="failed", error=failure.text)
-            log.error("device %s did not start: %s", self.name, failure.text)
-        return failure
-
-    def _use_tool(self, call: Callable[[HasTools], T]) -> T:
-        engine: object = self._started()
-        if not isinstance(engine, HasTools):
-            raise UnsupportedFeature(self.name, f"{self.name}: this device has no image tools")
-        try:
-            return call(engine)
-        except MemoryError as error:
-            raise DeviceOutOfMemory(OUT_OF_MEMORY) from error
-
-    def _release(self) -> tuple[str, ...]:
-        engine: object = self._engine
-        return engine.release() if isinstance(engine, HoldsModels) else ()
+        """End after what was asked; does not wait."""

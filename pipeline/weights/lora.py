@@ -80,6 +80,11 @@ class LoraStack:
         return self._key == _key_of(chosen)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The LoRAs in the weights."""
+        return tuple(fit.lora.name for fit in self._fits if fit.changes)
+
+    @property
     def original_bytes(self) -> int:
         """What the weights take that are kept to take the LoRAs out again."""
         return sum(kept.value.numel() * kept.value.element_size() for kept in self._originals)

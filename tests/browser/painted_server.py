@@ -27,6 +27,8 @@ from pipeline.errors import ImageSkipped, PipelineError
 from pipeline.images.encode import encode_image
 from pipeline.request.decode import GenerateParams, parse_aspect_ratio
 from pipeline.request.resolved import resolve_params
+from pipeline.scheduling.engine_protocol import Inputs
+from pipeline.scheduling.local_worker import LocalWorker
 from pipeline.scheduling.task import MadeImage, Outcome, Reporter, Task
 from server import create_app
 from settings import load_settings
@@ -69,7 +71,7 @@ def _colour(hue: float, saturation: float, value: float) -> tuple[int, int, int]
 class PaintedDevice:
     """Stands where the model would."""
 
-    def __call__(self, task: Task, reporter: Reporter) -> None:
+    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
         reporter.model("checkpoint", "embedded", None)
         reporter.model("checkpoint", "embedded", 0.01)
         for image in range(1, task.params.image_number + 1):
@@ -165,7 +167,7 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(level=logging.INFO)
     if count and not (settings.outputs_dir / "db.sqlite3").exists():
         asyncio.run(write_history(settings.outputs_dir, count))
-    app = create_app(settings, {"painted": PaintedDevice})
+    app = create_app(settings, [LocalWorker("painted", lambda _sink: PaintedDevice())])
     web.run_app(app, host=settings.host, port=settings.port, access_log=None, print=None)
 
 

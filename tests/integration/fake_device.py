@@ -6,7 +6,10 @@ from io import BytesIO
 from PIL import Image
 
 from pipeline.errors import ImageSkipped
+from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.task import MadeImage, Reporter, Task
+from pipeline.scheduling.worker_events import Sink
+from settings import Settings
 
 STEPS = 4
 WAIT_S = 20.0
@@ -37,14 +40,20 @@ class FakeDevice:
         self.turns: threading.Semaphore | None = None
         self._hold_at = 0
         self.seen: list[Task] = []
+        self.inputs: dict[str, bytes] = {}  # of the newest task
+
+    def build(self, settings: Settings, sink: Sink) -> "FakeDevice":
+        """Called on the device thread, as a worker builds its engine."""
+        return self
 
     def hold_at_step(self, step: int) -> None:
         """Hold every picture when this step begins, and tell ``started`` only then."""
         self._hold_at = step
         self.gate.clear()
 
-    def __call__(self, task: Task, reporter: Reporter) -> None:
+    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
         self.seen.append(task)
+        self.inputs = dict(inputs)
         self._tell(reporter, 2, "Loading models ...")
         if self._hold_at == 0:
             self.started.set()

@@ -1,51 +1,70 @@
 """The real engine with the model that ships, where the fake device would be."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bus.events import ServerStatus
+from bus.subscription import EventFilter
+from handlers.keys import BUS, EXECUTOR
 from pipeline.engine.options import EngineOptions
+from pipeline.engine.spec import build_engine
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
 from pipeline.scheduling.task import Reporter, Task
-from server import start_engine
+from pipeline.scheduling.worker_events import Sink
+from server import engine_spec
+from settings import Settings
 from tests.integration.fake_device import FakeDevice
-from tests.integration.serving import Focal, serve
+from tests.integration.serving import WAIT_S, Focal, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "pipeline/embedded/model/unet/diffusion_pytorch_model.safetensors"
 
 
 class EngineDevice(FakeDevice):
-    """Makes each task's pictures in earnest."""
+    """Makes each task's images with the engine that the server would build."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: EngineOptions | None = None) -> None:
         super().__init__()
-        self.engine: Any = None
+        self._options = options or EngineOptions()
+        self._engine: Any = None
 
-    def load(self, focal: Focal, options: EngineOptions | None = None) -> None:
-        """Start the engine as the server does."""
-        self.engine = start_engine("cpu", focal.app, options)
+    def build(self, settings: Settings, sink: Sink) -> "EngineDevice":
+        """Build the engine on the CPU."""
+        spec = engine_spec(settings, settings.preset)
+        spec = msgspec.structs.replace(spec, device="cpu", options=self._options)
+        self._engine = build_engine(spec, sink)
+        return self
 
-    def __call__(self, task: Task, reporter: Reporter) -> None:
-        self.engine(task, reporter)
+    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
+        self._engine(task, reporter, inputs)
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The engine's models."""
+        loaded: tuple[LoadedModel, ...] = self._engine.loaded()
+        return loaded
 
     def release(self) -> tuple[str, ...]:
-        """Drop the engine's models."""
-        names: tuple[str, ...] = self.engine.release()
+        """Unload the engine's models."""
+        names: tuple[str, ...] = self._engine.release()
         return names
 
 
 @asynccontextmanager
 async def serve_engine(folder: Path, options: EngineOptions | None = None) -> AsyncIterator[Focal]:
-    """Serve the embedded model's pictures from an empty folder."""
-    device = EngineDevice()
-    async with serve(folder, device) as focal:
-        device.load(focal, options)
+    """Serve the embedded model's images from an empty folder, once the model is loaded."""
+    async with serve(folder, EngineDevice(options)) as focal:
+        with focal.app[BUS].subscribe(EventFilter(types=frozenset({ServerStatus.type}))) as changes:
+            while focal.app[EXECUTOR].devices()[0].state != "ready":
+                await asyncio.wait_for(anext(changes), WAIT_S)
         yield focal
 
 

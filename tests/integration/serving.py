@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from handlers.keys import EXECUTOR
+from pipeline.scheduling.local_worker import LocalWorker
 from server import create_app
 from settings import Settings
 from tests.integration.fake_device import FakeDevice
@@ -101,7 +103,8 @@ async def serve(
         preset="embedded",
         **options,
     )
-    app = create_app(settings, {"fake": lambda: device})
+    worker = LocalWorker("fake", partial(device.build, settings))
+    app = create_app(settings, [worker])
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -11,9 +11,14 @@ import pytest_asyncio
 
 from bus.events import DownloadProgress, TaskProgress
 from bus.subscription import EventFilter
-from handlers.keys import BUS, MODEL_FILES
+from handlers.keys import BUS
+from pipeline.files.catalog import ModelCatalog
+from pipeline.files.locate import ModelFiles
 from pipeline.files.registry import KnownFile
+from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.task import Reporter, Task
+from pipeline.scheduling.worker_events import Download, Sink
+from settings import Settings
 from tests.file_server import FileServer, serve_files, stalls_after, status
 from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import WAIT_S, Focal, serve
@@ -27,12 +32,23 @@ class FetchingDevice(FakeDevice):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.file = KnownFile("sam", "needed.pth", f"{url}/needed.pth")
-        self.focal: Focal | None = None
+        self.files: ModelFiles | None = None
 
-    def __call__(self, task: Task, reporter: Reporter) -> None:
-        assert self.focal is not None
-        self.focal.app[MODEL_FILES].require(self.file, reporter)
-        super().__call__(task, reporter)
+    def build(self, settings: Settings, sink: Sink) -> "FetchingDevice":
+        """Fetch into the models folder, and report it."""
+        self.files = ModelFiles(
+            ModelCatalog(settings.models_dir),
+            allowed=settings.downloads == "allow",
+            on_progress=lambda name, received, total: sink(
+                Download(name=name, received=received, total=total)
+            ),
+        )
+        return self
+
+    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
+        assert self.files is not None
+        self.files.require(self.file, reporter)
+        super().__call__(task, reporter, inputs)
 
 
 @pytest.fixture
@@ -45,7 +61,6 @@ def files() -> Iterator[FileServer]:
 async def focal(tmp_path: Path, files: FileServer) -> AsyncIterator[Focal]:
     device = FetchingDevice(files.url)
     async with serve(tmp_path, device, downloads="allow") as served:
-        device.focal = served
         yield served
 
 

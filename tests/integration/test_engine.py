@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.engine.engine import Engine, Library, load_engine
+from pipeline.engine.spec import build_engine
 from pipeline.errors import (
     DeviceOutOfMemory,
     ImageSkipped,
@@ -18,7 +19,7 @@ from pipeline.errors import (
     TaskAborted,
 )
 from pipeline.files.catalog import ModelCatalog
-from pipeline.images.encode import open_image, read_text
+from pipeline.images.encode import encode_image, open_image, read_text
 from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.request.decode import GenerateParams, decode_params
 from pipeline.request.presets import PresetStore
@@ -26,10 +27,16 @@ from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.task import MadeImage, Task
-from server import create_app, start_engine
+from server import engine_spec
 from settings import Settings
+from tests.integration import tiny_vision
 
 ROOT = Path(__file__).resolve().parents[2]
+GIVEN, BLANK = "/inputs/a.png", "/inputs/b.png"
+INPUTS = {
+    GIVEN: encode_image(tiny_vision.picture(100, 100), "png"),
+    BLANK: encode_image(Image.new("RGB", (64, 64)), "png"),
+}
 HAS_WEIGHTS = (EMBEDDED_FOLDER / "unet" / "diffusion_pytorch_model.safetensors").is_file()
 
 pytestmark = pytest.mark.skipif(
@@ -123,7 +130,7 @@ def make(engine: Engine, presets: PresetStore, **asked: object) -> Listener:
 def run(engine: Engine, presets: PresetStore, listener: Listener, **asked: object) -> None:
     params = read_params(presets, **asked)
     request = resolve_params(params, presets.describing(params))
-    engine(Task(task_id="a" * 32, request=request, in_queue_mills=0), listener)
+    engine(Task(task_id="a" * 32, request=request, in_queue_mills=0), listener, INPUTS)
 
 
 def colour_at(data: bytes, x: int, y: int) -> tuple[int, int, int]:
@@ -312,7 +319,8 @@ def test_a_damaged_start_model_is_told_and_the_device_starts_all_the_same(
         models_dir=tmp_path / "models",
         preset="default",
     )
-    engine = start_engine("cpu", create_app(settings, {}))
+    spec = msgspec.structs.replace(engine_spec(settings, "default"), device="cpu")
+    engine = build_engine(spec, lambda _event: None)
     assert isinstance(engine, Engine)
     engine.preload("embedded")
     assert "juggernautXL_v8Rundiffusion.safetensors was not loaded" in caplog.text

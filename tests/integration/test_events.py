@@ -20,6 +20,7 @@ from handlers.live.websocket import websocket
 from pipeline.request.decode import GenerateParams
 from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import MadeImage, Outcome, Task
 
 WAIT_S = 5.0
@@ -57,7 +58,7 @@ async def client(bus: EventBus) -> AsyncIterator[Client]:
 
     app = web.Application(middlewares=[error_middleware])
     app[BUS] = bus
-    app[EXECUTOR] = Executor(bus, {}, NoPictures(), on_ended, queue_limit=8)
+    app[EXECUTOR] = Executor(bus, (), TaskStorage(NoPictures(), on_ended), queue_limit=8)
     app.add_routes([web.get("/v1/events", events), web.get("/ws", websocket)])
     app.on_shutdown.append(end_streams)
     async with TestClient(TestServer(app)) as running:

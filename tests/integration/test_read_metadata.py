@@ -265,5 +265,5 @@ async def test_unloading_lets_the_model_go_and_the_next_picture_is_the_same(real
             async with real.session.post("/v1/engine/unload") as answer:
                 assert (await answer.json())["models"] == ["embedded"]
             (told,) = await asyncio.wait_for(events.take(), WAIT_S)
-        assert told.data == ModelUnloaded(name="embedded", kind="checkpoint")
+        assert told.data == ModelUnloaded(name="embedded", kind="checkpoint", device="fake")
     assert pictures[0] == pictures[1]

@@ -17,7 +17,7 @@ from pipeline.engine.options import EngineOptions
 from pipeline.errors import ImageSkipped, TaskAborted
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.registry import UPSCALER
-from pipeline.images.encode import encode_image, open_image, read_text
+from pipeline.images.encode import open_image, read_text
 from pipeline.models.image_encoder import clip_pixels
 from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.models.upscaler import Network, Shape
@@ -25,11 +25,9 @@ from pipeline.request.presets import PresetStore
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from tests.integration import tiny_vision
-from tests.integration.test_engine import ROOT, Listener, make, run
+from tests.integration.test_engine import BLANK, GIVEN, INPUTS, ROOT, Listener, make, run
 from tests.integration.tiny_vision import save_background
 
-GIVEN = "/inputs/a.png"
-BLANK = "/inputs/b.png"
 VARIED = {"enhance_checkbox": True, "enhance_uov_method": "Vary (Subtle)"}
 STAGE_BEGINS = 3  # checks of a picture of two steps before those of its first stage
 FOUND: dict[str, Any] = {
@@ -37,15 +35,6 @@ FOUND: dict[str, Any] = {
     "enhance_mask_model": "u2netp",
     "enhance_inpaint_engine": "None",
 }
-
-
-class Pictures:
-    """Pictures that requests bring along."""
-
-    def read(self, path: str) -> bytes:
-        if path == BLANK:
-            return encode_image(Image.new("RGB", (64, 64)), "png")
-        return encode_image(tiny_vision.picture(100, 100), "png")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +62,6 @@ def engine(models_dir: Path, presets: PresetStore) -> Engine:
         presets,
         StyleLibrary(ROOT / "sdxl_styles"),
         Wildcards(ROOT / "wildcards"),
-        Pictures(),
     )
     return load_engine("cpu", library)
 
@@ -139,7 +127,7 @@ def test_a_mask_of_which_nothing_is_left_changes_nothing(
     control = FOUND | {"enhance_inpaint_erode_or_dilate": -64}
     made = make(engine, presets, enhance_input_image=GIVEN, enhance_ctrls=[control])
     (same,) = made.images
-    given = open_image(Pictures().read(GIVEN)).convert("RGB")
+    given = open_image(INPUTS[GIVEN]).convert("RGB")
     assert open_image(same.data).convert("RGB").tobytes() == given.tobytes()
     assert "nothing left" in str(made.notes["enhancement 1"])
 
@@ -215,7 +203,6 @@ def test_what_has_looked_at_image_prompts_leaves_room_for_the_pictures(
         presets,
         StyleLibrary(ROOT / "sdxl_styles"),
         Wildcards(ROOT / "wildcards"),
-        Pictures(),
     )
     left: list[str] = []
     options = EngineOptions(ram_gb=1e-6)  # whatever may leave does

@@ -20,6 +20,7 @@ from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import encode_image
 from pipeline.models.manager import ModelManager
 from pipeline.request.tools import ImageType, MaskOptions
+from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.vision.toolbox import Toolbox
 from tests.integration import tiny_vision
 from tests.integration.fake_device import FakeDevice
@@ -49,6 +50,10 @@ class ToolDevice(FakeDevice):
     def generate_mask(self, picture: bytes, options: MaskOptions) -> bytes:
         """As the engine does."""
         return self._tools.generate_mask(picture, options)
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The tools' models."""
+        return self.manager.loaded()
 
     def release(self) -> tuple[str, ...]:
         """Drop the tools' models."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.keys import EXECUTOR
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
 from pipeline.scheduling.task import Reporter, Task
 from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import WAIT_S, Focal, serve
@@ -21,23 +22,30 @@ class LoadingDevice(FakeDevice):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loaded: set[str] = set()
+        self.names: set[str] = set()
         self.calls: list[str] = []
         self.released = threading.Event()
 
-    def __call__(self, task: Task, reporter: Reporter) -> None:
-        self.loaded.add(task.params.base_model_name)
+    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
+        self.names.add(task.params.base_model_name)
         self.calls.append("begin")
-        super().__call__(task, reporter)
+        super().__call__(task, reporter, inputs)
         self.calls.append("end")
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The models of earlier tasks."""
+        return tuple(
+            LoadedModel(kind="checkpoint", name=name, seconds=0.0, since_mills=0)
+            for name in sorted(self.names)
+        )
 
     def release(self) -> tuple[str, ...]:
         """Forget the models."""
         self.calls.append("release")
-        names = tuple(sorted(self.loaded))
+        names = tuple(sorted(self.names))
         if names:
             self.released.set()
-        self.loaded.clear()
+        self.names.clear()
         return names
 
 

@@ -1,18 +1,12 @@
 """Queue, dispatcher and device thread: order, ends, stops, failures and shutdown."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from fractions import Fraction
-from typing import TypeVar
 
 import pytest
 
-from bus.bus import EventBus
 from bus.events import (
     TERMINAL,
-    EventData,
     QueueChanged,
     TaskFailed,
     TaskFinished,
@@ -24,111 +18,21 @@ from bus.events import (
 )
 from bus.subscription import Subscription
 from pipeline.errors import ImageSkipped, PipelineError, QueueFull, ServerStopping
-from pipeline.request.resolved import resolve_params
-from pipeline.request.schema import GenerateParams
+from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.queue import Waiting
-from pipeline.scheduling.task import Generate, MadeImage, Outcome, Reporter, Task
-from pipeline.scheduling.worker import StartDevice
-
-T = TypeVar("T")
-WAIT_S = 5.0
-
-
-class Shelf:
-    """A picture store in memory."""
-
-    def __init__(self) -> None:
-        self.kept: list[str] = []
-
-    def save(self, made: MadeImage) -> str:
-        """Keep a name."""
-        self.kept.append(f"/outputs/{made.seed}.{made.extension}")
-        return self.kept[-1]
-
-    def delete(self, path: str) -> None:
-        """Forget a name."""
-        self.kept.remove(path)
-
-
-class Gate:
-    """Lets a test hold a device in the middle of a picture."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.leave = threading.Event()
-
-    def hold(self, reporter: Reporter) -> None:
-        """Wait as a long step does, looking out for a stop or skip."""
-        self.entered.set()
-        while not self.leave.wait(0.005):
-            reporter.check()
-
-
-def make_task(name: str, images: int = 1) -> Task:
-    return Task(
-        task_id=name, request=resolve_params(GenerateParams(image_number=images)), in_queue_mills=1
-    )
-
-
-def make_image(seed: int = 0) -> MadeImage:
-    return MadeImage(data=b"", extension="png", seed=seed, width=8, height=8)
-
-
-def draw(task: Task, reporter: Reporter) -> None:
-    """A picture side that is done at once."""
-    for number in range(task.params.image_number):
-        reporter.begin_image(number + 1, task.params.image_number)
-        reporter.image(make_image(number))
-
-
-class House:
-    """An executor with everything it talks to."""
-
-    def __init__(self, start: StartDevice, on_ended: Callable[[], None], limit: int) -> None:
-        self.bus = EventBus(asyncio.get_running_loop())
-        self.shelf = Shelf()
-        self.rows: list[tuple[str, Outcome]] = []
-        self._on_ended = on_ended
-        self.executor = Executor(self.bus, {"cpu": start}, self.shelf, self._close_row, limit)
-
-    async def _close_row(self, task: Task, outcome: Outcome) -> None:
-        self._on_ended()
-        self.rows.append((task.task_id, outcome))
-
-
-@asynccontextmanager
-async def house(
-    generate: Generate = draw,
-    *,
-    start: StartDevice | None = None,
-    on_ended: Callable[[], None] = lambda: None,
-    limit: int = 100,
-) -> AsyncIterator[House]:
-    built = House(start or (lambda: generate), on_ended, limit)
-    built.executor.start()
-    try:
-        yield built
-    finally:
-        await built.executor.close(grace_s=0.1)
-
-
-async def within(awaitable: Awaitable[T]) -> T:
-    return await asyncio.wait_for(awaitable, WAIT_S)
-
-
-async def read_until_ends(subscription: Subscription, ends: int) -> list[tuple[str, EventData]]:
-    seen: list[tuple[str, EventData]] = []
-    async with asyncio.timeout(WAIT_S):
-        async for delivery in subscription:
-            seen.append((delivery.task_id or "", delivery.data))
-            if sum(isinstance(data, TERMINAL) for _, data in seen) == ends:
-                break
-    return seen
-
-
-async def entered(gate: Gate) -> None:
-    assert await asyncio.to_thread(gate.entered.wait, WAIT_S)
+from pipeline.scheduling.task import Reporter, Task
+from tests.unit.scheduling import (
+    WAIT_S,
+    Gate,
+    draw,
+    entered,
+    house,
+    make_image,
+    make_task,
+    read_until_ends,
+    within,
+)
 
 
 async def test_tasks_run_in_order_and_each_ends_exactly_once() -> None:
@@ -179,7 +83,7 @@ class QueueClient:
 
 async def test_a_client_learns_every_place_from_the_changes_of_the_queue() -> None:
     gates = {name: Gate() for name in "abcd"}
-    async with house(lambda task, reporter: gates[task.task_id].hold(reporter)) as built:
+    async with house(lambda task, reporter, _inputs: gates[task.task_id].hold(reporter)) as built:
         executor = built.executor
         client = QueueClient(executor)
         with built.bus.subscribe() as subscription:
@@ -214,7 +118,7 @@ async def test_a_client_learns_every_place_from_the_changes_of_the_queue() -> No
 
 async def test_a_task_is_told_to_be_queued_once_however_the_queue_moves() -> None:
     gate = Gate()
-    async with house(lambda _, reporter: gate.hold(reporter)) as built:
+    async with house(lambda _task, reporter, _inputs: gate.hold(reporter)) as built:
         with built.bus.subscribe() as subscription:
             for name in "abc":
                 built.executor.submit(make_task(name))
@@ -229,7 +133,7 @@ async def test_a_task_is_told_to_be_queued_once_however_the_queue_moves() -> Non
 
 async def test_restored_tasks_run_as_they_were_arranged_and_are_one_event() -> None:
     gate = Gate()
-    async with house(lambda _, reporter: gate.hold(reporter)) as built:
+    async with house(lambda _task, reporter, _inputs: gate.hold(reporter)) as built:
         with built.bus.subscribe() as subscription:
             order = {"a": 2, "b": 3, "c": 1}
             built.executor.pause()
@@ -250,7 +154,7 @@ async def test_restored_tasks_run_as_they_were_arranged_and_are_one_event() -> N
 
 async def test_stopping_a_waiting_task_ends_it_at_once_and_twice_is_harmless() -> None:
     gate = Gate()
-    async with house(lambda _, reporter: gate.hold(reporter)) as built:
+    async with house(lambda _task, reporter, _inputs: gate.hold(reporter)) as built:
         built.executor.submit(make_task("a"))
         built.executor.submit(make_task("b"))
         await entered(gate)
@@ -263,10 +167,10 @@ async def test_stopping_a_waiting_task_ends_it_at_once_and_twice_is_harmless() -
 async def test_stopping_the_running_task_ends_it_and_the_next_one_runs() -> None:
     gate = Gate()
 
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         if task.task_id == "a":
             gate.hold(reporter)
-        draw(task, reporter)
+        draw(task, reporter, inputs)
 
     async with house(generate) as built:
         with built.bus.subscribe() as subscription:
@@ -283,7 +187,7 @@ async def test_stopping_the_running_task_ends_it_and_the_next_one_runs() -> None
 async def test_skipping_leaves_out_one_picture_and_goes_on() -> None:
     gate = Gate()
 
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         for number in range(task.params.image_number):
             reporter.begin_image(number + 1, task.params.image_number)
             try:
@@ -304,7 +208,7 @@ async def test_skipping_leaves_out_one_picture_and_goes_on() -> None:
 async def test_a_task_whose_every_picture_was_skipped_ends_as_skipped() -> None:
     gate = Gate()
 
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         try:
             gate.hold(reporter)
         except ImageSkipped:
@@ -328,10 +232,10 @@ async def test_a_task_whose_every_picture_was_skipped_ends_as_skipped() -> None:
     ],
 )
 async def test_a_failing_task_says_why_and_the_thread_lives_on(error: Exception, code: str) -> None:
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         if task.task_id == "a":
             raise error
-        draw(task, reporter)
+        draw(task, reporter, inputs)
 
     async with house(generate) as built:
         with built.bus.subscribe() as subscription:
@@ -357,7 +261,7 @@ async def test_a_row_that_cannot_be_closed_does_not_stop_the_queue() -> None:
 
 async def test_a_full_queue_refuses_before_anything_is_written() -> None:
     gate = Gate()
-    async with house(lambda _, reporter: gate.hold(reporter), limit=2) as built:
+    async with house(lambda _task, reporter, _inputs: gate.hold(reporter), limit=2) as built:
         built.executor.submit(make_task("a"))
         await entered(gate)
         built.executor.submit(make_task("b"))
@@ -366,29 +270,10 @@ async def test_a_full_queue_refuses_before_anything_is_written() -> None:
         gate.leave.set()
 
 
-async def test_a_device_that_did_not_start_fails_the_task_and_may_start_for_the_next() -> None:
-    attempts = iter([PipelineError("no such device"), PipelineError("no such device"), None])
-
-    def start() -> Generate:
-        if (error := next(attempts)) is not None:
-            raise error
-        return draw
-
-    async with house(start=start) as built:
-        built.executor.submit(make_task("a"))
-        first = await within(built.executor.wait("a"))
-        assert built.executor.devices()[0].state == "failed"
-        built.executor.submit(make_task("b"))
-        second = await within(built.executor.wait("b"))
-    assert (first.status, first.error) == ("failed", "no such device")
-    assert second.status == "finished"
-    assert built.executor.devices()[0].state == "ready"
-
-
 async def test_closing_keeps_aborted_and_waiting_tasks_for_the_next_start() -> None:
     gate = Gate()
 
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         reporter.image(make_image())
         gate.hold(reporter)
 
@@ -404,15 +289,15 @@ async def test_closing_keeps_aborted_and_waiting_tasks_for_the_next_start() -> N
         with pytest.raises(ServerStopping), built.executor.reserve():
             pass
     assert built.rows == []
-    assert built.shelf.kept == []  # the task will make its pictures anew
+    assert built.images.kept == []  # the task will make its pictures anew
 
 
 async def test_closing_waits_for_the_running_task_while_there_is_time() -> None:
     gate = Gate()
 
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         gate.hold(reporter)
-        draw(task, reporter)
+        draw(task, reporter, inputs)
 
     async with house(generate) as built:
         built.executor.submit(make_task("a"))
@@ -427,16 +312,13 @@ async def test_closing_waits_for_the_running_task_while_there_is_time() -> None:
 async def test_pictures_are_told_at_the_end_where_intermediate_results_are_unwanted() -> None:
     gate = Gate()
 
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         reporter.image(make_image())
         gate.hold(reporter)
 
-    params = GenerateParams(disable_intermediate_results=True)
     async with house(generate) as built:
         with built.bus.subscribe() as subscription:
-            built.executor.submit(
-                Task(task_id="a", request=resolve_params(params), in_queue_mills=1)
-            )
+            built.executor.submit(make_task("a", disable_intermediate_results=True))
             await entered(gate)
             early = subscription.take_now()
             gate.leave.set()
@@ -447,10 +329,10 @@ async def test_pictures_are_told_at_the_end_where_intermediate_results_are_unwan
 
 
 async def test_progress_never_falls() -> None:
-    def generate(task: Task, reporter: Reporter) -> None:
+    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
         for percent in (2, 50, 13, 101):
             reporter.progress(percent, "working")
-        draw(task, reporter)
+        draw(task, reporter, inputs)
 
     async with house(generate) as built:
         with built.bus.subscribe() as subscription:

@@ -60,7 +60,7 @@ async def test_work_that_ends_is_logged_and_started_again(
     assert work.starts == 3
     logged = [record for record in caplog.records if "counting" in record.getMessage()]
     assert len(logged) == 2
-    assert bool(logged[0].exc_info and logged[0].exc_info[0]) == (ending is fail)
+    assert bool(logged[0].exc_info and logged[0].exc_info[0]) == (ending is not end)
     await supervisor.close()
     assert work.cancelled
 

@@ -1,0 +1,165 @@
+"""A worker in this process: an engine on a thread of its own."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Final
+
+from pipeline.errors import (
+    DeviceBusy,
+    DeviceOutOfMemory,
+    InternalError,
+    PipelineError,
+    UnsupportedFeature,
+    WorkerLost,
+)
+from pipeline.scheduling.device_thread import DeviceThread
+from pipeline.scheduling.engine_protocol import (
+    ChecksDevice,
+    Generate,
+    HasTools,
+    HoldsModels,
+    Inputs,
+    LoadedModel,
+)
+from pipeline.scheduling.reporter import RunReporter
+from pipeline.scheduling.task import Task
+from pipeline.scheduling.worker import (
+    Describe,
+    DeviceState,
+    DrawMask,
+    Failure,
+    ToolReply,
+    ToolRequest,
+)
+from pipeline.scheduling.worker_events import Sink
+
+log = logging.getLogger(__name__)
+
+BuildEngine = Callable[[Sink], Generate]
+"""Builds an engine on the device thread; may take minutes and may raise."""
+
+OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture"
+
+
+class LocalWorker:
+    """As ``Worker``. The engine lives on the device thread and is called there only."""
+
+    def __init__(self, name: str, build: BuildEngine) -> None:
+        self._name = name
+        self._build = build
+        self._state = DeviceState(name=name)  # replaced whole, by the device thread
+        self._engine: Generate | None = None
+        self._reporters: dict[str, RunReporter] = {}
+        self._thread = DeviceThread(name, self._explain)
+
+    @property
+    def name(self) -> str:
+        """As ``Worker.name``."""
+        return self._name
+
+    @property
+    def state(self) -> DeviceState:
+        """As ``Worker.state``."""
+        return self._state
+
+    def start(self, sink: Sink) -> Future[Failure | None]:
+        """As ``Worker.start``: builds the engine, unless there is one."""
+        done = self._thread.submit(partial(self._start, sink))
+        done.add_done_callback(self._note_start)
+        return _as_failure(done)
+
+    def run(self, task: Task, inputs: Inputs, sink: Sink) -> Future[Failure | None]:
+        """As ``Worker.run``."""
+        reporter = self._reporters[task.task_id] = RunReporter(task, sink)
+        done = self._thread.submit(lambda: self._ready_engine()(task, reporter, inputs))
+        done.add_done_callback(lambda _done: self._reporters.pop(task.task_id, None))
+        return _as_failure(done)
+
+    def cancel(self, task_id: str, *, skip: bool = False) -> None:
+        """As ``Worker.cancel``."""
+        if (reporter := self._reporters.get(task_id)) is not None:
+            reporter.cancel(skip=skip)
+
+    def tool(self, request: ToolRequest) -> Future[ToolReply]:
+        """As ``Worker.tool``. UnsupportedFeature if the engine has no tools."""
+        return self._thread.submit(partial(self._tool, request))
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """As ``Worker.loaded``."""
+        engine: object = self._engine
+        return engine.loaded() if isinstance(engine, HoldsModels) else ()
+
+    def release(self) -> Future[tuple[str, ...]]:
+        """As ``Worker.release``."""
+        return self._thread.submit(self._release)
+
+    def close(self) -> None:
+        """As ``Worker.close``."""
+        self._thread.close()
+
+    def is_alive(self) -> bool:
+        """False once the device thread has ended, which ``close`` asks for."""
+        return self._thread.is_alive()
+
+    def _start(self, sink: Sink) -> None:
+        if self._engine is None:
+            self._engine = self._build(sink)
+        self._state = DeviceState(name=self._name, state="ready")
+
+    def _note_start(self, done: Future[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._state = DeviceState(name=self._name, state="failed", error=str(error))
+
+    def _ready_engine(self) -> Generate:
+        if self._engine is None:
+            raise WorkerLost(f"{self._name} is not ready: {self._state.error or 'it starts'}")
+        return self._engine
+
+    def _tool(self, request: ToolRequest) -> ToolReply:
+        if self._engine is None:
+            raise DeviceBusy(f"{self._name} is not ready: {self._state.error}; try again later")
+        engine: object = self._engine
+        if not isinstance(engine, HasTools):
+            raise UnsupportedFeature(self._name, f"{self._name}: this device has no image tools")
+        match request:
+            case Describe(picture=picture, image_type=image_type):
+                return ToolReply(text=engine.describe(picture, image_type))
+            case DrawMask(picture=picture, options=options):
+                return ToolReply(picture=engine.generate_mask(picture, options))
+
+    def _release(self) -> tuple[str, ...]:
+        engine: object = self._engine
+        return engine.release() if isinstance(engine, HoldsModels) else ()
+
+    def _explain(self, error: BaseException) -> PipelineError:
+        """What callers are told of an exception; an unexpected one may have broken the device."""
+        if isinstance(error, PipelineError):
+            return error
+        if isinstance(error, MemoryError):
+            return DeviceOutOfMemory(OUT_OF_MEMORY)
+        log.error("device %s: an unexpected error", self._name, exc_info=error)
+        engine: object = self._engine
+        if isinstance(engine, ChecksDevice) and (fault := engine.device_fault()) is not None:
+            self._engine = None
+            self._state = DeviceState(name=self._name, state="failed", error=fault)
+            return WorkerLost(f"{self._name} failed: {fault}")
+        return InternalError("an internal error; see the server log")
+
+
+def _as_failure(done: Future[None]) -> Future[Failure | None]:
+    """The same future with its exception as data."""
+    result: Future[Failure | None] = Future()
+
+    def pass_on(done: Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if not result.set_running_or_notify_cancel():
+            return
+        if isinstance(error, PipelineError):
+            result.set_result(Failure(code=error.code, text=str(error)))
+        else:
+            result.set_result(None)
+
+    done.add_done_callback(pass_on)
+    return result

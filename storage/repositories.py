@@ -1,0 +1,55 @@
+"""Everything that reads and writes one database, opened together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.attempts import AttemptCounter
+from storage.database import open_database
+from storage.fetch import GuardedClient
+from storage.gallery import GalleryRepository
+from storage.history import HistoryRepository
+from storage.outputs import OutputStore
+from storage.queue_state import QueueState
+from storage.recorder import Recorder
+from storage.retention import Retention
+from storage.trash import Trash
+from storage.webhooks import WebhookSender
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """The repositories of one database."""
+
+    history: HistoryRepository
+    gallery: GalleryRepository
+    trash: Trash
+    retention: Retention
+    queue_state: QueueState
+    attempts: AttemptCounter
+    recorder: Recorder
+
+
+@asynccontextmanager
+async def open_repositories(
+    path: Path, outputs: OutputStore, client: GuardedClient, webhook_secret: str
+) -> AsyncIterator[Repositories]:
+    """Open the database file, creating or migrating it, and send webhooks that are owed.
+
+    Raises what ``open_database`` does.
+    """
+    async with (
+        open_database(path) as database,
+        WebhookSender(database, client, webhook_secret) as webhooks,
+    ):
+        history = HistoryRepository(database)
+        yield Repositories(
+            history=history,
+            gallery=GalleryRepository(database, history),
+            trash=Trash(database),
+            retention=Retention(database, outputs),
+            queue_state=QueueState(database),
+            attempts=AttemptCounter(database),
+            recorder=Recorder(database, history, webhooks),
+        )
