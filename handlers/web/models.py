@@ -19,11 +19,19 @@ from pipeline.request.presets import INITIAL, PresetStore, preset_values
 from pipeline.scheduling.engine_protocol import LoadedModel
 
 
-class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A model by the name that requests use."""
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model by the name that requests use, with what its file says of its training."""
 
     name: str
     bytes: Annotated[int, Meta(description="Size on disk; 0 for a folder or the built-in model.")]
+    base_model: Annotated[
+        str, Meta(description="The family that it was trained for, if its file says so.")
+    ] = ""
+    trained_on: Annotated[str, Meta(description="File name of the checkpoint it began from.")] = ""
+    resolution: Annotated[str, Meta(description="Width x height of training, in pixels.")] = ""
+    trigger_words: Annotated[
+        tuple[str, ...], Meta(description="Words that call up what was trained.")
+    ] = ()
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +108,7 @@ def _overview(app: web.Application, loaded: tuple[LoadedModel, ...]) -> ModelOve
     catalog = app[CATALOG]
 
     def files(folder: str, names: Callable[[], list[str]]) -> list[ModelFile]:
-        root = catalog.models_dir / folder
-        listed = [name for name in names() if name != DEFAULT_VAE]
-        return [ModelFile(name=name, bytes=_size(root, name)) for name in listed]
+        return [_file(catalog, folder, name) for name in names() if name != DEFAULT_VAE]
 
     return ModelOverview(
         checkpoints=files(CHECKPOINTS, catalog.checkpoints),
@@ -116,12 +122,16 @@ def _overview(app: web.Application, loaded: tuple[LoadedModel, ...]) -> ModelOve
     )
 
 
-def _size(root: Path, name: str) -> int:
+def _file(catalog: ModelCatalog, folder: str, name: str) -> ModelFile:
+    if name == EMBEDDED:
+        return ModelFile(name=name, bytes=0)
+    path = catalog.models_dir / folder / name
     try:
-        path = root / name
-        return path.stat().st_size if name != EMBEDDED and path.is_file() else 0
+        size = path.stat().st_size if path.is_file() else 0
     except OSError:
-        return 0
+        size = 0
+    header = catalog.header(folder, name)
+    return ModelFile(name=name, bytes=size, **msgspec.structs.asdict(header))
 
 
 def _presets(store: PresetStore, catalog: ModelCatalog) -> list[PresetInfo]:

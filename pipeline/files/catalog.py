@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.errors import ModelNotFound
+from pipeline.files.header import HeaderCache, ModelHeader
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
 
 COMPANIONS: Final = Path(__file__).parent.parent / "embedded" / "companions"  # that ship with it
@@ -20,8 +21,8 @@ EMBEDDINGS: Final = "embeddings"
 PROMPT_EXPANSION: Final = "prompt_expansion"
 _SUFFIXES: Final = (".safetensors",)  # of checkpoints
 # Small files in torch's own format are about; nothing but tensors is read from one.
-_TORCH_TOO: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-_SUFFIXES_OF: Final = {LORAS: _TORCH_TOO, VAES: _TORCH_TOO, EMBEDDINGS: _TORCH_TOO}
+TORCH_TOO: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_SUFFIXES_OF: Final = {LORAS: TORCH_TOO, VAES: TORCH_TOO, EMBEDDINGS: TORCH_TOO}
 _BESIDE_FILES: Final = {CHECKPOINTS: (EMBEDDED,), VAES: (DEFAULT_VAE,)}  # names without a file
 _MARKER: Final = "model_index.json"  # makes a folder a diffusers model
 _MAX_NAMED: Final = 20
@@ -41,6 +42,7 @@ class ModelCatalog:
 
     def __init__(self, models_dir: Path) -> None:
         self.models_dir = models_dir
+        self._headers = HeaderCache()
 
     def checkpoints(self) -> list[str]:
         """The embedded model, then safetensors files and diffusers folders."""
@@ -89,9 +91,19 @@ class ModelCatalog:
         message = f"no {name[:120]!r} in models/{kind}; installed: {listed}{more}"
         raise ModelNotFound(field, message)
 
+    def header(self, kind: str, name: str) -> ModelHeader:
+        """What the file of a listed name says of its training."""
+        return self._headers.header(self.models_dir / kind / name)
+
     def _names(self, kind: str) -> list[str]:
-        wanted = _Wanted(_SUFFIXES_OF.get(kind, _SUFFIXES), folders=kind == CHECKPOINTS)
-        return sorted(_walk(self.models_dir / kind, "", wanted, above=()), key=_sort_key)
+        suffixes = _SUFFIXES_OF.get(kind, _SUFFIXES)
+        return file_names(self.models_dir / kind, suffixes, folders=kind == CHECKPOINTS)
+
+
+def file_names(folder: Path, suffixes: tuple[str, ...], *, folders: bool = False) -> list[str]:
+    """Names of the files below ``folder`` with these endings, and of diffusers ``folders``."""
+    wanted = _Wanted(suffixes, folders)
+    return sorted(_walk(folder, "", wanted, above=()), key=_sort_key)
 
 
 def _walk(folder: Path, prefix: str, wanted: _Wanted, above: tuple[str, ...]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 
 from pipeline.errors import InvalidModelFile
 from pipeline.files.file_format import FileFormat, require_format
@@ -45,7 +46,9 @@ def load_pickled(path: Path, kind: str) -> object:
     """
     require_format(path, kind, FileFormat.TORCH)
     try:
-        with path.open("rb") as file:  # given a name, torch would go by its ending
+        with path.open("rb") as file, torch.serialization.safe_globals([nn.ParameterDict]):
+            # An open file: given a name, torch would go by its ending. The first trainers of
+            # textual inversions saved their vectors in a ParameterDict, which runs no code either.
             loaded: object = torch.load(file, map_location="cpu", weights_only=True)
     except _BROKEN as error:
         raise InvalidModelFile(

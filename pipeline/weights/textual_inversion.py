@@ -1,18 +1,28 @@
-"""Textual-inversion files: learned word vectors that a prompt names as ``embedding:name``."""
+"""Textual-inversion files (arXiv:2208.01618): vectors that a prompt names as ``embedding:name``.
+
+diffusers reads most of these files too, but adds their words to a tokenizer for good; here each
+prompt names files, as in ComfyUI and Fooocus.
+"""
 
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
-from pipeline.weights.tensors import read_values
+from pipeline.files.catalog import TORCH_TOO, file_names
+from pipeline.files.file_format import FileFormat, require_format
+from pipeline.weights.pickled import load_pickled
+from pipeline.weights.tensors import read_tensors
 
 log = logging.getLogger(__name__)
 
-SUFFIXES: Final = (".safetensors", ".pt", ".bin")
+SUFFIXES: Final = TORCH_TOO
+_KIND: Final = "embedding"
 _BY_ENCODER: Final = ("clip_l", "clip_g")  # SDXL's files have a tensor for each
 _VECTORS: Final = "string_to_param"  # in the first trainers' files, which are of one encoder
 _IN_PROMPT: Final = re.compile(r"(?:^|[\s(])embedding:([^\s():]+)")
@@ -33,19 +43,27 @@ class InversionLibrary:
         if path is None:
             log.warning("a prompt names a textual inversion that is not installed")
             return None
-        for tensor in _tensors(path, encoder):
-            if tensor.ndim in (1, 2) and tensor.shape[-1] == width:
-                return list(tensor.float().reshape(-1, width))
+        if fitting := _learned(path, encoder, width):
+            return list(torch.cat([each.float().reshape(-1, width) for each in fitting]))
         log.info("the textual inversion %s has no vectors of %s for %s", name, width, encoder)
         return None
 
     def path(self, name: str) -> Path | None:
-        """The file of that name, with or without its ending, in the folder or below it."""
-        if self._folder is None or not self._folder.is_dir():
+        """The file of a name, with or without its ending.
+
+        The name is a path below the folder, as ``/v1/models`` lists it, or the file's name alone;
+        of several files of that name the one in the outermost folder is meant, then the first.
+        """
+        if self._folder is None:
             return None
-        wanted = {name, *(name + suffix for suffix in SUFFIXES)}
-        files = (file for file in sorted(self._folder.rglob("*")) if file.suffix in SUFFIXES)
-        return next((file for file in files if file.name in wanted and file.is_file()), None)
+        asked = name.replace("\\", "/")
+        wanted = {asked, *(asked + suffix for suffix in SUFFIXES)}
+        listed = file_names(self._folder, SUFFIXES)
+        found = next((each for each in listed if each in wanted), None)
+        if found is None:
+            listed.sort(key=lambda each: each.count("/"))
+            found = next((each for each in listed if each.rpartition("/")[2] in wanted), None)
+        return self._folder / found if found else None
 
 
 def named_inversions(texts: Iterable[str]) -> tuple[str, ...]:
@@ -54,13 +72,25 @@ def named_inversions(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name))
 
 
-def _tensors(path: Path, encoder: str) -> Iterator[Tensor]:
-    """What may be the encoder's vectors."""
-    values: Mapping[str, Any] = read_values(path, "embedding")
+def _learned(path: Path, encoder: str, width: int) -> list[Tensor]:
+    """The vectors of that width: the first of a file, or all of one that is a list of them."""
+    formats = (FileFormat.SAFETENSORS, FileFormat.TORCH)
+    if require_format(path, _KIND, *formats) is FileFormat.SAFETENSORS:
+        return list(islice(_fitting(read_tensors(path, _KIND), encoder, width), 1))
+    loaded = load_pickled(path, _KIND)
+    if isinstance(loaded, list):
+        named = (each for each in loaded if isinstance(each, dict))
+        return [tensor for each in named for tensor in _fitting(each, encoder, width)]
+    return list(islice(_fitting(loaded, encoder, width), 1)) if isinstance(loaded, dict) else []
+
+
+def _fitting(values: Mapping[str, Any], encoder: str, width: int) -> Iterator[Tensor]:
     if any(part in values for part in _BY_ENCODER):
         found = [values.get(encoder)]
-    elif isinstance(values.get(_VECTORS), Mapping):
+    elif hasattr(values.get(_VECTORS), "values"):
         found = list(values[_VECTORS].values())
-    else:  # one tensor under the word that stands for it
+    else:  # one tensor under the word that it stands for
         found = list(values.values())
-    yield from (each for each in found if isinstance(each, Tensor))
+    for each in found:
+        if isinstance(each, Tensor) and each.ndim in (1, 2) and each.shape[-1] == width:
+            yield each

@@ -140,6 +140,53 @@ def test_a_name_finds_files_below_the_folder_and_none_beside_it(
         assert library.path(name) is None
 
 
+def test_a_file_below_the_folder_is_found_by_the_name_that_the_listing_shows(
+    checkpoint: Checkpoint, folder: Path
+) -> None:
+    for place in ("sub", "b", "b/c"):
+        (folder / place).mkdir(exist_ok=True)
+        both_encoders(folder / place / "x", *vectors(checkpoint))
+    library = InversionLibrary(folder)
+    for name in ("sub/x", "b/x", "b/c/x"):
+        assert library.path(name) == folder / f"{name}.safetensors"
+        assert library.path(f"{name}.safetensors") == folder / f"{name}.safetensors"
+    assert library.path("sub\\x") == folder / "sub" / "x.safetensors"
+    assert library.path("c/x") is None
+    assert_same(checkpoint, "a (embedding:b/c/x:1.2)", f"a ({WORDS}:1.2)")
+
+
+def test_of_several_files_the_outermost_of_that_name_is_meant(
+    checkpoint: Checkpoint, folder: Path
+) -> None:
+    for place in ("a/deep", "sub", "b"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        both_encoders(folder / place / "x", *vectors(checkpoint))
+    library = InversionLibrary(folder)
+    assert library.path("x") == folder / "b" / "x.safetensors"
+    both_encoders(folder / "x", *vectors(checkpoint))
+    assert library.path("x") == folder / "x.safetensors"
+
+
+@pytest.mark.parametrize("ending", [".bin", ".pt", ".ckpt", ".pth"])
+def test_a_list_of_vectors_says_all_of_its_words(
+    checkpoint: Checkpoint, folder: Path, ending: str
+) -> None:
+    clip_l, clip_g = vectors(checkpoint)
+    half = len(clip_l) // 2
+    entries = [{"<cat>": clip_l[:half], "<g>": clip_g[:half]}, {"<hat>": clip_l[half:]}, 3]
+    torch.save([*entries, {"<more>": clip_g[half:]}], folder / f"word{ending}")
+    assert_same(checkpoint, "a embedding:word here", f"a {WORDS} here")
+
+
+def test_the_first_trainers_own_kind_of_file_is_read(checkpoint: Checkpoint, folder: Path) -> None:
+    clip_l = vectors(checkpoint)[0]
+    values = {"string_to_param": nn.ParameterDict({"*": nn.Parameter(clip_l)})}
+    torch.save(values, folder / "word.pt")
+    found = InversionLibrary(folder).vectors("word", "clip_l", clip_l.shape[-1])
+    assert found is not None
+    assert torch.equal(torch.stack(list(found)), clip_l)
+
+
 def test_one_for_another_model_is_passed_over(checkpoint: Checkpoint, folder: Path) -> None:
     save_file({"clip_l": torch.ones(2, 1024)}, folder / "word.safetensors")
     assert_same(checkpoint, "a embedding:word here", "a here")
