@@ -11,7 +11,8 @@ from torch import Tensor
 from pipeline.sampling.noise import ImageNoise
 from tools import parity
 from tools.parity_cases.compare import LeftOut, distance
-from tools.parity_cases.units import SHAPE
+
+SHAPE = (1, 4, 6, 10)
 
 
 def make_folder(folder: Path, *cases: dict[str, object], off_by: float = 0.0) -> Path:

@@ -17,7 +17,8 @@ from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise import ImageNoise
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures
-from tools.parity_cases.sampling import DEFAULTS, make_denoiser, make_run
+from tools.parity_cases.sampling import DEFAULTS, SIZES, make_denoiser, make_run
+from tools.parity_cases.sizes import run_size
 
 NETWORK: Final = "control_lora.safetensors"
 RESIZES: Final[Mapping[str, Callable[[Image.Image, int, int], Image.Image]]] = {
@@ -30,7 +31,7 @@ RESIZES: Final[Mapping[str, Callable[[Image.Image, int, int], Image.Image]]] = {
 
 def controlled(case: Case, fixtures: Fixtures) -> Results:
     """A whole run with controls. Raises NotImplementedError."""
-    unknown = case.params.keys() - DEFAULTS.keys() - {"nets"}
+    unknown = case.params.keys() - DEFAULTS.keys() - SIZES - {"nets"}
     if unknown:
         raise NotImplementedError(f"nothing here honours {', '.join(sorted(unknown))} yet")
     params = {**DEFAULTS, **case.params}
@@ -43,7 +44,7 @@ def controlled(case: Case, fixtures: Fixtures) -> Results:
     denoiser = make_denoiser(case, fixtures, unet)
     softness = params["settings"]["controlnet_softness"]
     steered = ControlledUNet(unet, controls, softness, denoiser.model_sampling)
-    shape = (1, 4, params["height"] // 8, params["width"] // 8)
+    shape = run_size(case, fixtures).latent
     denoiser = replace(denoiser, unet=steered)
     settings = make_run(params)
     noise = ImageNoise(settings.seed, shape)

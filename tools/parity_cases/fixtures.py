@@ -29,6 +29,7 @@ class Case(msgspec.Struct, frozen=True, rename={"tolerance": "tolerance_relative
     id: str
     file: str
     outputs: tuple[str, ...]
+    what: str = ""
     params: dict[str, Any] = {}
     inputs: tuple[str, ...] = ()
     calls: tuple[dict[str, Any], ...] = ()

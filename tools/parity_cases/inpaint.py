@@ -20,10 +20,10 @@ from pipeline.images.inpaint_area import (
 from pipeline.images.masks import Pixels, binary, grow_mask, soften_mask
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import Case, Fixtures
+from tools.parity_cases.sizes import thinned
 
 NATIVE: Final = 1024
 FIELD: Final = 0.618  # of the area into which a result is put back
-EVERY: Final = 24  # pixels between those of a large picture that are recorded
 _NO_PICTURE: Final = LeftOut("only its masks are known of the large picture; see inpaint.small")
 _ROUNDED: Final = LeftOut("a mean's last digit depends on numpy; the hash is compared")
 
@@ -63,9 +63,13 @@ def big(case: Case, fixtures: Fixtures) -> Results:
         area = _area(each)
         name = f"{case.id}.{each['kind']}.{each['h']}x{each['w']}.k{each['k']}"
         name = f"{name}.fill{int(each['use_fill'])}"
-        results[f"{name}.mask_s24"] = torch.from_numpy(area.mask[::EVERY, ::EVERY].copy())
-        results[f"{name}.soft_s24"] = torch.from_numpy(area.soft_mask[::EVERY, ::EVERY].copy())
-        results.update(dict.fromkeys((f"{name}.{p}_s24" for p in _PICTURES), _NO_PICTURE))
+        masks = {"mask": area.mask, "soft": area.soft_mask}
+        for figure in fixtures.tensors(case.file):
+            kind = figure.removeprefix(f"{name}.").partition("_s")[0]
+            if kind in masks:
+                results[figure] = thinned(torch.from_numpy(masks[kind]), figure)
+            elif kind in _PICTURES:
+                results[figure] = _NO_PICTURE
     return results
 
 
@@ -78,7 +82,12 @@ def big_digests(case: Case, fixtures: Fixtures) -> Results:
 def grown(case: Case, fixtures: Fixtures) -> Results:
     """Masks grown and shrunk."""
     mask = _pixels(fixtures.tensors(case.file)[case.inputs[0]])
-    return {f"erode.{n}": torch.from_numpy(grow_mask(mask, n)) for n in (-5, -1, 0, 1, 4)}
+    steps = [name.removeprefix("erode.") for name in fixtures.tensors(case.file)]
+    return {
+        f"erode.{n}": torch.from_numpy(grow_mask(mask, int(n)))
+        for n in steps
+        if n.removeprefix("-").isdecimal()
+    }
 
 
 _PICTURES: Final = {"fill": "filled", "image": "shown", "post": "picture"}  # which have its size

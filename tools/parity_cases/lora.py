@@ -11,12 +11,12 @@ from tools.parity_cases.sampling import sample
 from tools.parity_cases.text import clip_modules
 
 FILE = "tiny_lora.safetensors"
-WEIGHT = 0.7  # lora.sample's, which the index says in words only
 
 
 def chosen_lora(case: Case, fixtures: Fixtures) -> ChosenLora:
-    """The folder's LoRA at the case's weight."""
-    return ChosenLora(FILE, fixtures.folder / FILE, case.params.get("weight", WEIGHT))
+    """The folder's LoRA; a case without a weight has that of ``lora.merge``."""
+    merged = next(each for each in fixtures.cases if each.id == "lora.merge")
+    return ChosenLora(FILE, fixtures.folder / FILE, (merged.params | case.params)["weight"])
 
 
 def merge(case: Case, fixtures: Fixtures) -> Results:

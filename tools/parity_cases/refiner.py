@@ -13,6 +13,7 @@ from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.sampling import DEFAULTS, KNOWN, make_denoiser, make_run
+from tools.parity_cases.sizes import run_size
 
 _KNOWN: Final = KNOWN | {"refiner", "switch", "swap"}
 
@@ -28,7 +29,7 @@ def relay(case: Case, fixtures: Fixtures) -> Results:
     runners = RefinerSwap(base, _second(case, fixtures, base), params["switch"], params["swap"])
     latent = fixtures.unit("in.init_latent") if "latent" in params else None
     settings = make_run(params)
-    shape = (1, 4, params["height"] // 8, params["width"] // 8)
+    shape = run_size(case, fixtures).latent
     with ExitStack() as patches:
         if "freeu" in params:
             patches.enter_context(freeu_applied(unet.module, FreeU(*params["freeu"])))

@@ -34,13 +34,13 @@ from pipeline.sampling.sigmas import SCHEDULES
 from pipeline.weights.lora import ChosenLora
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures, unet_config
+from tools.parity_cases.sizes import thinned
 from tools.parity_cases.starts import call_facts, picture_fields, read_start
 from tools.parity_cases.text import clip_config
 from tools.parity_cases.vae import vae_config
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = PromptSources(StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards"))
-EVERY: Final = 4  # pixels between those of a picture that are recorded
 
 # The reference's name of a setting -> the request's field.
 FIELDS: Final[Mapping[str, str]] = {
@@ -220,7 +220,9 @@ def pictures(case: Case, fixtures: Fixtures) -> Results:
         latent = denoise(plan, Making(checkpoint), *encode_prompts(plan, encode), lambda *_: None)
         pixels = checkpoint.vae.decode(latent)[0].permute(1, 2, 0)
         results[f"{name}.latent"] = latent
-        results[f"{name}.image_s4"] = pixels[::EVERY, ::EVERY] * 255.0
+        for figure in fixtures.tensors(case.file):
+            if figure == f"{name}.image" or figure.startswith(f"{name}.image_s"):
+                results[figure] = thinned(pixels, figure) * 255.0
         image = decode(checkpoint.vae, latent)
         results[f"image.{plan.index}"] = _picture(image, plan, params, recorded)
     return results

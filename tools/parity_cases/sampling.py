@@ -19,6 +19,7 @@ from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
+from tools.parity_cases.sizes import run_size
 from tools.parity_cases.units import read_conditioning, read_guidance
 
 DEFAULTS: Final[Mapping[str, Any]] = {
@@ -28,8 +29,6 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "cfg": 4.0,
     "seed": 12345,
     "denoise": 1.0,
-    "width": 192,
-    "height": 128,
     "pos": "pos_77",
     "neg": "neg_77",
     "settings": {
@@ -40,7 +39,8 @@ DEFAULTS: Final[Mapping[str, Any]] = {
         "adaptive_cfg": 7.0,
     },
 }
-KNOWN: Final = frozenset({"freeu", "latent"})  # beside those that have a default
+SIZES: Final = frozenset({"height", "width"})  # of the latent where a case does not name them
+KNOWN: Final = SIZES | {"freeu", "latent"}  # beside those that have a default
 _OF_INPAINT: Final = frozenset({"keep_task", "unet_hook"})
 
 
@@ -67,15 +67,15 @@ class Trace:
 
 def make_denoiser(case: Case, fixtures: Fixtures, unet: UNet) -> Denoiser:
     """The case's prompts and guidance around a network."""
-    params = {**DEFAULTS, **case.params}
+    params, size = {**DEFAULTS, **case.params}, run_size(case, fixtures)
     return Denoiser(
         unet,
         model_sampling_for(params["scheduler"]),
         read_conditioning(fixtures, params["pos"]),
         read_conditioning(fixtures, params["neg"]),
         read_guidance(params),
-        params["width"],
-        params["height"],
+        size.width,
+        size.height,
     )
 
 
@@ -105,7 +105,7 @@ def sample(case: Case, fixtures: Fixtures) -> Results:
     began = inpainting.latent if inpainting else fixtures.unit("in.init_latent")
     latent = began if "latent" in params else None
     settings = make_run(params)
-    shape = (1, 4, params["height"] // 8, params["width"] // 8)
+    shape = run_size(case, fixtures).latent
     with ExitStack() as patches:
         if "freeu" in params:
             patches.enter_context(freeu_applied(unet.module, FreeU(*params["freeu"])))

@@ -22,8 +22,8 @@ from pipeline.weights.layout import (
 from pipeline.weights.textual_inversion import InversionLibrary
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
+from tools.parity_cases.sizes import stride_of
 
-EVERY = 20  # the index stores every 20th value of most pooled vectors
 _ENCODERS = ("clip_l", "clip_g")
 # Remarks in the recorded configurations that transformers takes for settings.
 _NO_SETTINGS = ("torch_dtype", "transformers_version", "_name_or_path")
@@ -54,9 +54,9 @@ def prompt(case: Case, fixtures: Fixtures) -> Results:
     _check_tokens(encoder, text, fixtures.json("text_tokens.json")[int(number)])
     context, pooled = encoder.encode_one(text, case.params["clip_skip"])
     return {
-        f"cond.{number}": context,
-        f"pooled.{number}": pooled,
-        f"pooled_s20.{number}": pooled[:, ::EVERY],
+        output: pooled[:, :: stride_of(output)] if output.startswith("pooled") else context
+        for output in case.outputs
+        if output.startswith(("cond.", "pooled"))
     }
 
 

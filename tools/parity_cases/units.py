@@ -17,8 +17,8 @@ from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
 from pipeline.sampling.sigmas import SCHEDULES, requested_sigmas, schedule_sigmas
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures
+from tools.parity_cases.sizes import folder_size, size_of
 
-SHAPE: Final = (1, 4, 16, 24)
 # The reference silently walks `normal` for these names; this project does what they say.
 OWN_MEANING: Final = frozenset({"turbo", "align_your_steps"})
 
@@ -93,10 +93,11 @@ def model_sampling(case: Case, fixtures: Fixtures) -> Results:
     }
 
 
-def noise(case: Case, _fixtures: Fixtures) -> Results:
+def noise(case: Case, fixtures: Fixtures) -> Results:
     """The first noise of a seed, and what an ancestral sampler draws next."""
     seed = case.params["seed"]
-    source = ImageNoise(seed, SHAPE, CPU, CPU)
+    shape = fixtures.tensors(case.file)[f"noise.{seed}"].shape
+    source = ImageNoise(seed, shape, CPU, CPU)
     here = torch.zeros(())
     return {
         f"noise.{seed}": source.initial,
@@ -107,7 +108,8 @@ def noise(case: Case, _fixtures: Fixtures) -> Results:
 def brownian(case: Case, fixtures: Fixtures) -> Results:
     """Increments along one path over a schedule."""
     seed, key = case.params["seed"], f"brownian.{case.params['seed']}"
-    path = ImageNoise(seed, SHAPE, CPU, CPU).brownian(
+    shape = fixtures.unit(f"{key}.0").shape
+    path = ImageNoise(seed, shape, CPU, CPU).brownian(
         case.params["sigma_min"], case.params["sigma_max"]
     )
     levels = fixtures.unit(f"{key}.sigmas")
@@ -137,7 +139,8 @@ def adm(case: Case, fixtures: Fixtures) -> Results:
 
 def refiner_adm(case: Case, fixtures: Fixtures) -> Results:
     """The refiner's vector for both prompts."""
-    sizes = RefinerSizes(case.params.get("width", 192), case.params.get("height", 128))
+    size = folder_size(fixtures, case.params)
+    sizes = RefinerSizes(size.width, size.height)
     return {
         f"adm.refiner.{side}": torch.cat(
             [
@@ -166,7 +169,8 @@ def freeu(case: Case, fixtures: Fixtures) -> Results:
     key = case.id.removeprefix("units.")
     h, skip = fixtures.unit(f"{key}.h"), fixtures.unit(f"{key}.skip")
     settings = FreeU(*(case.params[name] for name in ("b1", "b2", "s1", "s2")))
-    scales = freeu_scales(settings, h.shape[1], 32)
+    unet = fixtures.json("models.json")["unet"]["fooocus_unet_config"]
+    scales = freeu_scales(settings, h.shape[1], unet["model_channels"])
     backbone, low = scales or (1.0, 1.0)
     return {f"{key}.h_out": strengthen(h, backbone), f"{key}.skip_out": quieten(skip, low)}
 
@@ -175,18 +179,18 @@ def one_call(case: Case, fixtures: Fixtures) -> Results:
     """One call of the network, or one guided guess, at a noise level."""
     params = case.params
     pooled = fixtures.unit("in.pos_pooled")
-    height, width = (side * 8 for side in SHAPE[2:])
+    key = case.inputs[0]
+    x, sigma = fixtures.unit(key), torch.tensor(params["sigma"])
+    size = size_of(x.shape, params)
     denoiser = Denoiser(
         fixtures.unet(),
         ModelSampling(),
         Conditioning(fixtures.unit("in.pos_77"), pooled),
         read_conditioning(fixtures, "neg_77"),
         read_guidance(params),
-        width,
-        height,
+        size.width,
+        size.height,
     )
-    key = case.inputs[0]
-    x, sigma = fixtures.unit(key), torch.tensor(params["sigma"])
     with torch.inference_mode():
         if case.id.startswith("units.apply_model."):
             return {case.outputs[0]: torch.cat(denoiser.predict_both(x, sigma))}

@@ -1,7 +1,8 @@
 """Cases of the VAE: pictures to latents and back, whole and in tiles."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -10,8 +11,11 @@ from pipeline.models.checkpoint import build_vae
 from pipeline.models.vae import Vae, grey_where_masked, latent_mask
 from pipeline.sampling.noise import seeded_generator
 from pipeline.weights.layout import VAE_PREFIX, vae_from_original
-from tools.parity_cases.compare import Results
+from tools.parity_cases.compare import Results, wanted_figures
 from tools.parity_cases.fixtures import Case, Fixtures
+from tools.parity_cases.sizes import thinned
+
+_PART: Final = re.compile(r"\[:(\d+), *:(\d+)\]")  # rows and columns of a picture
 
 
 def vae_config(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,8 +55,11 @@ def encode(case: Case, fixtures: Fixtures) -> Results:
 
 @torch.inference_mode()
 def encode_odd(case: Case, fixtures: Fixtures) -> Results:
-    """A picture whose sides are no multiples of 8."""
-    pixels = _pixels(case, fixtures)[..., :125, :187]
+    """A picture whose sides are no multiples of 8: the part that the case's description gives."""
+    part = _PART.search(case.what)
+    if part is None:
+        raise NotImplementedError("the case does not say which part of the picture it encodes")
+    pixels = _pixels(case, fixtures)[..., : int(part[1]), : int(part[2])]
     generator = seeded_generator(case.params["global_seed"])
     return {case.id: make_vae(fixtures).encode(pixels, generator)}
 
@@ -69,19 +76,23 @@ def encode_tiled(case: Case, fixtures: Fixtures) -> Results:
 def decode(case: Case, fixtures: Fixtures) -> Results:
     """Pixels, and the levels that are saved."""
     pixels = _last(make_vae(fixtures).decode(_input(case, fixtures)))
-    return {
-        "vae.decode_u8": (pixels * 255.0).to(torch.uint8),
-        "vae.decode_s4": pixels[::4, ::4],
-    }
+    results = {"vae.decode_u8": (pixels * 255.0).to(torch.uint8)}
+    for name in wanted_figures(case, fixtures.tensors(case.file)):
+        if name not in results:
+            results[name] = thinned(pixels, name)
+    return results
 
 
 @torch.inference_mode()
 def decode_tiled(case: Case, fixtures: Fixtures) -> Results:
     """In tiles, and whole for comparison."""
     vae, latent = make_vae(fixtures), _input(case, fixtures)
+    ways = {"tiled": vae.decode_tiled, "plain": vae.decode}
     return {
-        "vae.decode_tiled_s8": _last(vae.decode_tiled(latent))[::8, ::8],
-        "vae.decode_plain_s8": _last(vae.decode(latent))[::8, ::8],
+        name: thinned(_last(decode_latent(latent)), name)
+        for name in wanted_figures(case, fixtures.tensors(case.file))
+        for way, decode_latent in ways.items()
+        if name.startswith(f"vae.decode_{way}")
     }
 
 
