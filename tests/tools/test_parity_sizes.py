@@ -120,11 +120,11 @@ class Recorder:
 
     def denoiser(self) -> Denoiser:
         """The network under the shared prompts, told the folder's size."""
-        prompts = (
+        positive, negative = (
             Conditioning(self.figures[f"in.{side}_77"], self.figures[f"in.{side}_pooled"])
             for side in ("pos", "neg")
         )
-        return Denoiser(self.unet, ModelSampling(), *prompts, GUIDANCE, WIDTH, HEIGHT)
+        return Denoiser(self.unet, ModelSampling(), positive, negative, GUIDANCE, WIDTH, HEIGHT)
 
     def sampled(self, denoise: float = 1.0, latent: Tensor | None = None) -> Tensor:
         """The latent of a short run."""
