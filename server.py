@@ -15,13 +15,12 @@ from aiohttp import web
 from bus.bus import EventBus
 from bus.events import ServerStatus, now_ms
 from bus.supervision import Supervisor
-from handlers import keys, service_keys
+from handlers import keys
 from handlers.http.access import AccessPolicy
 from handlers.http.guard import ACCESS
 from handlers.http.serving import end_process, serve
 from handlers.routes import install
-from handlers.service.deletion import Deletion
-from handlers.service.submit import Admissions
+from handlers.service_keys import install_services
 from pipeline.engine.options import EngineOptions
 from pipeline.engine.spec import EngineSpec
 from pipeline.engine.workers import local_workers
@@ -45,7 +44,6 @@ from storage.repositories import open_repositories
 
 VERSION: Final = "0.2.0"
 HERE: Final = Path(__file__).resolve().parent
-DECODES_AT_ONCE: Final = 2
 STOP_SECONDS: Final = 6.0  # for running tasks; closing connections and files comes on top
 
 
@@ -98,7 +96,6 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     )
     app[keys.OUTPUTS] = OutputStore(settings.outputs_dir)
     app[keys.INPUTS] = InputStore(settings.inputs_dir)
-    app[keys.DECODING] = asyncio.Semaphore(DECODES_AT_ONCE)
     if workers is None:
         workers = local_workers(settings.device, engine_spec(settings, start_preset))
     app.cleanup_ctx.append(partial(_run_parts, settings, workers))
@@ -125,10 +122,7 @@ async def _run_parts(
         app[keys.QUEUE_STATE] = queue_state = stored.queue_state
         storage = TaskStorage(outputs, stored.recorder.on_ended, inputs, stored.attempts)
         app[keys.EXECUTOR] = executor = Executor(bus, workers, storage, settings.queue_size)
-        app[service_keys.ADMISSIONS] = Admissions(stored.history, executor, inputs)
-        app[service_keys.DELETION] = Deletion(
-            bus, stored.history, stored.trash, stored.retention, outputs
-        )
+        install_services(app, stored.trash, stored.retention)
         if await queue_state.is_paused():
             executor.pause()
         requeue = settings.on_restart == "requeue"

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final
 
 from bus.events import BusGap, EventData, now_ms
@@ -51,7 +52,7 @@ class ReplayRing:
             return [_gap(1, last)]
         first_kept = self._next_seq - len(self._kept)
         start = max(0, since + 1 - first_kept)
-        kept = [delivery for index, delivery in enumerate(self._kept) if index >= start]
+        kept = list(islice(self._kept, start, None))
         if since + 1 < first_kept:
             kept.insert(0, _gap(since + 1, first_kept - 1))
         return kept

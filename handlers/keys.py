@@ -4,7 +4,6 @@ The keys of a room's own parts stand in that room, and those of the service laye
 ``handlers.service_keys``, so this module imports nothing of ``handlers``.
 """
 
-import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,8 +64,6 @@ HISTORY: Final[web.AppKey["HistoryRepository"]] = web.AppKey("history")
 OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
 INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
 CLIENT: Final[web.AppKey["GuardedClient"]] = web.AppKey("client")
-# Bounds how many input images are decoded at once: one may take about 200 MB.
-DECODING: Final = web.AppKey("decoding", asyncio.Semaphore)
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
 MODEL_FILES: Final[web.AppKey["ModelFiles"]] = web.AppKey("model_files")
 RESOLVER: Final[web.AppKey["Resolver"]] = web.AppKey("resolver")

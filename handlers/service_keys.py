@@ -1,4 +1,4 @@
-"""Keys of the service layer's parts, for the API families that stand above it.
+"""The service layer's parts as the API families reach them: their keys, and their wiring.
 
 ``handlers.service`` itself knows no aiohttp, and ``handlers.keys`` nothing of ``handlers``.
 """
@@ -7,8 +7,33 @@ from typing import Final
 
 from aiohttp import web
 
+from handlers import keys
+from handlers.service.admission import Admissions
+from handlers.service.decoding import Decoding
 from handlers.service.deletion import Deletion
-from handlers.service.submit import Admissions
+from handlers.service.images import ImageReader
+from handlers.service.submit import Submissions
+from handlers.service.tasks import Tasks
+from storage.retention import Retention
+from storage.trash import Trash
 
-ADMISSIONS: Final = web.AppKey("admissions", Admissions)
+SUBMISSIONS: Final = web.AppKey("submissions", Submissions)
+TASKS: Final = web.AppKey("tasks", Tasks)
+IMAGES: Final = web.AppKey("images", ImageReader)
+DECODING: Final = web.AppKey("decoding", Decoding)
 DELETION: Final = web.AppKey("deletion", Deletion)
+
+DECODES_AT_ONCE: Final = 2
+
+
+def install_services(app: web.Application, trash: Trash, retention: Retention) -> None:
+    """Build the service layer from the parts of ``handlers.keys``."""
+    bus, executor = app[keys.BUS], app[keys.EXECUTOR]
+    history, inputs, outputs = app[keys.HISTORY], app[keys.INPUTS], app[keys.OUTPUTS]
+    app[TASKS] = tasks = Tasks(executor, history, outputs)
+    app[DECODING] = decoding = Decoding(DECODES_AT_ONCE)
+    limit = app[keys.SETTINGS].body_limit_bytes
+    app[IMAGES] = images = ImageReader(app[keys.CLIENT], inputs, outputs, decoding, limit)
+    admissions = Admissions(history, executor, inputs)
+    app[SUBMISSIONS] = Submissions(bus, app[keys.RESOLVER], images, admissions, tasks)
+    app[DELETION] = Deletion(bus, history, trash, retention, outputs)

@@ -1,6 +1,5 @@
 """POST /v1/engine/control: stop tasks, or skip the picture being made."""
 
-import asyncio
 from typing import Annotated, Literal
 
 import msgspec
@@ -9,8 +8,8 @@ from msgspec import Meta
 
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
-from handlers.keys import EXECUTOR, HISTORY
-from handlers.service.errors import NotFound
+from handlers.service.tasks import Tasks
+from handlers.service_keys import TASKS
 
 
 class ControlQuery(msgspec.Struct, kw_only=True):
@@ -39,22 +38,21 @@ async def control(request: web.Request, query: ControlQuery) -> web.Response:
     Stop ends a waiting task too; skip affects only a running one. 404 for an unknown task.
     """
     task_id = query.task_id or None
+    tasks = request.app[TASKS]
     if query.action == "stop":
-        # A stop that has begun must close the task's row, also when the client leaves.
-        done = await asyncio.shield(request.app[EXECUTOR].stop(task_id))
-        message = "Stopped" if done else await _why_not(request, task_id)
+        done = await tasks.stop(task_id)
+        message = "Stopped" if done else await _why_not(tasks, task_id)
     else:
-        done = request.app[EXECUTOR].skip(task_id)
-        message = "Skipped" if done else await _why_not(request, task_id)
+        done = tasks.skip(task_id)
+        message = "Skipped" if done else await _why_not(tasks, task_id)
     return json_response(ControlReply(message))
 
 
-async def _why_not(request: web.Request, task_id: str | None) -> str:
+async def _why_not(tasks: Tasks, task_id: str | None) -> str:
     """Why there was nothing to do. Raises NotFound for an unknown task."""
     if task_id is None:
         return "No task is running"
-    if request.app[EXECUTOR].waiting_task(task_id) is not None:
+    if tasks.position(task_id) is not None:
         return "The task waits; there is no picture to skip yet"
-    if await request.app[HISTORY].get(task_id) is None:
-        raise NotFound("there is no such task")
+    await tasks.find(task_id)
     return "The task had ended"

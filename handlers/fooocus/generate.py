@@ -1,17 +1,18 @@
 """POST /v1/engine/generate/: one endpoint, four ways of answering."""
 
-from contextlib import ExitStack
 from typing import Final
 
 from aiohttp import web
 
-from handlers.fooocus.answers import Answer, answer_async, answer_binary, answer_stream, answer_sync
-from handlers.fooocus.stream import followed
+from handlers.fooocus.answers import answer_async, answer_binary, answer_stream, answer_sync
+from handlers.http.body import ignored_headers, read_body
+from handlers.http.idempotency import idempotency_key
 from handlers.http.negotiation import wanted_image_format
 from handlers.http.operation import IMAGE_TYPES, Operation, Payload
-from handlers.keys import BUS
-from handlers.service.submit import Order, read_order
-from handlers.service_keys import ADMISSIONS
+from handlers.http.respond import delivery_to, own_urls
+from handlers.service.images import RequestImages
+from handlers.service_keys import SUBMISSIONS
+from pipeline.request.decode import decode_params
 from pipeline.request.delivery import GenerateRequest
 from storage.records import TaskRecord
 
@@ -51,24 +52,18 @@ async def generate(request: web.Request) -> web.StreamResponse:
     A client that goes away does not stop its task.
     """
     image_format = wanted_image_format(request.headers.getall("Accept", []))
-    order = await read_order(request, image_format)
-    delivery = order.task.delivery
-    if image_format is None and delivery.stream_output:
-        return await _stream(request, order)
-    answer = Answer.to(request, order, await request.app[ADMISSIONS].admit(order))
+    key = idempotency_key(request)
+    decoded = decode_params(await read_body(request))
     if image_format is not None:
-        return await answer_binary(answer)
+        decoded = decoded.with_fields(image_number=1, output_format=image_format)
+    delivery = delivery_to(request, decoded.delivery)
+    images = RequestImages(own_urls=own_urls(request))
+    ticket = await request.app[SUBMISSIONS].submit(decoded, images, delivery, key)
+    headers = {"X-Task-Id": ticket.task_id, **ignored_headers(request, decoded.ignored)}
+    if image_format is not None:
+        return await answer_binary(request, ticket, headers)
+    if delivery.stream_output:
+        return await answer_stream(request, ticket, headers)
     if delivery.async_process:
-        return answer_async(answer)
-    return await answer_sync(answer)
-
-
-async def _stream(request: web.Request, order: Order) -> web.StreamResponse:
-    """Listen first, then queue: the task may begin and end at once."""
-    bus = request.app[BUS]
-    with ExitStack() as stack:
-        news = stack.enter_context(bus.subscribe(followed(order.task.task_id)))
-        answer = Answer.to(request, order, await request.app[ADMISSIONS].admit(order))
-        if answer.is_repeat:
-            news = stack.enter_context(bus.subscribe(followed(answer.task_id)))
-        return await answer_stream(answer, news)
+        return answer_async(ticket, headers)
+    return await answer_sync(ticket, headers)

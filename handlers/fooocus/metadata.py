@@ -1,15 +1,16 @@
 """POST /v1/tools/read-metadata: from a picture back to the request that made it."""
 
-import asyncio
+from functools import partial
 
 from aiohttp import web
 
 from handlers.fooocus.schemas import PictureMetadata, ReadMetadata
 from handlers.http.body import read_json
 from handlers.http.operation import Operation, Payload
-from handlers.http.respond import json_response
+from handlers.http.respond import json_response, own_urls
 from handlers.keys import CATALOG, STYLES
-from handlers.service.images import fetch_picture
+from handlers.service.images import RequestImages
+from handlers.service_keys import DECODING, IMAGES
 from pipeline.images.encode import MIME_TYPES, look_at
 from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_of
 
@@ -29,8 +30,10 @@ from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_
 async def picture_metadata(request: web.Request) -> web.Response:
     """What a picture says of its making. One that says nothing is an answer too, not an error."""
     body, headers = await read_json(request, ReadMetadata)
-    data = await fetch_picture(request, ("image",), body.image)
-    return json_response(await asyncio.to_thread(_read, request.app, data), headers=headers)
+    images = RequestImages(own_urls=own_urls(request))
+    data = await request.app[IMAGES].read(("image",), body.image, images)
+    metadata = await request.app[DECODING].run(partial(_read, request.app, data))
+    return json_response(metadata, headers=headers)
 
 
 def _read(app: web.Application, data: bytes) -> PictureMetadata:

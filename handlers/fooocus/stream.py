@@ -17,15 +17,13 @@ from bus.events import (
     TaskPreview,
     TaskProgress,
 )
-from bus.subscription import EventFilter, Subscription
+from bus.subscription import Subscription
 from handlers.http.sse import batches
+from pipeline.errors import PipelineError
 from pipeline.scheduling.task import Snapshot
+from storage.records import TaskRecord
 
 COMMENT: Final = b": waiting\n\n"
-FOLLOWED: Final = frozenset(
-    (QueueChanged.type, TaskProgress.type, TaskPreview.type, *(kind.type for kind in TERMINAL))
-)
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -37,11 +35,6 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     images: tuple[str, ...] = ()
     error: str | msgspec.UnsetType = msgspec.UNSET
-
-
-def followed(task_id: str) -> EventFilter:
-    """The filter of a stream's subscription."""
-    return EventFilter(FOLLOWED, task_id, general=frozenset({QueueChanged.type}))
 
 
 class ProgressStream:
@@ -80,8 +73,21 @@ class ProgressStream:
         """The state of a task that was running before this stream began."""
         return self._event(snapshot.progress, snapshot.message, snapshot.preview or None)
 
-    def last(self, message: str, images: tuple[str, ...] = (), error: str = "") -> StreamEvent:
-        """The last event; without ``error``, that of a finished task."""
+    def last(self, end: TaskRecord | PipelineError) -> StreamEvent:
+        """The last event: of an ended task, or of one whose end cannot be told."""
+        if isinstance(end, PipelineError):
+            return self._end(str(end), (), str(end))
+        images = tuple(end.result or ())
+        match end.task_status:
+            case "finished":
+                return self._end("Finished", images)
+            case "stop":
+                return self._end("Stopped", images, "stopped by the user")
+            case "skip":
+                return self._end("Skipped", images, "skipped by the user")
+        return self._end("Failed", images, end.error or "the task failed")
+
+    def _end(self, message: str, images: tuple[str, ...], error: str = "") -> StreamEvent:
         return StreamEvent(
             progress=self.progress if error else 100,
             preview=None,

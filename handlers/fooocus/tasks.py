@@ -11,11 +11,9 @@ from bus.events import now_ms
 from handlers.http.operation import Operation, Payload
 from handlers.http.query import EndTime, StartTime, wrong_query
 from handlers.http.respond import base_url, json_response
-from handlers.keys import EXECUTOR, HISTORY
-from handlers.service.errors import NotFound
-from handlers.service.tasks import live_record, record_of, with_results
-from handlers.service_keys import DELETION
-from storage.records import TaskRecord, absolute, pending_record
+from handlers.keys import HISTORY
+from handlers.service_keys import DELETION, TASKS
+from storage.records import TaskRecord, absolute
 
 PAGE_SIZE: Final = 10
 PAGE_SIZE_LIMIT: Final = 1000
@@ -78,7 +76,7 @@ async def list_tasks(request: web.Request, query: TasksQuery) -> web.Response:
     wanted = query.query
     reply = TasksReply(
         history=await _history(request, query) if wanted in ("all", "history") else [],
-        current=_current(request) if wanted in ("all", "current") else [],
+        current=request.app[TASKS].current() if wanted in ("all", "current") else [],
         pending=_pending(request, query) if wanted in ("all", "pending") else [],
     )
     return await _answer(request, reply)
@@ -94,11 +92,10 @@ async def list_tasks(request: web.Request, query: TasksQuery) -> web.Response:
 async def get_task(request: web.Request) -> web.Response:
     """One task, alive or from the history. 404 if there is no such task."""
     task_id = request.match_info["task_id"]
-    record = live_record(request, task_id) or await request.app[HISTORY].get(task_id)
-    if record is None:
-        raise NotFound("there is no such task")
+    tasks = request.app[TASKS]
+    record = await tasks.find(task_id)
     as_base64 = record.req_params.get("require_base64") is True
-    return json_response(await with_results(request, record, as_base64=as_base64))
+    return json_response(await tasks.shown(record, base_url(request), as_base64=as_base64))
 
 
 async def _history(request: web.Request, query: TasksQuery) -> list[TaskRecord]:
@@ -113,14 +110,9 @@ async def _history(request: web.Request, query: TasksQuery) -> list[TaskRecord]:
     )
 
 
-def _current(request: web.Request) -> list[TaskRecord]:
-    return [record_of(running) for running in request.app[EXECUTOR].running()]
-
-
 def _pending(request: web.Request, query: TasksQuery) -> list[TaskRecord]:
     size = query.page_size or PAGE_SIZE
-    waiting = request.app[EXECUTOR].waiting((query.page or 0) * size, size)
-    return [pending_record(entry.task) for entry in waiting]
+    return request.app[TASKS].pending((query.page or 0) * size, size)
 
 
 async def _delete(request: web.Request, query: TasksQuery) -> web.Response:

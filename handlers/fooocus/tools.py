@@ -1,6 +1,5 @@
 """The image tools: a picture into words, and a mask of something in it."""
 
-import asyncio
 import base64
 
 from aiohttp import web
@@ -8,10 +7,10 @@ from aiohttp import web
 from handlers.fooocus.schemas import DescribeImage, Description, GenerateMask
 from handlers.http.body import read_json
 from handlers.http.operation import Operation, Payload
-from handlers.http.respond import json_response
+from handlers.http.respond import json_response, own_urls
 from handlers.keys import EXECUTOR
-from handlers.service.images import fetch_picture
-from pipeline.images.encode import check_readable
+from handlers.service.images import RequestImages
+from handlers.service_keys import IMAGES
 from pipeline.request.tools import MaskOptions
 from pipeline.scheduling.worker import Describe, DrawMask
 
@@ -63,10 +62,9 @@ async def generate_mask(request: web.Request) -> web.Response:
 
 
 async def _picture(request: web.Request, image: str) -> bytes:
-    """The bytes of a picture that can be read: nobody waits in line to hear that it cannot."""
-    data = await fetch_picture(request, ("image",), image)
-    await asyncio.to_thread(check_readable, data)
-    return data
+    """The picture's bytes, checked before a device is asked, so a bad one is reported at once."""
+    images = RequestImages(own_urls=own_urls(request))
+    return await request.app[IMAGES].read_image(("image",), image, images)
 
 
 def _options(body: GenerateMask) -> MaskOptions:

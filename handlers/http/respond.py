@@ -9,7 +9,9 @@ import msgspec
 from aiohttp import ETag, web
 
 from handlers.keys import SETTINGS
+from pipeline.request.delivery import Delivery
 
+_DELIVERY: Final = Delivery()
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -32,6 +34,20 @@ def base_url(request: web.Request) -> str:
     client can send them.
     """
     return request.app[SETTINGS].base_url or f"{request.scheme}://{request.host}"
+
+
+def own_urls(request: web.Request) -> tuple[str, ...]:
+    """Prefixes of this server's URLs as a client may write them in a request."""
+    return base_url(request), f"{request.scheme}://{request.host}"
+
+
+def delivery_to(request: web.Request, asked: Delivery = _DELIVERY) -> Delivery:
+    """A delivery with what the server adds to it."""
+    return msgspec.structs.replace(
+        asked,
+        default_webhook=request.app[SETTINGS].default_webhook,
+        base_url=base_url(request),
+    )
 
 
 async def derived_response(

@@ -40,6 +40,7 @@ from handlers.live.frames import (
     Unsubscribe,
     frame,
 )
+from handlers.service_keys import TASKS
 
 HEARTBEAT_S: Final = 20.0
 MAX_FRAME_BYTES: Final = 16 * 1024  # of a client's frame; a larger one ends the connection
@@ -182,7 +183,7 @@ class Connection:
                 return
 
     async def _obey(self, command: ClientFrame) -> ServerFrame:
-        executor = self._request.app[EXECUTOR]
+        tasks = self._request.app[TASKS]
         match command:
             case Subscribe(types=types) | Unsubscribe(types=types):
                 if unknown := unknown_types(types or ()):
@@ -190,11 +191,10 @@ class Connection:
                 self._subscription.filter = _changed(self._subscription.filter, command)
                 return _listening(command, self._subscription.filter)
             case Stop(task_id=task_id):
-                # A stop that has begun must close the task's row, also when the client leaves.
-                found = await asyncio.shield(executor.stop(task_id))
+                found = await tasks.stop(task_id)
                 return CommandReply("stop", "Stopped" if found else "Nothing to stop")
             case Skip(task_id=task_id):
-                found = executor.skip(task_id)
+                found = tasks.skip(task_id)
                 return CommandReply("skip", "Skipped" if found else "Nothing to skip")
         return Pong(seq=self._request.app[BUS].last_seq)
 

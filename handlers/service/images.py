@@ -1,4 +1,4 @@
-"""The pictures that a request carries or points at: read, checked, and named for storing.
+"""The images that a request carries or points at: read, checked, and named for storing.
 
 Nothing is written here, so a request that is refused later leaves no file.
 """
@@ -6,62 +6,63 @@ Nothing is written here, so a request that is refused later leaves no file.
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
-from aiohttp import web
 
-from handlers.http.refusal import RequestRefused
-from handlers.http.respond import base_url
-from handlers.keys import CLIENT, DECODING, INPUTS, OUTPUTS, SETTINGS
 from handlers.service.base64_text import decode_base64
+from handlers.service.decoding import Decoding
+from handlers.service.errors import NotFound
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import ImageTooLarge, UnreadableImage, look_at
+from pipeline.images.encode import ImageTooLarge, UnreadableImage, check_readable, look_at
 from pipeline.images.mask_check import check_mask
 from pipeline.request.images import Place, image_places, with_images
 from pipeline.request.schema import GenerateParams
 from storage.addresses import is_loopback
-from storage.fetch import FetchFailed, FetchTooLarge, UrlRefused
+from storage.fetch import FetchFailed, FetchTooLarge, GuardedClient, UrlRefused
+from storage.inputs import InputStore
+from storage.outputs import OutputStore
 
 MAX_SHAPE: Final = 16  # longer side to shorter one
+UPLOAD: Final = "upload:"  # stands in an image field whose bytes are in ``RequestImages.uploads``
 _STORED: Final = ("/outputs/", "/inputs/")
 _WEB: Final = ("http://", "https://")
 _DATA: Final = "data:"
 
 
+class RequestImages(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the values of a request's image fields are looked up.
+
+    ``own_urls`` are the prefixes of this server's URLs as the client may write them; ``uploads``
+    are files that came beside the request, by field.
+    """
+
+    own_urls: tuple[str, ...] = ()
+    uploads: Mapping[Place, bytes] = {}
+
+    def applied_to(self, params: GenerateParams) -> GenerateParams:
+        """The parameters with ``UPLOAD`` in the fields of the uploads."""
+        return with_images(params, dict.fromkeys(self.uploads, UPLOAD)) if self.uploads else params
+
+
 class NewInput(msgspec.Struct, frozen=True):
-    """A picture to store: ``/inputs/<sha256 of data>.<extension>``."""
+    """An image to store: ``/inputs/<sha256 of data>.<extension>``."""
 
     data: bytes
     extension: str
 
 
 class ResolvedImages(msgspec.Struct, frozen=True):
-    """A request whose picture fields hold paths below ``/inputs/``, and what is to be put there."""
+    """Parameters whose image fields hold paths below ``/inputs/``, and the files to store there."""
 
     params: GenerateParams
-    images: tuple[NewInput, ...]
-
-
-async def resolve_images(request: web.Request, params: GenerateParams) -> ResolvedImages:
-    """Read every picture of the request at once, those of other servers too.
-
-    Raises InvalidParameter, RequestRefused, UnreadableImage (naming the field), ImageTooLarge.
-    """
-    places = list(image_places(params))
-    if not places:
-        return ResolvedImages(params, ())
-    found = await asyncio.gather(*(_read_image(request, place, value) for place, value in places))
-    by_place = dict(zip((place for place, _ in places), found, strict=True))
-    await _check_mask(params, by_place)
-    new = {each.path: NewInput(each.data, each.extension) for each in found if each.is_new}
-    paths = {place: each.path for place, each in by_place.items()}
-    return ResolvedImages(with_images(params, paths), tuple(new.values()))
+    new: tuple[NewInput, ...] = ()
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """A picture's bytes, and its path below ``/inputs/``, where it lies or will lie."""
+    """An image's bytes and its path below ``/inputs/``, where it lies or will lie."""
 
     data: bytes
     extension: str
@@ -69,70 +70,134 @@ class _Found(msgspec.Struct, frozen=True):
     is_new: bool
 
 
-async def _read_image(request: web.Request, place: Place, value: str) -> _Found:
-    data = await fetch_picture(request, place, value)
-    try:
-        async with request.app[DECODING]:
-            facts = await asyncio.to_thread(look_at, data)
-    except (UnreadableImage, ImageTooLarge) as error:
-        raise type(error)(f"{place_name(place)}: {error}") from error
-    _check_shape(place, facts.width, facts.height)
-    extension = facts.format
-    path = own_path(request, place, value)
-    if path is not None and path.startswith("/inputs/"):
-        return _Found(data, extension, path, is_new=False)
-    name = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-    return _Found(data, extension, f"/inputs/{name}.{extension}", is_new=True)
+class ImageReader:
+    """Reads images from data URLs, base64, other servers, this server's folders and uploads.
 
-
-async def fetch_picture(request: web.Request, place: Place, value: str) -> bytes:
-    """The bytes behind ``value``: a data URL, base64, an http(s) URL, or a path of this server.
-
-    Whether they are a picture is not looked at. A URL of this server is read from disk, any other
-    is fetched by the guarded client. Raises InvalidParameter, and RequestRefused: 404 for a
-    picture that is not here, 413 for one that is too large to fetch.
+    Event loop only; decoding and files are left to threads.
     """
-    if value in ("", "None"):
-        raise InvalidParameter(place, "an image is required")
-    path = own_path(request, place, value)
-    if path is not None:
-        return await asyncio.to_thread(_from_store, request, place, path)
-    if value[:8].lower().startswith(_WEB):
-        return await _from_web(request, place, value)
-    return await asyncio.to_thread(_from_text, place, value)
+
+    def __init__(
+        self,
+        client: GuardedClient,
+        inputs: InputStore,
+        outputs: OutputStore,
+        decoding: Decoding,
+        fetch_limit_bytes: int,
+    ) -> None:
+        self._client = client
+        self._inputs = inputs
+        self._outputs = outputs
+        self._decoding = decoding
+        self._fetch_limit_bytes = fetch_limit_bytes
+
+    async def resolve(self, params: GenerateParams, images: RequestImages) -> ResolvedImages:
+        """Read every image of a request, those of other servers concurrently.
+
+        Raises InvalidParameter, NotFound, FetchTooLarge, UnreadableImage and ImageTooLarge, with
+        the field in their messages.
+        """
+        places = list(image_places(params))
+        if not places:
+            return ResolvedImages(params)
+        found = await asyncio.gather(*(self._find(*place, images) for place in places))
+        by_place = dict(zip((place for place, _ in places), found, strict=True))
+        await self._check_mask(params, by_place)
+        new = {each.path: NewInput(each.data, each.extension) for each in found if each.is_new}
+        paths = {place: each.path for place, each in by_place.items()}
+        return ResolvedImages(with_images(params, paths), tuple(new.values()))
+
+    async def read(self, place: Place, value: str, images: RequestImages) -> bytes:
+        """The bytes behind an image field's value, whether or not they are an image.
+
+        A URL of this server is read from disk, any other is fetched by the guarded client. Raises
+        InvalidParameter, NotFound, FetchTooLarge.
+        """
+        if value in ("", "None"):
+            raise InvalidParameter(place, "an image is required")
+        if value == UPLOAD and place in images.uploads:
+            return images.uploads[place]
+        path = _own_path(place, value, images.own_urls)
+        if path is not None:
+            return await asyncio.to_thread(self._from_store, place, path)
+        if value[:8].lower().startswith(_WEB):
+            return await self._from_web(place, value)
+        return await asyncio.to_thread(_from_text, place, value)
+
+    async def read_image(self, place: Place, value: str, images: RequestImages) -> bytes:
+        """``read``, and check that the bytes are an image. Raises UnreadableImage as well."""
+        data = await self.read(place, value, images)
+        await self._decoding.run(partial(check_readable, data))
+        return data
+
+    async def _find(self, place: Place, value: str, images: RequestImages) -> _Found:
+        data = await self.read(place, value, images)
+        try:
+            facts = await self._decoding.run(partial(look_at, data))
+        except (UnreadableImage, ImageTooLarge) as error:
+            raise type(error)(f"{place_name(place)}: {error}") from error
+        _check_shape(place, facts.width, facts.height)
+        path = _own_path(place, value, images.own_urls)
+        if path is not None and path.startswith("/inputs/"):
+            return _Found(data, facts.format, path, is_new=False)
+        name = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        return _Found(data, facts.format, f"/inputs/{name}.{facts.format}", is_new=True)
+
+    async def _check_mask(self, params: GenerateParams, found: Mapping[Place, _Found]) -> None:
+        picture = found.get(("inpaint_input_image",))
+        mask = found.get(("inpaint_mask_image_upload",))
+        if picture is not None and mask is not None:
+            invert = params.invert_mask_checkbox
+            check = partial(check_mask, picture.data, mask.data, invert=invert)
+            await self._decoding.run(check)
+
+    async def _from_web(self, place: Place, url: str) -> bytes:
+        try:
+            return await self._client.fetch_bytes(url, self._fetch_limit_bytes)
+        except FetchTooLarge as error:
+            raise FetchTooLarge(f"{place_name(place)}: {error}") from error
+        except (UrlRefused, FetchFailed) as error:
+            raise InvalidParameter(place, str(error)) from error
+
+    def _from_store(self, place: Place, path: str) -> bytes:
+        match path.split("/"):
+            case ["", "outputs", date, file]:
+                found = self._outputs.resolve(date, file)
+            case ["", "inputs", file]:
+                found = self._inputs.resolve(file)
+            case _:
+                found = None
+        if found is None:
+            raise NotFound(f"{place_name(place)}: there is no such picture here")
+        return found.read_bytes()
 
 
-def own_path(request: web.Request, place: Place, value: str) -> str | None:
-    """The path of a picture that lies on this server; None if ``value`` points elsewhere.
+def place_name(place: Place) -> str:
+    """A field's path as a person would write it: ``controlnet_image[0].cn_img``."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return "".join(parts).removeprefix(".")
 
-    Raises InvalidParameter for a URL that is none.
+
+def _own_path(place: Place, value: str, own_urls: tuple[str, ...]) -> str | None:
+    """The path on this server that ``value`` names; None if it names none.
+
+    Raises InvalidParameter for a malformed URL.
     """
     if value.startswith(_STORED):
         return value.partition("?")[0]
     if not value[:8].lower().startswith(_WEB):
         return None
     try:
-        asked, own = urlsplit(value), urlsplit(base_url(request))
-        here = urlsplit(f"{request.scheme}://{request.host}")
-        if _same_server(asked, own):
-            return asked.path.removeprefix(own.path)
-        return asked.path if _same_server(asked, here) else None
+        url = urlsplit(value)
+        for own in map(urlsplit, own_urls):
+            if _same_server(url, own):
+                return url.path.removeprefix(own.path)
     except ValueError:  # such as a port that is no number
         raise InvalidParameter(place, "Expected a whole URL") from None
-
-
-async def _from_web(request: web.Request, place: Place, url: str) -> bytes:
-    limit = request.app[SETTINGS].body_limit_bytes
-    try:
-        return await request.app[CLIENT].fetch_bytes(url, limit)
-    except FetchTooLarge as error:
-        raise RequestRefused(413, FetchTooLarge.code, f"{place_name(place)}: {error}") from error
-    except (UrlRefused, FetchFailed) as error:
-        raise InvalidParameter(place, str(error)) from error
+    return None
 
 
 def _from_text(place: Place, value: str) -> bytes:
-    """A data URL or base64: megabytes, so not on the loop."""
+    """Decode a data URL or base64. Takes a while for megabytes: not for the event loop."""
     content = value
     if value[:8].lower().startswith(_DATA):
         head, _, content = value.partition(",")
@@ -145,41 +210,9 @@ def _from_text(place: Place, value: str) -> bytes:
         raise InvalidParameter(place, message) from None
 
 
-def _from_store(request: web.Request, place: Place, path: str) -> bytes:
-    match path.split("/"):
-        case ["", "outputs", date, file]:
-            found = request.app[OUTPUTS].resolve(date, file)
-        case ["", "inputs", file]:
-            found = request.app[INPUTS].resolve(file)
-        case _:
-            found = None
-    if found is None:
-        raise RequestRefused(
-            404, "not_found", f"{place_name(place)}: there is no such picture here"
-        )
-    return found.read_bytes()
-
-
-def _same_server(one: SplitResult, other: SplitResult) -> bool:
-    """Same host and port. All of loopback's names are one host."""
-    hosts = [(url.hostname or "").rstrip(".") for url in (one, other)]
-    same_host = hosts[0] == hosts[1] or all(map(is_loopback, hosts))
-    return same_host and _port(one) == _port(other)
-
-
-def _port(url: SplitResult) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
-
-
-def place_name(place: Place) -> str:
-    """``controlnet_image[0].cn_img``, as a person would write it."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    return "".join(parts).removeprefix(".")
-
-
 def _check_shape(place: Place, width: int, height: int) -> None:
-    """A model is shown pictures at about its own number of pixels: of a strip nothing is left to
-    work on, and one that is to cover a square takes gigabytes.
+    """Refuse strips: scaled to a model's number of pixels, nothing is left of their short side,
+    and covering a square with one takes gigabytes.
     """
     if max(width, height) > MAX_SHAPE * min(width, height):
         message = (
@@ -188,9 +221,12 @@ def _check_shape(place: Place, width: int, height: int) -> None:
         raise InvalidParameter(place, message)
 
 
-async def _check_mask(params: GenerateParams, found: Mapping[Place, _Found]) -> None:
-    picture = found.get(("inpaint_input_image",))
-    mask = found.get(("inpaint_mask_image_upload",))
-    if picture is not None and mask is not None:
-        invert = params.invert_mask_checkbox
-        await asyncio.to_thread(check_mask, picture.data, mask.data, invert=invert)
+def _same_server(one: SplitResult, other: SplitResult) -> bool:
+    """Same host and port; all loopback names are one host."""
+    hosts = [(url.hostname or "").rstrip(".") for url in (one, other)]
+    same_host = hosts[0] == hosts[1] or all(map(is_loopback, hosts))
+    return same_host and _port(one) == _port(other)
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)

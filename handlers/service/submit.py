@@ -1,129 +1,150 @@
-"""From a generate request to a task whose row is written and which waits in the queue.
+"""From a decoded request to a queued task, and the ticket by which its client follows it.
 
 A request that is refused leaves nothing behind: every check comes before the row.
 """
 
 import asyncio
 import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 import msgspec
-from aiohttp import web
 
-from bus.events import now_ms
-from handlers.http.body import read_body
-from handlers.http.refusal import RequestRefused
-from handlers.http.respond import base_url
-from handlers.keys import RESOLVER, SETTINGS
-from handlers.service.images import NewInput, resolve_images
-from pipeline.request.decode import decode_params
+from bus.bus import EventBus
+from bus.events import (
+    TERMINAL,
+    EventData,
+    QueueChanged,
+    TaskImage,
+    TaskPreview,
+    TaskProgress,
+    TaskStarted,
+    now_ms,
+)
+from bus.subscription import EventFilter, Subscription
+from handlers.service.admission import Admissions, Submission
+from handlers.service.errors import UnreadableRequest
+from handlers.service.images import ImageReader, RequestImages
+from handlers.service.tasks import Tasks
+from pipeline.errors import InvalidParameter, PipelineError
+from pipeline.files.resolve import Resolver
+from pipeline.request.decode import Decoded, decoded_from
 from pipeline.request.delivery import Delivery
-from pipeline.request.resolved import ResolvedRequest
-from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.task import Task
-from storage.history import HistoryRepository
-from storage.inputs import InputStore
+from storage.records import TaskRecord, accepted_record
 
-IDEMPOTENCY_KEY: Final = "Idempotency-Key"
-KEY_LIMIT: Final = 255  # characters
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that has passed every check. ``key`` is its Idempotency-Key, or ""."""
-
-    task: Task
-    ignored: tuple[str, ...] = ()
-    key: str = ""
-    images: tuple[NewInput, ...] = ()  # to store once there is room in the queue
+_COURSE: Final[tuple[type[EventData], ...]] = (
+    QueueChanged,  # of every task: it moves this one's place
+    TaskStarted,
+    TaskProgress,
+    TaskPreview,
+    TaskImage,
+    *TERMINAL,
+)
+FOLLOWED: Final = frozenset(kind.type for kind in _COURSE)
 
 
-async def read_order(request: web.Request, image_format: str | None) -> Order:
-    """Read and resolve a request; ``image_format`` is that of an image wanted as the reply.
+class Ticket:
+    """A submitted task as its client sees it: to be awaited, followed, or looked up.
 
-    Raises what ``handlers.http.errors`` maps to 400, 404, 413, 422, 501 and 503.
+    ``task_id`` is that of an earlier task where the idempotency key was seen before.
     """
-    key = idempotency_key(request)
-    decoded = decode_params(await read_body(request))
-    params = decoded.params
-    if image_format is not None:
-        params = msgspec.structs.replace(params, image_number=1, output_format=image_format)
-    resolve = request.app[RESOLVER].resolve
-    resolved = await asyncio.to_thread(resolve, params, decoded.present)
-    default_webhook = request.app[SETTINGS].default_webhook
-    delivery = msgspec.structs.replace(decoded.delivery, default_webhook=default_webhook)
-    order = await make_order(request, resolved, delivery)
-    return msgspec.structs.replace(order, ignored=decoded.ignored, key=key)
 
-
-async def make_order(request: web.Request, resolved: ResolvedRequest, delivery: Delivery) -> Order:
-    """A new task of a resolved request, its input images read.
-
-    Raises what ``resolve_images`` does.
-    """
-    images = await resolve_images(request, resolved.params)
-    task = Task(
-        task_id=uuid.uuid4().hex,
-        request=msgspec.structs.replace(resolved, params=images.params),
-        in_queue_mills=now_ms(),
-        delivery=msgspec.structs.replace(delivery, base_url=base_url(request)),
-    )
-    return Order(task=task, images=images.images)
-
-
-class Admissions:
-    """Brings orders into history and queue. Owned by the event loop."""
-
-    def __init__(self, history: HistoryRepository, executor: Executor, inputs: InputStore) -> None:
-        self._history = history
-        self._executor = executor
-        self._inputs = inputs
-        self._open: dict[str, asyncio.Task[str]] = {}
+    def __init__(self, task: Task, task_id: str, tasks: Tasks, bus: EventBus, since: int) -> None:
+        """``since``: the newest event when the task was submitted."""
+        self.task = task
+        self.task_id = task_id
+        self._tasks = tasks
+        self._bus = bus
+        self._since = since
 
     @property
-    def is_idle(self) -> bool:
-        """Is no admission under way?"""
-        return not self._open
+    def is_repeat(self) -> bool:
+        """Whether the task is that of an earlier request."""
+        return self.task_id != self.task.task_id
 
-    async def admit(self, order: Order) -> str:
-        """Pictures and row first, then the queue. Returns the task's id.
+    def accepted(self) -> TaskRecord:
+        """The record of a task of which only the id is known yet."""
+        return accepted_record(msgspec.structs.replace(self.task, task_id=self.task_id))
 
-        Raises QueueFull, ServerStopping, SavingFailed.
+    async def record(self) -> TaskRecord:
+        """The task as of now. Raises NotFound."""
+        return await self.shown(await self._tasks.find(self.task_id))
 
-        An order whose key was seen before brings nothing in: the id is that of the first one's
-        task. Goes on when the caller is cancelled, since a row without its place in the queue
-        would wait until the next start.
+    async def end(self) -> TaskRecord:
+        """Wait for the end; the final record. Raises NotFound, ServerStopping."""
+        return await self.shown(await self.row())
+
+    async def end_or_reason(self) -> TaskRecord | PipelineError:
+        """As ``end``, with what it raises returned: for a stream, whose head has been sent."""
+        try:
+            return await self.end()
+        except PipelineError as error:
+            return error
+
+    async def row(self) -> TaskRecord:
+        """As ``end``, with results as paths on this server, for ``Tasks.read_picture``."""
+        return await self._tasks.end(self.task_id)
+
+    async def shown(self, record: TaskRecord) -> TaskRecord:
+        """A record with its results in the form that the request asked for."""
+        delivery = self.task.delivery
+        as_base64 = delivery.require_base64
+        return await self._tasks.shown(record, delivery.base_url, as_base64=as_base64)
+
+    def events(self, limit: int = 256) -> AbstractContextManager[Subscription]:
+        """Subscribe to the task's events: all since its submission.
+
+        Of an earlier request's task, those from now on; ``Tasks.running`` tells what came before.
         """
-        name = order.key or order.task.task_id
-        admission = self._open.get(name)
-        if admission is None:
-            admission = self._open[name] = asyncio.create_task(self._admit(order))
-            admission.add_done_callback(lambda done: self._close(name, done))
-        return await asyncio.shield(admission)
-
-    async def _admit(self, order: Order) -> str:
-        if order.key:
-            first = await self._history.task_of_key(order.key)
-            if first is not None:
-                return first
-        with self._executor.reserve():
-            for image in order.images:
-                await asyncio.to_thread(self._inputs.store, image.data, image.extension)
-            admitted = await self._history.add_queued(order.task, order.key)
-            self._executor.submit(order.task, admitted.row_id)
-        return admitted.task_id
-
-    def _close(self, name: str, admission: asyncio.Task[str]) -> None:
-        del self._open[name]
-        if not admission.cancelled():
-            admission.exception()  # the caller may be gone, and asyncio would complain
+        wanted = EventFilter(FOLLOWED, self.task_id, general=frozenset({QueueChanged.type}))
+        return self._bus.subscribe(wanted, limit, None if self.is_repeat else self._since)
 
 
-def idempotency_key(request: web.Request) -> str:
-    """What the header says, or "". Raises RequestRefused (400) for no text or too much of it."""
-    key = request.headers.get(IDEMPOTENCY_KEY, "")
-    if len(key) > KEY_LIMIT:
-        detail = f"{IDEMPOTENCY_KEY} may have at most {KEY_LIMIT} characters"
-        raise RequestRefused(400, "invalid_header", detail)
-    if not key.isprintable():  # bytes that are no UTF-8 among them: no database takes those
-        raise RequestRefused(400, "invalid_header", f"{IDEMPOTENCY_KEY} must be printable text")
-    return key
+class Submissions:
+    """Takes the requests of every API family. Event loop only."""
+
+    def __init__(
+        self,
+        bus: EventBus,
+        resolver: Resolver,
+        images: ImageReader,
+        admissions: Admissions,
+        tasks: Tasks,
+    ) -> None:
+        self._bus = bus
+        self._resolver = resolver
+        self._images = images
+        self._admissions = admissions
+        self._tasks = tasks
+
+    async def submit(
+        self, request: Decoded, images: RequestImages, delivery: Delivery, key: str = ""
+    ) -> Ticket:
+        """Check a request, store its images and queue its task.
+
+        With an idempotency ``key`` that was seen before, nothing is stored or queued: the ticket
+        is of the first request's task. Raises PipelineError.
+        """
+        params = images.applied_to(request.params)
+        resolved = await asyncio.to_thread(self._resolver.resolve, params, request.present)
+        found = await self._images.resolve(resolved.params, images)
+        task = Task(
+            task_id=uuid.uuid4().hex,
+            request=msgspec.structs.replace(resolved, params=found.params),
+            in_queue_mills=now_ms(),
+            delivery=delivery,
+        )
+        since = self._bus.last_seq
+        task_id = await self._admissions.admit(Submission(task=task, key=key, images=found.new))
+        return Ticket(task, task_id, self._tasks, self._bus, since)
+
+
+def stored_request(fields: Mapping[str, object]) -> Decoded:
+    """The request of a task's record, to be submitted again. Raises UnreadableRequest."""
+    try:
+        return decoded_from(fields)
+    except (InvalidParameter, msgspec.ValidationError) as error:
+        message = f"the task's request cannot be used any more: {error}"
+        raise UnreadableRequest(message) from None

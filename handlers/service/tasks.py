@@ -1,55 +1,139 @@
-"""A task as it is now, for replies: from memory while it lives, from its row afterwards."""
+"""One view of every task: live ones from the executor, ended ones from their rows."""
 
 import asyncio
 import base64
 from contextlib import suppress
 
 import msgspec
-from aiohttp import web
 
-from handlers.http.respond import base_url
-from handlers.keys import EXECUTOR, HISTORY, OUTPUTS
+from handlers.service.errors import NotFound, TaskNotEnded
 from pipeline.errors import ServerStopping
 from pipeline.images.encode import MIME_TYPES
+from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.progress import RunningTask
 from pipeline.scheduling.task import Outcome
+from storage.history import HistoryRepository
+from storage.outputs import OutputStore
 from storage.records import TaskRecord, absolute, absolute_url, pending_record, running_record
 
 
-def live_record(request: web.Request, task_id: str) -> TaskRecord | None:
-    """The task as it waits or runs; None if it does neither (any more)."""
-    executor = request.app[EXECUTOR]
-    for running in executor.running():
-        if running.task.task_id == task_id:
-            return record_of(running)
-    task = executor.waiting_task(task_id)
-    return None if task is None else pending_record(task)
+class Tasks:
+    """Finds tasks, waits for them, stops them. Event loop only."""
+
+    def __init__(
+        self, executor: Executor, history: HistoryRepository, outputs: OutputStore
+    ) -> None:
+        self._executor = executor
+        self._history = history
+        self._outputs = outputs
+
+    async def find(self, task_id: str) -> TaskRecord:
+        """The record of a task as of now. Raises NotFound."""
+        record = self.live(task_id) or await self._history.get(task_id)
+        if record is None:
+            raise NotFound("there is no such task")
+        return record
+
+    async def find_ended(self, task_id: str) -> TaskRecord:
+        """The record of an ended task. Raises NotFound, TaskNotEnded."""
+        self.check_not_live(task_id)
+        return await self.find(task_id)
+
+    def check_not_live(self, task_id: str) -> None:
+        """Raise TaskNotEnded for a task that waits or runs."""
+        if self.live(task_id) is not None:
+            raise TaskNotEnded("the task has not ended; stop it first")
+
+    def live(self, task_id: str) -> TaskRecord | None:
+        """The record of a waiting or running task; None if it does neither (any more)."""
+        if (running := self.running(task_id)) is not None:
+            return _running_record(running)
+        task = self._executor.waiting_task(task_id)
+        return None if task is None else pending_record(task)
+
+    def running(self, task_id: str) -> RunningTask | None:
+        """A task that a device has; None if it is not running."""
+        for running in self._executor.running():
+            if running.task.task_id == task_id:
+                return running
+        return None
+
+    def position(self, task_id: str) -> int | None:
+        """How many tasks wait or run before this one; None unless it waits."""
+        return self._executor.position(task_id)
+
+    def current(self) -> list[TaskRecord]:
+        """The running tasks."""
+        return [_running_record(running) for running in self._executor.running()]
+
+    def pending(self, offset: int, limit: int) -> list[TaskRecord]:
+        """A page of the waiting tasks, in the order they will run."""
+        return [pending_record(entry.task) for entry in self._executor.waiting(offset, limit)]
+
+    async def end(self, task_id: str) -> TaskRecord:
+        """Wait for a task's end and return its row.
+
+        Raises NotFound if the row has been deleted, and ServerStopping if the server ends first:
+        the task then runs after the next start.
+        """
+        outcome = None
+        with suppress(KeyError):  # it has ended before
+            outcome = await self._executor.wait(task_id)
+        record = await self._history.get(task_id)
+        if record is None:
+            raise NotFound("the task was deleted before it was answered")
+        if record.task_status is not None:
+            return record
+        if outcome is None:
+            raise ServerStopping("the server stops; the task runs when it is back")
+        return _closed(record, outcome)
+
+    async def stop(self, task_id: str | None = None) -> bool:
+        """End the running tasks, or the named one in any state. False if there was nothing to end.
+
+        Completes when the caller is cancelled, so that a stop that has begun closes the row.
+        """
+        return await asyncio.shield(self._executor.stop(task_id))
+
+    def skip(self, task_id: str | None = None) -> bool:
+        """End the picture being made of the running tasks, or of the named one. False if none."""
+        return self._executor.skip(task_id)
+
+    async def read_picture(self, path: str) -> bytes:
+        """The file of a result. Raises NotFound if it is gone."""
+        try:
+            return await asyncio.to_thread(self._outputs.read, path)
+        except FileNotFoundError:
+            raise NotFound("the picture was deleted before it was answered") from None
+
+    async def shown(
+        self, record: TaskRecord, base_url: str, *, as_base64: bool = False
+    ) -> TaskRecord:
+        """The record for a client: with whole URLs, or its results as data URLs."""
+        whole = absolute(record, base_url)
+        if not as_base64 or record.result is None:
+            return whole
+        result = [await self._data_url(path, base_url) for path in record.result]
+        return msgspec.structs.replace(whole, result=result)
+
+    async def _data_url(self, path: str, base_url: str) -> str:
+        """The file as a data URL; the plain URL where the file is gone."""
+        try:
+            data = await self.read_picture(path)
+        except NotFound:
+            return absolute_url(path, base_url)
+        mime = MIME_TYPES[path.rpartition(".")[2].lower()]
+        return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
-def record_of(running: RunningTask) -> TaskRecord:
-    """The record of a task that a device has, with the newest preview."""
+def _running_record(running: RunningTask) -> TaskRecord:
+    """The record of a running task, with the newest preview."""
     snapshot = running.snapshot
     return running_record(running.task, running.started_mills, snapshot.progress, snapshot.preview)
 
 
-async def end_of(request: web.Request, task_id: str) -> TaskRecord | None:
-    """Wait for the task's end and return its row: None if it has been deleted.
-
-    Raises ServerStopping if the server ends first; the task then runs after the next start.
-    """
-    outcome = None
-    with suppress(KeyError):  # it has ended before
-        outcome = await request.app[EXECUTOR].wait(task_id)
-    record = await request.app[HISTORY].get(task_id)
-    if record is None or record.task_status is not None:
-        return record
-    if outcome is None:
-        raise ServerStopping("the server stops; the task runs when it is back")
-    return _closed(record, outcome)
-
-
 def _closed(record: TaskRecord, outcome: Outcome) -> TaskRecord:
-    """What the row would say, had there been room on the disk to close it."""
+    """The row as it would be, had it been possible to close it (a full disk, say)."""
     return msgspec.structs.replace(
         record,
         start_mills=outcome.started_mills,
@@ -60,29 +144,3 @@ def _closed(record: TaskRecord, outcome: Outcome) -> TaskRecord:
         error=outcome.error or msgspec.UNSET,
         code=outcome.code or msgspec.UNSET,
     )
-
-
-async def with_results(request: web.Request, record: TaskRecord, *, as_base64: bool) -> TaskRecord:
-    """The record with whole URLs, its results as data URLs where they were asked for."""
-    whole = absolute(record, base_url(request))
-    if not as_base64 or record.result is None:
-        return whole
-    result = [await _data_url(request, path) for path in record.result]
-    return msgspec.structs.replace(whole, result=result)
-
-
-async def read_picture(request: web.Request, path: str) -> bytes | None:
-    """The bytes of a result as they are on disk; None if the file is gone."""
-    try:
-        return await asyncio.to_thread(request.app[OUTPUTS].read, path)
-    except FileNotFoundError:
-        return None
-
-
-async def _data_url(request: web.Request, path: str) -> str:
-    """The picture itself; where its file is gone, its URL."""
-    data = await read_picture(request, path)
-    if data is None:
-        return absolute_url(path, base_url(request))
-    mime = MIME_TYPES[path.rpartition(".")[2].lower()]
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

@@ -5,9 +5,7 @@ from aiohttp import web
 
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
-from handlers.service.errors import TaskNotEnded
-from handlers.service.tasks import live_record
-from handlers.service_keys import DELETION
+from handlers.service_keys import DELETION, TASKS
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -34,8 +32,7 @@ class Restored(msgspec.Struct, frozen=True):
 async def delete_task(request: web.Request) -> web.Response:
     """Take an ended task out of the history. Its files stay until it cannot be restored."""
     task_id = request.match_info["task_id"]
-    if live_record(request, task_id) is not None:
-        raise TaskNotEnded("the task has not ended; stop it first")
+    request.app[TASKS].check_not_live(task_id)
     return json_response(Deleted(task_id, await request.app[DELETION].delete(task_id)))
 
 

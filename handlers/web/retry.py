@@ -1,21 +1,15 @@
 """POST /tasks/{task_id}/retry: the same request again, as a new task."""
 
-import asyncio
-
 import msgspec
 from aiohttp import web
 
+from handlers.http.idempotency import idempotency_key
 from handlers.http.operation import Operation, Payload
-from handlers.http.refusal import RequestRefused
-from handlers.http.respond import json_response
-from handlers.keys import HISTORY, RESOLVER
-from handlers.service.submit import idempotency_key, make_order
-from handlers.service.tasks import live_record
-from handlers.service_keys import ADMISSIONS
-from pipeline.errors import InvalidParameter
-from pipeline.request.decode import request_from
-from pipeline.request.delivery import Delivery, GenerateRequest
-from storage.records import TaskRecord, accepted_record
+from handlers.http.respond import base_url, json_response, own_urls
+from handlers.service.images import RequestImages
+from handlers.service.submit import stored_request
+from handlers.service_keys import SUBMISSIONS, TASKS
+from storage.records import TaskRecord
 
 
 @Operation(
@@ -32,27 +26,11 @@ async def retry(request: web.Request) -> web.Response:
     Model files and input images are checked before queueing, so a missing one is reported at once.
     """
     key = idempotency_key(request)
-    task_id = request.match_info["task_id"]
-    if live_record(request, task_id) is not None:
-        raise RequestRefused(409, "not_ended", "the task has not ended yet")
-    record = await request.app[HISTORY].get(task_id)
-    if record is None:
-        raise RequestRefused(404, "not_found", "there is no such task")
-    stored = _request_of(record)
-    present = frozenset(record.req_params)
-    resolved = await asyncio.to_thread(request.app[RESOLVER].resolve, stored.params, present)
-    delivery = msgspec.structs.replace(Delivery.of(stored), default_webhook=record.webhook_url)
-    order = await make_order(request, resolved, delivery)
-    new_id = await request.app[ADMISSIONS].admit(msgspec.structs.replace(order, key=key))
-    task = msgspec.structs.replace(order.task, task_id=new_id)
-    return json_response(accepted_record(task), headers={"X-Task-Id": new_id})
-
-
-def _request_of(record: TaskRecord) -> GenerateRequest:
-    """The stored request. Raises RequestRefused (409) for one that cannot be read any more."""
-    try:
-        return request_from(record.req_params)
-    except (InvalidParameter, msgspec.ValidationError) as error:
-        raise RequestRefused(
-            409, "unreadable_request", f"the task's request cannot be used any more: {error}"
-        ) from None
+    record = await request.app[TASKS].find_ended(request.match_info["task_id"])
+    decoded = stored_request(record.req_params)
+    delivery = msgspec.structs.replace(
+        decoded.delivery, default_webhook=record.webhook_url, base_url=base_url(request)
+    )
+    images = RequestImages(own_urls=own_urls(request))
+    ticket = await request.app[SUBMISSIONS].submit(decoded, images, delivery, key)
+    return json_response(ticket.accepted(), headers={"X-Task-Id": ticket.task_id})

@@ -26,6 +26,7 @@ __all__ = [
     "GenerateParams",
     "Lora",
     "decode_params",
+    "decoded_from",
     "params_from",
     "parse_aspect_ratio",
     "request_from",
@@ -75,6 +76,15 @@ class Decoded(msgspec.Struct, frozen=True):
     present: frozenset[str]
     ignored: tuple[str, ...]
 
+    def with_fields(self, **values: object) -> "Decoded":
+        """The request as if it named these parameters, whose values are trusted."""
+        return Decoded(
+            params=msgspec.structs.replace(self.params, **values),
+            delivery=self.delivery,
+            present=self.present | values.keys(),
+            ignored=self.ignored,
+        )
+
 
 def decode_params(body: bytes) -> Decoded:
     """Decode a request body. Of a key given twice the last counts.
@@ -85,6 +95,11 @@ def decode_params(body: bytes) -> Decoded:
     raw = _decode_json(body)
     if not isinstance(raw, dict):
         raise msgspec.ValidationError(f"Expected `object`, got `{_json_type(raw)}`")
+    return decoded_from(raw)
+
+
+def decoded_from(raw: Mapping[str, object]) -> Decoded:
+    """Validate the fields of a request. Raises msgspec.ValidationError, InvalidParameter."""
     request = request_from(raw)
     return Decoded(
         params=request.params,

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +18,16 @@ from handlers.http.errors import error_middleware
 from handlers.keys import BUS, EXECUTOR
 from handlers.live.events import events
 from handlers.live.websocket import websocket
+from handlers.service.tasks import Tasks
+from handlers.service_keys import TASKS
 from pipeline.request.decode import GenerateParams
 from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import MadeImage, Outcome, Task
+from storage.database import open_database
+from storage.history import HistoryRepository
+from storage.outputs import OutputStore
 
 WAIT_S = 5.0
 TASK = "0123456789abcdef" * 2
@@ -50,7 +56,7 @@ async def bus() -> EventBus:
 
 
 @pytest_asyncio.fixture
-async def client(bus: EventBus) -> AsyncIterator[Client]:
+async def client(bus: EventBus, tmp_path: Path) -> AsyncIterator[Client]:
     """A server of the two streams alone, with a real queue and no device."""
 
     async def end_streams(app: web.Application) -> None:
@@ -58,11 +64,13 @@ async def client(bus: EventBus) -> AsyncIterator[Client]:
 
     app = web.Application(middlewares=[error_middleware])
     app[BUS] = bus
-    app[EXECUTOR] = Executor(bus, (), TaskStorage(NoPictures(), on_ended), queue_limit=8)
+    app[EXECUTOR] = executor = Executor(bus, (), TaskStorage(NoPictures(), on_ended), queue_limit=8)
     app.add_routes([web.get("/v1/events", events), web.get("/ws", websocket)])
     app.on_shutdown.append(end_streams)
-    async with TestClient(TestServer(app)) as running:
-        yield running
+    async with open_database(tmp_path / "db.sqlite3") as database:
+        app[TASKS] = Tasks(executor, HistoryRepository(database), OutputStore(tmp_path))
+        async with TestClient(TestServer(app)) as running:
+            yield running
 
 
 async def read_sse(response: ClientResponse, count: int) -> list[dict[str, str]]:

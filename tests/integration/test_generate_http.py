@@ -15,9 +15,8 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from handlers.keys import HISTORY
-from handlers.service.submit import Order
-from handlers.service_keys import ADMISSIONS
+from handlers.keys import EXECUTOR, HISTORY, INPUTS
+from handlers.service.admission import Admissions, Submission
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.request.resolved import resolve_params
 from pipeline.request.schema import GenerateParams
@@ -421,19 +420,19 @@ async def test_urls_begin_with_the_configured_base_url(tmp_path: Path) -> None:
 
 async def test_an_admission_cancelled_at_any_point_never_loses_its_task(tmp_path: Path) -> None:
     async with serve(tmp_path) as focal:
-        admissions = focal.app[ADMISSIONS]
+        app = focal.app
+        admissions = Admissions(app[HISTORY], app[EXECUTOR], app[INPUTS])
         for ticks in range(12):
             task = Task(
                 task_id=f"{ticks:032x}", request=resolve_params(GenerateParams()), in_queue_mills=1
             )
-            order = Order(task=task, ignored=(), key="")
-            admission = asyncio.create_task(admissions.admit(order))
+            admission = asyncio.create_task(admissions.admit(Submission(task=task)))
             for _ in range(ticks):
                 await asyncio.sleep(0)
             admission.cancel()
             await asyncio.wait([admission], timeout=WAIT_S)
         await focal.generate({})  # a round trip through history and queue: all others are over
-        assert admissions.is_idle
+        assert not admissions._open
         ended = (await focal.get("/tasks", page_size="100"))["history"]
         assert len(ended) >= 10
         assert all(task["task_status"] == "finished" for task in ended)
