@@ -52,6 +52,7 @@ class StyleLibrary:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[Path, tuple[_Stamp, tuple[Template, ...]]] = {}
+        self._merged: tuple[list[tuple[Template, ...]], Mapping[str, Template]] = ([], {})
 
     def names(self) -> tuple[str, ...]:
         """Every legal style name: the two special ones, then the templates."""
@@ -59,16 +60,18 @@ class StyleLibrary:
 
     def templates(self) -> Mapping[str, Template]:
         """Templates by name; of a name given twice the later file counts."""
-        found: dict[str, Template] = {}
-        for path in sorted(self._folder.glob("*.json"), key=_rank):
-            found.update({style.name: style for style in self._read_file(path)})
-        return found
+        files = [self._read_file(path) for path in sorted(self._folder.glob("*.json"), key=_rank)]
+        known, merged = self._merged
+        if files != known:  # files that were not read again are the same objects, so this is quick
+            merged = {style.name: style for templates in files for style in templates}
+            self._merged = (files, merged)
+        return merged
 
     def check(self, names: Iterable[str]) -> None:
         """Raise InvalidParameter for the first name that is no style."""
-        legal = frozenset(self.names())
+        templates = self.templates()
         for i, name in enumerate(names):
-            if name not in legal:
+            if name not in templates and name not in (EXPANSION, RANDOM):
                 message = f"unknown style {name[:80]!r}; GET /v1/engines/styles lists them"
                 raise InvalidParameter(("style_selections", i), message)
 

@@ -1,0 +1,37 @@
+"""The whole server on a device that makes nothing: ``python bench/idle_server.py``.
+
+Its options are the server's own. What it uses is the web half's alone: no torch is imported.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+if __package__ in {None, ""}:  # run as a file: the packages stand one folder up
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from aiohttp import web
+
+from pipeline.scheduling.task import Generate, Reporter, Task
+from server import create_app
+from settings import load_settings
+
+
+def start() -> Generate:
+    """A device whose tasks end without pictures."""
+
+    def generate(task: Task, reporter: Reporter) -> None:
+        del task, reporter
+
+    return generate
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = load_settings(sys.argv[1:], os.environ)
+    app = create_app(settings, {"idle": start})
+    web.run_app(app, host=settings.host, port=settings.port, access_log=None, print=None)
+
+
+if __name__ == "__main__":
+    main()
