@@ -6,7 +6,15 @@ from typing import Final
 
 from tools.server_process import ROOT, running_server
 
-ALONE: Final = ("startup", "http_overhead", "bus_fanout", "history_pages", "task_memory", "gallery")
+ALONE: Final = (
+    "startup",
+    "http_overhead",
+    "bus_fanout",
+    "history_pages",
+    "task_memory",
+    "gallery",
+    "queue_size",
+)
 
 
 def run(name: str, *arguments: str) -> None:

@@ -12,24 +12,22 @@ if __package__ in {None, ""}:  # run as a file: the packages stand one folder up
 
 from aiohttp import web
 
-from pipeline.scheduling.task import Generate, Reporter, Task
+from pipeline.scheduling.engine_protocol import Inputs
+from pipeline.scheduling.local_worker import LocalWorker
+from pipeline.scheduling.task import Reporter, Task
 from server import create_app
 from settings import load_settings
 
 
-def start() -> Generate:
-    """A device whose tasks end without pictures."""
-
-    def generate(task: Task, reporter: Reporter) -> None:
-        del task, reporter
-
-    return generate
+def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
+    """End the task without an image."""
+    del task, reporter, inputs
 
 
 def main() -> None:
     """Serve until SIGTERM."""
     settings = load_settings(sys.argv[1:], os.environ)
-    app = create_app(settings, {"idle": start})
+    app = create_app(settings, [LocalWorker("idle", lambda _sink: generate)])
     web.run_app(app, host=settings.host, port=settings.port, access_log=None, print=None)
 
 

@@ -20,7 +20,8 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True):
 class TaskQueued(EventData, frozen=True):
     """A task was admitted; ``position`` tasks, those that run included, come before it.
 
-    Published once per task: ``queue.changed`` says how places change afterwards.
+    Published once per task, and again if it returns because its worker was lost:
+    ``queue.changed`` says how places change.
     """
 
     type = "task.queued"

@@ -1,6 +1,7 @@
-"""Style templates: JSON files in Fooocus's format, read afresh whenever one changes. Torch-free."""
+"""Style templates: JSON files in Fooocus's format, read again when one changes."""
 
 import logging
+import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +52,7 @@ class StyleLibrary:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[Path, tuple[_Stamp, tuple[Template, ...]]] = {}
+        self._read: dict[str, tuple[_Stamp, tuple[Template, ...]]] = {}
         self._merged: tuple[list[tuple[Template, ...]], Mapping[str, Template]] = ([], {})
 
     def names(self) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ class StyleLibrary:
 
     def templates(self) -> Mapping[str, Template]:
         """Templates by name; of a name given twice the later file counts."""
-        files = [self._read_file(path) for path in sorted(self._folder.glob("*.json"), key=_rank)]
+        files = [self._read_file(entry) for entry in self._files()]
         known, merged = self._merged
         if files != known:  # files that were not read again are the same objects, so this is quick
             merged = {style.name: style for templates in files for style in templates}
@@ -103,24 +104,32 @@ class StyleLibrary:
             positives.insert(0, prompt)
         return positives, negatives
 
-    def _read_file(self, path: Path) -> tuple[Template, ...]:
+    def _files(self) -> list[os.DirEntry[str]]:
+        """The style files in the order in which they are merged. Read at every admission."""
         try:
-            status = path.stat()
+            with os.scandir(self._folder) as entries:
+                return sorted((e for e in entries if e.name.endswith(".json")), key=_rank)
+        except FileNotFoundError:
+            return []
+
+    def _read_file(self, entry: os.DirEntry[str]) -> tuple[Template, ...]:
+        try:
+            status = entry.stat()
             stamp = (status.st_mtime_ns, status.st_size)
-            known = self._read.get(path)
+            known = self._read.get(entry.path)
             if known is not None and known[0] == stamp:
                 return known[1]
-            styles = _decode(path.read_bytes())
+            styles = _decode(Path(entry).read_bytes())
         except OSError as error:
-            log.warning("Styles in %s cannot be read: %s", path, error)
+            log.warning("Styles in %s cannot be read: %s", entry.path, error)
             return ()
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("Styles in %s are not in Fooocus's format: %s", path, error)
+            log.warning("Styles in %s are not in Fooocus's format: %s", entry.path, error)
             styles = []
         templates = tuple(msgspec.structs.replace(s, name=normalise_name(s.name)) for s in styles)
-        self._read[path] = (stamp, templates)
+        self._read[entry.path] = (stamp, templates)
         return templates
 
 
-def _rank(path: Path) -> tuple[int, str]:
-    return (_LAST.index(path.name) + 1 if path.name in _LAST else 0, path.name)
+def _rank(entry: os.DirEntry[str]) -> tuple[int, str]:
+    return (_LAST.index(entry.name) + 1 if entry.name in _LAST else 0, entry.name)
