@@ -1,7 +1,6 @@
 """The composition root: settings → parts → wiring → run. Nothing imports it but tests."""
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -9,27 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import uvloop
 from aiohttp import web
 
 from bus.bus import EventBus
-from bus.events import ServerStatus, now_ms
+from bus.events import now_ms
 from bus.supervision import Supervisor
 from handlers import keys
 from handlers.http.access import AccessPolicy
 from handlers.http.guard import ACCESS
-from handlers.http.serving import end_process, serve
+from handlers.http.serving import end_process, run
 from handlers.routes import install
 from handlers.service_keys import install_services
 from pipeline.engine.options import EngineOptions
 from pipeline.engine.spec import EngineSpec
 from pipeline.engine.workers import local_workers
 from pipeline.errors import PipelineError
-from pipeline.files.catalog import ModelCatalog
-from pipeline.files.locate import ModelFiles
-from pipeline.files.resolve import Resolver, choose_start_preset
-from pipeline.request.presets import PresetStore
-from pipeline.request.styles import StyleLibrary
+from pipeline.files.library import open_library
+from pipeline.files.resolve import Resolver
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.worker import Worker
@@ -44,7 +39,6 @@ from storage.repositories import open_repositories
 
 VERSION: Final = "0.2.0"
 HERE: Final = Path(__file__).resolve().parent
-STOP_SECONDS: Final = 6.0  # for running tasks; closing connections and files comes on top
 
 
 def engine_spec(settings: Settings, start_preset: str) -> EngineSpec:
@@ -69,18 +63,16 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     Raises PipelineError for a start preset that does not exist, ValueError for a wrong origin.
     """
     app = web.Application(client_max_size=settings.body_limit_mb * 2**20)
-    app[keys.CATALOG] = catalog = ModelCatalog(settings.models_dir)
-    app[keys.STYLES] = styles = StyleLibrary(HERE / "sdxl_styles")
-    start_preset = settings.preset or choose_start_preset(PresetStore(HERE / "presets"), catalog)
-    app[keys.PRESETS] = presets = PresetStore(HERE / "presets", start_preset)
-    presets.load(start_preset)  # one that does not exist stops the start
-    files = ModelFiles(catalog, presets, allowed=settings.downloads == "allow")
-    app[keys.MODEL_FILES], app[keys.RESOLVER] = files, Resolver(presets, styles, files)
+    allowed = settings.downloads == "allow"
+    library = open_library(HERE, settings.models_dir, settings.preset, downloads=allowed)
+    app[keys.CATALOG], app[keys.PRESETS] = library.catalog, library.presets
+    app[keys.STYLES], app[keys.MODEL_FILES] = library.styles, library.files
+    app[keys.RESOLVER] = Resolver(library.presets, library.styles, library.files)
     app[keys.SETTINGS] = keys.HandlerSettings(
         version=VERSION,
         static_dir=HERE / "static",
         base_url=settings.base_url.rstrip("/"),
-        start_preset=start_preset,
+        start_preset=library.presets.initial,
         default_webhook=settings.webhook_url,
         device=settings.device,
         body_limit_bytes=settings.body_limit_mb * 2**20,
@@ -97,9 +89,8 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     app[keys.OUTPUTS] = OutputStore(settings.outputs_dir)
     app[keys.INPUTS] = InputStore(settings.inputs_dir)
     if workers is None:
-        workers = local_workers(settings.device, engine_spec(settings, start_preset))
+        workers = local_workers(settings.device, engine_spec(settings, library.presets.initial))
     app.cleanup_ctx.append(partial(_run_parts, settings, workers))
-    app.on_shutdown.append(_stop)
     install(app)
     return app
 
@@ -110,7 +101,7 @@ async def _run_parts(
     """Start what needs the event loop; end it in the opposite order."""
     # Event numbers grow from start to start, so a reader of an earlier one sees what it missed.
     app[keys.BUS] = bus = EventBus(asyncio.get_running_loop(), first_seq=now_ms())
-    app[keys.SUPERVISOR] = supervisor = Supervisor()
+    app[keys.SUPERVISOR] = Supervisor()
     outputs, inputs = app[keys.OUTPUTS], app[keys.INPUTS]
     path, secret = settings.outputs_dir / "db.sqlite3", settings.webhook_secret
     async with (
@@ -119,28 +110,17 @@ async def _run_parts(
     ):
         app[keys.CLIENT] = client
         app[keys.HISTORY], app[keys.GALLERY] = stored.history, stored.gallery
-        app[keys.QUEUE_STATE] = queue_state = stored.queue_state
+        app[keys.QUEUE_STATE] = stored.queue_state
         storage = TaskStorage(outputs, stored.recorder.on_ended, inputs, stored.attempts)
         app[keys.EXECUTOR] = executor = Executor(bus, workers, storage, settings.queue_size)
         install_services(app, stored.trash, stored.retention)
-        if await queue_state.is_paused():
+        if await stored.queue_state.is_paused():
             executor.pause()
-        requeue = settings.on_restart == "requeue"
-        left = await stored.recorder.recover(app[keys.RESOLVER].resolve if requeue else None)
-        executor.restore(await queue_state.arranged(left))
+        resolve = app[keys.RESOLVER].resolve if settings.on_restart == "requeue" else None
+        executor.restore(await stored.waiting(resolve))
         executor.start()
         yield
-        await supervisor.close()
         await executor.close(grace_s=0.0)  # done already unless the start broke off
-
-
-async def _stop(app: web.Application) -> None:
-    """Refuse new tasks, let running ones end, then end the streams that report it."""
-    app[keys.STATE].stopping = True
-    app[keys.BUS].publish(ServerStatus(status="stopping"))
-    await app[keys.SUPERVISOR].close()
-    await app[keys.EXECUTOR].close(STOP_SECONDS)
-    app[keys.BUS].close()
 
 
 def main() -> None:
@@ -151,11 +131,7 @@ def main() -> None:
         app = create_app(settings)
     except (SettingsError, FolderInUse, PipelineError, ValueError, OSError) as error:
         sys.exit(f"focal: {error}")
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(app, settings.host, settings.port))
+    run(app, settings.host, settings.port, settings.log_level)
     lock.release()
     end_process(0)
 

@@ -11,8 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.engine.engine import Library, load_engine
+from pipeline.engine.engine import load_engine
 from pipeline.files.catalog import CHECKPOINTS, ModelCatalog
+from pipeline.files.library import Library
+from pipeline.files.locate import ModelFiles
 from pipeline.models.checkpoint import SDXL_BASE, read_configs
 from pipeline.request.decode import params_from
 from pipeline.request.presets import PresetStore
@@ -64,7 +66,8 @@ def measure(file: Path, folder: Path) -> None:
     (checkpoints / NAME).symlink_to(file.resolve())
     presets = PresetStore(ROOT / "presets", "default")
     styles, wildcards = StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards")
-    engine = load_engine("cpu", Library(ModelCatalog(folder), presets, styles, wildcards))
+    files = ModelFiles(ModelCatalog(folder), allowed=False)
+    engine = load_engine("cpu", Library(files, presets, styles, wildcards))
     before = peak_bytes()
     watch = Watch()
     started = time.perf_counter()

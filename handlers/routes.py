@@ -1,8 +1,5 @@
 """Every URL on one screen, and what stands before and after every handler."""
 
-from collections.abc import AsyncIterator
-from functools import partial
-
 from aiohttp import web
 
 from handlers.fooocus.catalog import all_models, styles
@@ -13,21 +10,12 @@ from handlers.fooocus.tasks import get_task, list_tasks
 from handlers.fooocus.tools import describe_image, generate_mask
 from handlers.http.errors import error_middleware, note_prepared
 from handlers.http.guard import add_headers, guard_middleware
-from handlers.keys import BUS, EXECUTOR, SETTINGS, SUPERVISOR
 from handlers.live.events import events
 from handlers.live.websocket import websocket
 from handlers.ops.health import health
-from handlers.ops.metrics import (
-    METRICS,
-    Metrics,
-    count_tasks,
-    metrics,
-    metrics_middleware,
-    sample_lag,
-)
+from handlers.ops.lifecycle import run_background, shut_down
+from handlers.ops.metrics import METRICS, Metrics, metrics, metrics_middleware
 from handlers.ops.openapi import openapi
-from handlers.service.idle import unload_when_idle
-from handlers.service_keys import DELETION
 from handlers.web.deletion import delete_task, restore_task
 from handlers.web.gallery import history_summary, list_history, mark
 from handlers.web.login import login, logout, token
@@ -93,17 +81,6 @@ def install(app: web.Application) -> None:
     app[METRICS] = Metrics()
     app.middlewares.extend((metrics_middleware, error_middleware, guard_middleware))
     app.on_response_prepare.extend((note_prepared, add_headers))
-    app.cleanup_ctx.append(start_background_work)
+    app.cleanup_ctx.append(run_background)
+    app.on_shutdown.append(shut_down)
     app.add_routes(create_routes())
-
-
-async def start_background_work(app: web.Application) -> AsyncIterator[None]:
-    """Begin what goes on beside the requests until the supervisor ends it."""
-    app[METRICS].watch(app)
-    keep = app[SUPERVISOR].keep
-    keep("event loop lag", partial(sample_lag, app))
-    keep("task metrics", partial(count_tasks, app))
-    keep("tidying", partial(app[DELETION].keep_tidy, app[SETTINGS].keep))
-    if idle_seconds := app[SETTINGS].idle_unload_seconds:
-        keep("idle unloading", partial(unload_when_idle, app[BUS], app[EXECUTOR], idle_seconds))
-    yield

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.scheduling.queue import Waiting
 from storage.attempts import AttemptCounter
 from storage.database import open_database
 from storage.fetch import GuardedClient
@@ -12,7 +13,7 @@ from storage.gallery import GalleryRepository
 from storage.history import HistoryRepository
 from storage.outputs import OutputStore
 from storage.queue_state import QueueState
-from storage.recorder import Recorder
+from storage.recorder import Recorder, Resolve
 from storage.retention import Retention
 from storage.trash import Trash
 from storage.webhooks import WebhookSender
@@ -29,6 +30,13 @@ class Repositories:
     queue_state: QueueState
     attempts: AttemptCounter
     recorder: Recorder
+
+    async def waiting(self, resolve: Resolve | None) -> list[Waiting]:
+        """The tasks that an earlier run of the server left open, as they stood in the queue.
+
+        Those that ``resolve`` refuses, or all without it, are closed as failed instead.
+        """
+        return await self.queue_state.arranged(await self.recorder.recover(resolve))
 
 
 @asynccontextmanager

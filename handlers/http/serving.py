@@ -6,12 +6,22 @@ import os
 import signal
 from typing import Final
 
+import uvloop
 from aiohttp import web
 
 log = logging.getLogger(__name__)
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 REQUEST_GRACE_S: Final = 1.0  # for requests that are being answered when the application has ended
+
+
+def run(app: web.Application, host: str, port: int, log_level: str) -> None:
+    """Log to standard error and ``serve`` on uvloop. Raises OSError."""
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(app, host, port))
 
 
 async def serve(app: web.Application, host: str, port: int) -> None:

@@ -14,6 +14,7 @@ from handlers.service.errors import NotFound
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.progress import RunningTask
 from pipeline.scheduling.queue import MAX_PRIORITY, MIN_PRIORITY, Waiting
+from pipeline.scheduling.worker import DeviceState
 
 LAST_PLACE: Final = 10**6
 PAGE_SIZE: Final = 200
@@ -58,6 +59,7 @@ class QueueReply(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Annotated[int, Meta(description="How many tasks wait in all.")]
     pending: Annotated[list[WaitingTask], Meta(description="A page of the waiting tasks.")]
     positions: Annotated[dict[str, int], Meta(description="Of the waiting ``task_ids``.")]
+    devices: Annotated[tuple[DeviceState, ...], Meta(description="As in ``GET /health``.")]
 
 
 class QueueQuery(msgspec.Struct, kw_only=True):
@@ -190,6 +192,7 @@ def _reply(
         waiting=executor.waiting_count,
         pending=[_waiting(entry, first + index) for index, entry in enumerate(page)],
         positions={task_id: at for task_id, at in found.items() if at is not None},
+        devices=executor.devices(),
     )
     return json_response(reply, headers={"Cache-Control": "no-store"})
 

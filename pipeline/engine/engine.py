@@ -9,7 +9,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
 import torch
 
 from pipeline.engine.image_pipeline import ImagePipeline
@@ -18,18 +17,15 @@ from pipeline.engine.task_context import TaskContext
 from pipeline.engine.task_run import Staff, TaskRun
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.files.auxiliary import AuxiliaryFiles
-from pipeline.files.catalog import PROMPT_EXPANSION, ModelCatalog
-from pipeline.files.locate import ModelFiles
+from pipeline.files.catalog import PROMPT_EXPANSION
+from pipeline.files.library import Library
 from pipeline.memory.cache import choose_budgets
 from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
 from pipeline.models.manager import ModelManager, OnUnloaded
 from pipeline.request.enhance_goals import Stage
 from pipeline.request.plan import ImagePlan, plan_images, plan_stage
-from pipeline.request.presets import PresetStore
 from pipeline.request.prompts import PromptSources
-from pipeline.request.styles import StyleLibrary
 from pipeline.request.tools import ImageType, MaskOptions
-from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
 from pipeline.scheduling.task import Reporter, Task, check_stopped
 from pipeline.text.expansion import PromptExpansion
@@ -39,16 +35,6 @@ log = logging.getLogger(__name__)
 
 NO_INPUTS: Final[Inputs] = MappingProxyType({})
 _LOADING_PERCENT: Final = 2
-
-
-class Library(msgspec.Struct, frozen=True):
-    """The files that a task may name."""
-
-    catalog: ModelCatalog
-    presets: PresetStore
-    styles: StyleLibrary
-    wildcards: Wildcards
-    files: ModelFiles | None = None  # None: the catalog's, and nothing is fetched
 
 
 class Engine:
@@ -65,7 +51,7 @@ class Engine:
         self._library = library
         self._options = options or EngineOptions()
         self._expansion = PromptExpansion(library.catalog.models_dir / PROMPT_EXPANSION)
-        self._files = library.files or ModelFiles(library.catalog, allowed=False)
+        self._files = library.files
         budgets = choose_budgets(device, self._options.device_memory_gb, self._options.ram_gb)
         self._manager = ModelManager(self._files, device, budgets, on_unloaded)
         self._tools = Toolbox(self._manager, self._files, device)

@@ -8,12 +8,8 @@ import msgspec
 
 from pipeline.engine.options import EngineOptions
 from pipeline.errors import PipelineError
-from pipeline.files.catalog import ModelCatalog
-from pipeline.files.locate import ModelFiles
+from pipeline.files.library import open_library
 from pipeline.files.resolve import installed_default
-from pipeline.request.presets import PresetStore
-from pipeline.request.styles import StyleLibrary
-from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.worker_events import Download, ModelState, Sink
 
 if TYPE_CHECKING:
@@ -42,27 +38,25 @@ def build_engine(spec: EngineSpec, sink: Sink) -> "Engine":
     ``sink`` receives ModelState and Download. Raises UnknownDevice.
     """
     # Imported here: torch takes seconds, which the server does not wait for.
-    from pipeline.engine.engine import Library, load_engine  # noqa: PLC0415
+    from pipeline.engine.engine import load_engine  # noqa: PLC0415
 
-    project = Path(spec.project_dir)
-    catalog = ModelCatalog(Path(spec.models_dir))
-    presets = PresetStore(project / "presets", spec.start_preset)
-    files = ModelFiles(
-        catalog,
-        presets,
-        allowed=spec.downloads,
+    library = open_library(
+        Path(spec.project_dir),
+        Path(spec.models_dir),
+        spec.start_preset,
+        downloads=spec.downloads,
         on_progress=lambda name, received, total: sink(
             Download(name=name, received=received, total=total)
         ),
     )
-    styles, wildcards = StyleLibrary(project / "sdxl_styles"), Wildcards(project / "wildcards")
     engine = load_engine(
         spec.device,
-        Library(catalog, presets, styles, wildcards, files),
+        library,
         lambda kind, name: sink(ModelState(kind=kind, name=name, state="unloaded")),
         spec.options,
     )
-    if model := installed_default(presets.load(spec.start_preset), catalog):
+    preset = library.presets.load(spec.start_preset)
+    if model := installed_default(preset, library.catalog):
         try:
             engine.preload(model)
         except PipelineError as error:  # tasks may name another model

@@ -1,10 +1,9 @@
 """Where a model file is, fetched first if it is missing and this server knows where from.
 
-One for all devices: what two tasks want at once is fetched once. Torch-free.
+A file that two workers want at once, in this process or another one, is fetched once.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
-from pipeline.errors import ModelNotFound, ModelNotInstalled, PipelineError
+from filelock import FileLock, Timeout
+
+from pipeline.errors import DownloadFailed, ModelNotFound, ModelNotInstalled, PipelineError
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field, ModelCatalog
 from pipeline.files.download import Download, DownloadLimits, megabytes
 from pipeline.files.hub import shown
@@ -48,8 +49,6 @@ class ModelFiles:
         self._presets = presets
         self._on_progress = on_progress
         self._limits = limits
-        self._guard = threading.Lock()
-        self._locks: dict[Path, threading.Lock] = {}
 
     def find(self, folder: str, name: str) -> KnownFile | None:
         """Where the file of that name is to be had, by our own list or by any preset."""
@@ -129,15 +128,26 @@ class ModelFiles:
 
     @contextmanager
     def _alone(self, path: Path, watch: "_Told") -> Iterator[None]:
-        """One thread a file; the others wait here and then find it."""
-        with self._guard:
-            lock = self._locks.setdefault(path, threading.Lock())
-        while not lock.acquire(timeout=_LOOK_EVERY_S):
-            watch.waiting()
+        """Hold the file's lock: one download at a time, over all processes of the machine."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path.with_name(f"{path.name}.lock"))
+            while not _acquired(lock):
+                watch.waiting()
+        except OSError as error:
+            raise DownloadFailed(f"{path.name} could not be written: {error.strerror}") from error
         try:
             yield
         finally:
             lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=_LOOK_EVERY_S)
+    except Timeout:
+        return False
+    return True
 
 
 def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], KnownFile]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.engine.engine import Engine, Library, load_engine
+from pipeline.engine.engine import Engine, load_engine
 from pipeline.engine.spec import build_engine
 from pipeline.errors import (
     DeviceOutOfMemory,
@@ -19,6 +19,8 @@ from pipeline.errors import (
     TaskAborted,
 )
 from pipeline.files.catalog import ModelCatalog
+from pipeline.files.library import Library
+from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import encode_image, open_image, read_text
 from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.request.decode import GenerateParams, decode_params
@@ -101,7 +103,7 @@ def presets() -> PresetStore:
 @pytest.fixture(scope="module")
 def engine(models_dir: Path, presets: PresetStore) -> Engine:
     library = Library(
-        ModelCatalog(models_dir),
+        ModelFiles(ModelCatalog(models_dir), allowed=False),
         presets,
         StyleLibrary(ROOT / "sdxl_styles"),
         Wildcards(ROOT / "wildcards"),

@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.engine.engine import Engine, Library, load_engine
+from pipeline.engine.engine import Engine, load_engine
 from pipeline.engine.generate import TextCache
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
 from pipeline.files.catalog import ModelCatalog
+from pipeline.files.library import Library
+from pipeline.files.locate import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.request.decode import decode_params
 from pipeline.request.presets import PresetStore
@@ -421,7 +423,8 @@ def presets() -> PresetStore:
 @pytest.fixture(scope="module")
 def engine(models_dir: Path, presets: PresetStore) -> Engine:
     styles, wildcards = StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards")
-    return load_engine("cpu", Library(ModelCatalog(models_dir), presets, styles, wildcards))
+    files = ModelFiles(ModelCatalog(models_dir), allowed=False)
+    return load_engine("cpu", Library(files, presets, styles, wildcards))
 
 
 def run(engine: Engine, presets: PresetStore, **asked: object) -> Listener:

@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.adapters.control import Control, Residuals
-from pipeline.engine.engine import Engine, Library
+from pipeline.engine.engine import Engine
 from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.engine.image_conditions import ImageConditions
 from pipeline.engine.networks import Patches
 from pipeline.errors import InvalidModelFile, ModelNotFound
 from pipeline.files.catalog import ModelCatalog
+from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import open_image, read_text
 from pipeline.memory.cache import Budgets
@@ -340,7 +341,7 @@ def test_the_base_class_is_told_by_its_published_configuration() -> None:
 @pytest.fixture
 def engine(catalog: ModelCatalog, tmp_path: Path) -> Engine:
     library = Library(
-        catalog,
+        ModelFiles(catalog, allowed=False),
         PresetStore(ROOT / "presets", "embedded"),
         StyleLibrary(ROOT / "sdxl_styles"),
         Wildcards(tmp_path),

@@ -12,10 +12,12 @@ import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 
-from pipeline.engine.engine import Engine, Library, load_engine
+from pipeline.engine.engine import Engine, load_engine
 from pipeline.engine.options import EngineOptions
 from pipeline.errors import ImageSkipped, TaskAborted
 from pipeline.files.catalog import ModelCatalog
+from pipeline.files.library import Library
+from pipeline.files.locate import ModelFiles
 from pipeline.files.registry import UPSCALER
 from pipeline.images.encode import open_image, read_text
 from pipeline.models.image_encoder import clip_pixels
@@ -58,7 +60,7 @@ def presets() -> PresetStore:
 @pytest.fixture(scope="module")
 def engine(models_dir: Path, presets: PresetStore) -> Engine:
     library = Library(
-        ModelCatalog(models_dir),
+        ModelFiles(ModelCatalog(models_dir), allowed=False),
         presets,
         StyleLibrary(ROOT / "sdxl_styles"),
         Wildcards(ROOT / "wildcards"),
@@ -199,7 +201,7 @@ def test_what_has_looked_at_image_prompts_leaves_room_for_the_pictures(
     models_dir: Path, presets: PresetStore
 ) -> None:
     library = Library(
-        ModelCatalog(models_dir),
+        ModelFiles(ModelCatalog(models_dir), allowed=False),
         presets,
         StyleLibrary(ROOT / "sdxl_styles"),
         Wildcards(ROOT / "wildcards"),

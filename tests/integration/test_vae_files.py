@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.engine.engine import Engine, Library
+from pipeline.engine.engine import Engine
 from pipeline.errors import InvalidModelFile
 from pipeline.files.catalog import ModelCatalog
+from pipeline.files.library import Library
+from pipeline.files.locate import ModelFiles
 from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
@@ -176,7 +178,8 @@ def test_tensors_that_no_module_uses_are_left_out(
 def engine(models: Path, configs: Configs, tmp_path: Path) -> Engine:
     presets = PresetStore(ROOT / "presets", "embedded")
     styles = StyleLibrary(ROOT / "sdxl_styles")
-    return Engine(Library(ModelCatalog(models), presets, styles, Wildcards(tmp_path)), CPU)
+    files = ModelFiles(ModelCatalog(models), allowed=False)
+    return Engine(Library(files, presets, styles, Wildcards(tmp_path)), CPU)
 
 
 def test_a_request_names_its_vae_and_the_model_is_not_read_again(

@@ -163,10 +163,13 @@ def test_two_tasks_that_want_one_file_fetch_it_once(
         whole(files, handler)  # type: ignore[arg-type]
 
     server.answers = [waits]
-    files, second = files_in(tmp_path), Listener()
+    second = Listener()
     found: list[Path] = []
+    # Each worker has a ModelFiles of its own, mostly in a process of its own.
     threads = [
-        threading.Thread(target=lambda who=who: found.append(files.require(known, who)))
+        threading.Thread(
+            target=lambda who=who: found.append(files_in(tmp_path).require(known, who))
+        )
         for who in (Listener(), second)
     ]
     threads[0].start()

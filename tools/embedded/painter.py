@@ -8,8 +8,10 @@ from typing import Any, Final
 import msgspec
 from PIL import Image
 
-from pipeline.engine.engine import Library, load_engine
+from pipeline.engine.engine import load_engine
 from pipeline.files.catalog import ModelCatalog
+from pipeline.files.library import Library
+from pipeline.files.locate import ModelFiles
 from pipeline.request.choices import EMBEDDED
 from pipeline.request.decode import params_from
 from pipeline.request.presets import PresetStore
@@ -59,7 +61,7 @@ class Painter:
     def __init__(self, device: str = "auto", changes: Mapping[str, Any] | None = None) -> None:
         self._presets = PresetStore(ROOT / "presets", EMBEDDED)
         library = Library(
-            ModelCatalog(ROOT / "models"),
+            ModelFiles(ModelCatalog(ROOT / "models"), allowed=False),
             self._presets,
             StyleLibrary(ROOT / "sdxl_styles"),
             Wildcards(ROOT / "wildcards"),

@@ -1,0 +1,37 @@
+"""What runs beside the requests, and the order in which a server stops."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from bus.events import ServerStatus
+from handlers.keys import BUS, EXECUTOR, SETTINGS, STATE, SUPERVISOR
+from handlers.ops.metrics import METRICS, count_tasks, sample_lag
+from handlers.service.idle import unload_when_idle
+from handlers.service_keys import DELETION
+
+STOP_SECONDS: Final = 6.0  # for running tasks; closing connections and files comes on top
+
+
+async def run_background(app: web.Application) -> AsyncIterator[None]:
+    """Begin the supervised coroutines. For ``app.cleanup_ctx``, after the parts."""
+    app[METRICS].watch(app)
+    keep = app[SUPERVISOR].keep
+    keep("event loop lag", partial(sample_lag, app))
+    keep("task metrics", partial(count_tasks, app))
+    keep("tidying", partial(app[DELETION].keep_tidy, app[SETTINGS].keep))
+    if idle_seconds := app[SETTINGS].idle_unload_seconds:
+        keep("idle unloading", partial(unload_when_idle, app[BUS], app[EXECUTOR], idle_seconds))
+    yield
+    await app[SUPERVISOR].close()  # done already unless the start broke off
+
+
+async def shut_down(app: web.Application) -> None:
+    """Refuse new tasks, let running ones end, then end the streams. For ``app.on_shutdown``."""
+    app[STATE].stopping = True
+    app[BUS].publish(ServerStatus(status="stopping"))
+    await app[SUPERVISOR].close()
+    await app[EXECUTOR].close(STOP_SECONDS)
+    app[BUS].close()
