@@ -11,7 +11,8 @@ from pipeline.request.decode import GenerateParams
 from pipeline.request.styles import EXPANSION, StyleLibrary
 from pipeline.request.wildcards import Wildcards, apply_arrays
 
-_LORA: Final = re.compile(r"<lora:([^:]+):([+-]?(?:\d+\.?\d*|\.\d+))>")
+# Each part of the number can end in one place only, so that no text makes the match go back.
+_LORA: Final = re.compile(r"<lora:([^:]+):([+-]?(?:\d++(?:\.\d*+)?|\.\d++))>")
 
 
 class PromptSources(msgspec.Struct, frozen=True):
@@ -66,11 +67,7 @@ def picture_texts(
 ) -> PictureTexts:
     """Fill in one picture's texts. The order of the calls is the order of its random stream."""
     rng = random.Random(seed)  # noqa: S311 - the reference's own stream, no secret
-
-    def fill(text: str) -> str:
-        in_order = params.read_wildcards_in_order
-        return sources.wildcards.apply(text, rng, index=index, in_order=in_order)
-
+    fill = sources.wildcards.filling(rng, index=index, in_order=params.read_wildcards_in_order)
     prompt = apply_arrays(fill(prompts.main), index)
     negative = fill(prompts.negative)
     extra = [fill(text) for text in prompts.extra]
@@ -119,8 +116,8 @@ def _unknown_loras(prompt: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def _lines(text: str) -> Iterator[str]:
     """Lines with single blanks, without commas, dots and blanks at either end."""
-    for line in text.splitlines():
-        yield re.sub(r" +", " ", line).strip(",. \r\n")
+    for line in re.sub(r" +", " ", text).splitlines():
+        yield line.strip(",. \r\n")
 
 
 def filled(texts: Sequence[str], default: str) -> tuple[str, ...]:

@@ -1,67 +1,118 @@
 """Prompt weights: ``(x)`` is x at 1.1, ``(x:1.3)`` at 1.3, ``\\(`` a plain parenthesis."""
 
 import math
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-_PLAIN: Final = str.maketrans({"\x00": "(", "\x01": ")"})
 _STEP: Final = 1.1
+_OPEN: Final = "\x00"  # stands for a plain "("
+_CLOSE: Final = "\x01"  # and for a plain ")"
+_PLAIN: Final = str.maketrans({_OPEN: "(", _CLOSE: ")"})
+
+_Span = tuple[int, int, float]
+"""Begin and end of a stretch of text, and its weight; a plain tuple, as there may be thousands."""
 
 
 class WeightedText(NamedTuple):
-    """A run of text and how much it counts; 1 is normal."""
+    """A run of text and its weight; 1 is normal."""
 
     text: str
     weight: float
 
 
 def parse_weights(prompt: str) -> list[WeightedText]:
-    """Cut a prompt into runs of one weight, in order, the escapes resolved.
+    """Cut a prompt into runs of one weight, in order, escapes resolved. Takes linear time.
 
-    ``(x)`` multiplies by 1.1, a number inside nested parentheses replaces what is outside it.
-    Parentheses that do not match, and square brackets, are ordinary characters.
+    ``(x)`` multiplies by 1.1; a number inside nested parentheses replaces what is outside it.
+    Unmatched parentheses and square brackets are ordinary characters.
     """
-    escaped = prompt.replace("\x00", "").replace("\x01", "")
-    escaped = escaped.replace("\\(", "\x00").replace("\\)", "\x01")
-    return [WeightedText(text.translate(_PLAIN), weight) for text, weight in _runs(escaped, 1.0)]
+    text = prompt.replace(_OPEN, "").replace(_CLOSE, "")
+    groups = _match(text.replace("\\(", _OPEN).replace("\\)", _CLOSE))
+    runs = [WeightedText(groups.text[i:k], weight) for i, k, weight in _runs(groups)]
+    if _OPEN not in groups.text and _CLOSE not in groups.text:
+        return runs
+    return [WeightedText(text.translate(_PLAIN), weight) for text, weight in runs]
 
 
-def _runs(text: str, weight: float) -> Iterator[WeightedText]:
-    for part in _parts(text):
-        if len(part) >= 2 and part[0] == "(" and part[-1] == ")":
-            inner, number = _split_weight(part[1:-1])
-            yield from _runs(inner, weight * _STEP if number is None else number)
-        else:
-            yield WeightedText(part, weight)
+class _Groups(NamedTuple):
+    """A text without stray parentheses, and how those in it match; a list entry a character."""
+
+    text: str
+    partner: list[int]  # of "(": the index of its ")", or 0
+    before: list[int]  # of ")": the index of the parenthesis before it
 
 
-def _parts(text: str) -> Iterator[str]:
-    """``text`` cut before and after each outermost pair of parentheses.
+def _match(text: str) -> _Groups:
+    """Match parentheses in one pass; those that are stray become plain.
 
     A stray ``)`` counts below zero, so that the ``(`` after it opens nothing.
     """
-    depth = start = 0
+    groups = _Groups(text, [0] * len(text), [0] * len(text))
+    opened: list[int] = []
+    stray: list[int] = []
+    below = last = 0
     for i, char in enumerate(text):
         if char == "(":
-            if depth == 0:
-                yield text[start:i]
-                start = i
-            depth += 1
+            if below:
+                below -= 1
+                stray.append(i)
+            else:
+                opened.append(i)
+                last = i
         elif char == ")":
-            depth -= 1
-            if depth == 0:
-                yield text[start : i + 1]
-                start = i + 1
-    yield text[start:]
+            if opened:
+                groups.partner[opened.pop()] = i
+                groups.before[i], last = last, i
+            else:
+                below += 1
+                stray.append(i)
+    return groups._replace(text=_with_plain(text, stray)) if stray else groups
 
 
-def _split_weight(inner: str) -> tuple[str, float | None]:
-    """``cat:1.3`` as (``cat``, 1.3); without a number after its last colon, all of it and None."""
-    text, colon, number = inner.rpartition(":")
-    if not colon or not text:
-        return inner, None
+def _with_plain(text: str, stray: list[int]) -> str:
+    chars = list(text)
+    for i in stray:
+        chars[i] = _OPEN if chars[i] == "(" else _CLOSE
+    return "".join(chars)
+
+
+def _runs(groups: _Groups) -> list[_Span]:
+    """The spans of one weight that are not empty, parentheses and numbers left out.
+
+    Groups are nested on a list of its own, without recursion, so to any depth.
+    """
+    text, partner, before = groups
+    runs: list[_Span] = []
+    outer: list[_Span] = [(0, len(text), 1.0)]  # what follows each open group
+    while outer:
+        begin, end, weight = outer.pop()
+        while begin < end:
+            opening = text.find("(", begin, end)
+            if opening != begin:
+                runs.append((begin, end if opening < 0 else opening, weight))
+            if opening < 0:
+                break
+            closing = partner[opening]
+            # A "(" that is not closed before ``end`` makes a group with a ")" that stands there.
+            if not opening < closing < end:
+                closing = end - 1
+                if closing == opening or text[closing] != ")":
+                    runs.append((opening, end, weight))
+                    break
+            outer.append((closing + 1, end, weight))
+            begin, end, number = opening + 1, closing, None
+            if before[closing] != closing - 1:
+                end, number = _split_weight(text, max(begin, before[closing]) + 1, closing)
+            weight = weight * _STEP if number is None else number
+    return runs
+
+
+def _split_weight(text: str, begin: int, end: int) -> tuple[int, float | None]:
+    """Of ``cat:1.3`` the end of ``cat`` and 1.3; without a colon and a number, ``end`` and None."""
+    colon = text.rfind(":", begin, end)
+    if colon < 0:
+        return end, None
     try:
-        weight = float(number)
+        weight = float(text[colon + 1 : end])
     except ValueError:
-        return inner, None
-    return (text, weight) if math.isfinite(weight) else (inner, None)
+        return end, None
+    return (colon, weight) if math.isfinite(weight) else (end, None)
