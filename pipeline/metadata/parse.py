@@ -1,9 +1,9 @@
-"""Parameters texts taken apart: either scheme becomes a record with Fooocus's keys. Torch-free.
+"""Parses the parameters texts of images: either scheme becomes a record with Fooocus's keys.
 
-Texts come from strangers' pictures: nothing is evaluated, and the time taken grows with the length
-of a text, not with its square.
+Texts come from untrusted files: nothing is evaluated, and parsing takes linear time.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -12,6 +12,7 @@ import msgspec
 
 from pipeline.metadata.style_guess import WholeTexts, find_styles
 from pipeline.metadata.write import LABELS, SAMPLER_TITLES, Record
+from pipeline.request.schema import MAX_LORAS
 from pipeline.request.styles import Template
 
 _Scalar = str | int | float | bool | None
@@ -37,10 +38,11 @@ _SCHEDULER_OF_TYPE: Final = {
 _LABEL: Final = re.compile(r"\s*(\w[\w ]{0,40}):\s*")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _END: Final = re.compile(r"\s*(?:,|$)")
+_MAX_PAIRS: Final = 500  # of A1111's scheme; extensions of A1111 add some dozens
 
 
 def is_json(text: str) -> bool:
-    """Is it Fooocus's own scheme?"""
+    """Whether a text is in Fooocus's own scheme."""
     return text.lstrip().startswith("{")
 
 
@@ -64,7 +66,8 @@ def parse_a1111(text: str, templates: Mapping[str, Template]) -> Record:
         return {}
     positive, _, negative = (part.strip() for part in head.partition("Negative prompt:"))
     record: Record = {"prompt": positive, "negative_prompt": negative}
-    for label, value in _pairs(f"Steps: {tail.partition(chr(10))[0]}"):
+    pairs = _pairs(f"Steps: {tail.partition(chr(10))[0]}")
+    for label, value in itertools.islice(pairs, _MAX_PAIRS):
         if key := _KEY_OF_LABEL.get(label):
             record[key] = value
     if "styles" not in record:
@@ -75,9 +78,17 @@ def parse_a1111(text: str, templates: Mapping[str, Template]) -> Record:
             record.update(prompt=positive, negative_prompt=negative)
         record["styles"] = str(list(styles or ()))
     record.update(_sampling(record))
-    pairs = (part.rpartition(":") for part in str(record.get("lora_weights", "")).split(","))
-    record["loras"] = [[name.strip(), weight.strip(), ""] for name, _, weight in pairs if name]
+    record["loras"] = list(_lora_entries(str(record.get("lora_weights", ""))))
     return record
+
+
+def _lora_entries(text: str) -> Iterator[list[str]]:
+    """``[name, weight, ""]`` entries of ``name: weight, name: weight``."""
+    # One more than a request may have: then its validation leaves all of them out.
+    for part in text.split(",", MAX_LORAS + 1)[: MAX_LORAS + 1]:
+        name, _, weight = part.rpartition(":")
+        if name:
+            yield [name.strip(), weight.strip(), ""]
 
 
 def _plain_entries(entries: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, object]]:
@@ -91,7 +102,10 @@ def _plain_entries(entries: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, ob
 
 
 def _pairs(line: str) -> Iterator[tuple[str, str]]:
-    """``label: value`` pairs between commas; a value with commas of its own stands in quotes."""
+    """``label: value`` pairs between commas; a value with commas of its own is quoted.
+
+    A part without a label is a pair too, with the label "": ``_MAX_PAIRS`` counts it.
+    """
     place, strings = 0, True
     while place < len(line):
         label = _LABEL.match(line, place)
@@ -106,8 +120,7 @@ def _pairs(line: str) -> Iterator[tuple[str, str]]:
             comma = line.find(",", begin)
             stop = comma if comma >= 0 else len(line)
             value, place = line[begin:stop].strip(), stop + 1
-        if label:
-            yield label[1], value
+        yield label[1] if label else "", value
 
 
 def _unquoted(text: str) -> str:

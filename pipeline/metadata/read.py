@@ -1,5 +1,6 @@
-"""Parameters texts read back: from Fooocus, A1111 and this server to fields of a request."""
+"""From the parameters text of an image, by Fooocus, A1111 or this server, to request fields."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -12,6 +13,7 @@ from pipeline.metadata.write import Record, first_number, loras_of, numbers, sho
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL, MetadataScheme
 from pipeline.request.decode import GenerateParams, params_from
 from pipeline.request.plan import STEPS
+from pipeline.request.schema import MAX_LORAS
 from pipeline.request.styles import Template
 
 MAX_CHARS: Final = 262_144
@@ -100,19 +102,28 @@ def _model_fields(record: Record, names: ModelNames) -> Iterator[tuple[str, obje
         yield "refiner_model_name", _full_name(str(refiner), names.checkpoints)
     if vae := record.get("vae"):
         yield "vae_name", _full_name(str(vae), names.vaes)
-    loras = [
-        {"model_name": _full_name(name, names.loras), "weight": weight}
-        for name, weight, _ in loras_of(record)
-    ]
-    if loras:
-        yield "loras", loras
+    # One more than a request may have: then its check leaves all of them out.
+    entries = list(itertools.islice(loras_of(record), MAX_LORAS + 1))
+    if entries:
+        by_short = {short_name(name): name for name in reversed(names.loras)}
+        yield (
+            "loras",
+            [
+                {"model_name": _named(name, by_short), "weight": weight}
+                for name, weight, _ in entries
+            ],
+        )
 
 
 def _full_name(short: str, known: Sequence[str]) -> str:
     """The file called ``short``; without one, the name such a file would have."""
+    return _named(short, {short_name(name): name for name in reversed(known)})
+
+
+def _named(short: str, by_short: Mapping[str, str]) -> str:
     if short in (NO_MODEL, DEFAULT_VAE, EMBEDDED):
         return short
-    found = next((name for name in known if short_name(name) == short_name(short)), None)
+    found = by_short.get(short_name(short))
     return found or f"{short.removesuffix('.safetensors')}.safetensors"
 
 

@@ -135,7 +135,7 @@ def plan_record(plan: ImagePlan, params: GenerateParams, hashes: Mapping[str, st
 def a1111_text(record: Mapping[str, object]) -> str:
     """The plain text that other tools read, of a record with Fooocus's keys."""
     values = dict(record)
-    loras = loras_of(record)
+    loras = list(loras_of(record))
     if loras:
         values["lora_hashes"] = ", ".join(f"{name}: {digest}" for name, _, digest in loras)
         values["lora_weights"] = ", ".join(f"{name}: {weight}" for name, weight, _ in loras)
@@ -214,16 +214,14 @@ def _texts(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
 
 
-def loras_of(record: Mapping[str, object]) -> list[tuple[str, float, str]]:
-    """``[name, weight, hash]`` entries that are in order."""
-    found = []
+def loras_of(record: Mapping[str, object]) -> Iterator[tuple[str, float, str]]:
+    """The well-formed ``[name, weight, hash]`` entries of a record."""
     entries = record.get("loras")
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, list) and len(entry) == 3:
             weight = first_number(entry[1])
             if weight is not None:
-                found.append((str(entry[0]), weight, str(entry[2])))
-    return found
+                yield str(entry[0]), weight, str(entry[2])
 
 
 def first_number(value: object) -> float | None:

@@ -48,6 +48,7 @@ CONTROL_DEFAULTS: Final[Mapping[str, tuple[float, float]]] = {
     "PyraCanny": (0.5, 1.0),
     "CPDS": (0.5, 1.0),
 }
+_DEEPEST: Final = 3  # parts of the longest place of a field: ("loras", 0, "weight")
 _FIELDS: Final = frozenset(GenerateRequest.__struct_fields__)
 _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "loras": Lora,
@@ -111,7 +112,7 @@ def decoded_from(raw: Mapping[str, object]) -> Decoded:
 
 def request_from(raw: Mapping[str, object]) -> GenerateRequest:
     """Validate decoded JSON. Raises as ``decode_params``; unknown keys are ignored."""
-    for place, text in _strings(dict(raw), ()):
+    for place, text in _strings(raw):
         _check_text(place, text)
     request = msgspec.convert(_normalised(raw), GenerateRequest)
     for name, legal, message in _RULES:
@@ -141,7 +142,8 @@ def validation_location(error: msgspec.ValidationError) -> tuple[Location, str, 
 
     Where the value had to be one of a few, the message lists them.
     """
-    message, _, path = str(error).partition(" - at `$")
+    message, found, path = str(error).rpartition(" - at `$")
+    message, path = (message, path) if found else (path, "")
     place = tuple(m[1] or int(m[2]) for m in _PATH.finditer(path))
     kind = next((kind for pattern, kind in _KINDS if pattern.search(message)), "invalid")
     if kind == "unknown_value" and (legal := _legal_values(place)):
@@ -176,17 +178,22 @@ def _unknown_keys(raw: Mapping[str, object]) -> Iterator[str]:
             yield from (f"{name}[{i}].{key}" for key in item if key not in known)
 
 
-def _strings(value: object, place: Location) -> Iterator[tuple[Location, str]]:
-    """Every string below ``value`` with its place; known keys only, as the rest is ignored."""
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        known = GenerateRequest if not place else _NESTED.get(str(place[0]))
-        for key in known.__struct_fields__ if known else ():
-            yield from _strings(value.get(key), (*place, key))
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from _strings(item, (*place, i))
+def _strings(raw: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
+    """Every string below ``raw`` with its place; known keys only, as the rest is ignored.
+
+    Lists may be nested to any depth, so they are kept on a stack.
+    """
+    stack: list[tuple[Location, object]] = [((), raw)]
+    while stack:
+        place, value = stack.pop()
+        if isinstance(value, str):
+            yield place, value
+        elif isinstance(value, Mapping):
+            known = GenerateRequest if not place else _NESTED.get(str(place[0]))
+            fields = known.__struct_fields__ if known else ()
+            stack += [((*place, key), value[key]) for key in reversed(fields) if key in value]
+        elif isinstance(value, list | tuple) and len(place) < _DEEPEST:
+            stack += [((*place, i), item) for i, item in enumerate(value)][::-1]
 
 
 def _check_text(place: Location, text: str) -> None:

@@ -29,7 +29,7 @@ from pipeline.request.schema import MAX_SEED, GenerateParams
 from pipeline.request.schema_parts import Lora
 from pipeline.request.sizes import ImageSize
 
-MAX_LORAS: Final = 5
+USED_LORAS: Final = 5
 STEPS: Final = {"Quality": 60, "Speed": 30, "Extreme Speed": 8, "Lightning": 4, "Hyper-SD": 4}
 
 
@@ -199,7 +199,7 @@ def _loras(request: ResolvedRequest, prompts: Prompts) -> tuple[tuple[str, float
     """The request's LoRAs, then the prompt's, five in all and none twice; last the mode's own."""
     params, fast = request.params, request.fast_mode
     chosen = [(lora.model_name, lora.weight) for lora in params.loras if _is_used(lora)]
-    unique = tuple(dict.fromkeys([*chosen, *prompts.loras]))[:MAX_LORAS]
+    unique = tuple(dict.fromkeys([*chosen, *prompts.loras]))[:USED_LORAS]
     return (*unique, (fast.lora, fast.weight)) if fast else unique
 
 

@@ -38,6 +38,7 @@ from pipeline.request.schema_parts import (
 MAX_SEED: Final = 2**63 - 1
 MIN_SIDE: Final = 64
 MAX_SIDE: Final = 2048
+MAX_LORAS: Final = 32  # slots of a request
 
 Weight3 = Annotated[float, Meta(ge=0, le=3)]
 Distance = Annotated[int, Meta(ge=0, le=MAX_SIDE)]
@@ -89,7 +90,7 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0.1, le=1, description="Part of the steps done before the refiner.")
     ] = 0.5
     loras: Annotated[
-        tuple[Lora, ...], Meta(max_length=32, description="LoRA slots; five take effect.")
+        tuple[Lora, ...], Meta(max_length=MAX_LORAS, description="LoRA slots; five take effect.")
     ] = ()
     input_image_checkbox: Annotated[
         bool, Meta(description="Accepted; whether images are given decides.")

@@ -53,15 +53,15 @@ def make_sections(words: Iterator[list[Token]], special: Special) -> list[Sectio
     """Fill sections word by word; at least one. A short word moves whole to the next section."""
     sections = [[Token(special.start)]]
     for word in words:
-        left = word
-        while left:
+        used = 0
+        while used < len(word):
             room = SECTION - 1 - len(sections[-1])
-            if len(left) <= room:
-                sections[-1] += left
+            if len(word) - used <= room:
+                sections[-1] += word[used:]
                 break
             if len(word) >= _SPLITTABLE:
-                sections[-1] += left[:room]
-                left = left[room:]
+                sections[-1] += word[used : used + room]
+                used += room
             sections.append([Token(special.start)])
     return [_close(section, special) for section in sections]
 

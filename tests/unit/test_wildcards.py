@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.request.wildcards import MAX_CHARS, Wildcards, apply_arrays
+from pipeline.request.wildcards import MAX_CHARS, MAX_FILLED, Wildcards, apply_arrays
 
 
 def fill(folder: Path, text: str, *, seed: int = 1, index: int = 0, in_order: bool = False) -> str:
@@ -54,6 +54,22 @@ def test_a_line_may_name_another_file_in_a_folder_below(tmp_path: Path) -> None:
 def test_without_lines_the_word_itself_stays(tmp_path: Path, text: str) -> None:
     (tmp_path / "empty.txt").write_text("\n\n")
     assert fill(tmp_path, text) == text.replace("__", "")
+
+
+@pytest.mark.parametrize("name", ["a" * 252, "a" * 16_000, "-" * 256])
+def test_a_name_longer_than_a_file_name_may_be_stays_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / "color.txt").write_text("red")
+    assert fill(tmp_path, f"a __{name}__ __color__") == f"a {name} red"
+
+
+def test_a_line_of_underscores_stays_one(tmp_path: Path) -> None:
+    assert set(fill(tmp_path, "_" * 300)) == {"_"}
+
+
+def test_more_wildcards_than_a_text_may_hold_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "color.txt").write_text("red")
+    filled = fill(tmp_path, "__color__ " * (MAX_FILLED + 1))
+    assert filled == "red " * MAX_FILLED + "__color__ "
 
 
 def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
