@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import msgspec
@@ -25,21 +26,43 @@ async def read_body(request: web.Request, limit_bytes: int | None = None) -> byt
 
     The limit counts decompressed bytes, so a small compressed body cannot exceed it.
     """
-    settings = request.app[SETTINGS]
-    limit = settings.body_limit_bytes if limit_bytes is None else limit_bytes
+    limit = body_limit(request, limit_bytes)
+    async with receiving(request):
+        body = await _collect(request, limit)
+    request[BODY_BYTES] = len(body)
+    return body
+
+
+def body_limit(request: web.Request, limit_bytes: int | None = None) -> int:
+    """The largest body in bytes, that of the start option by default.
+
+    Raises RequestRefused: 413 for a request that announces more.
+    """
+    limit = request.app[SETTINGS].body_limit_bytes if limit_bytes is None else limit_bytes
     if (request.content_length or 0) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
+    return limit
+
+
+@asynccontextmanager
+async def receiving(request: web.Request) -> AsyncIterator[None]:
+    """For the length of receiving a body. Raises RequestRefused: 408 too slow, 400 cut short."""
+    seconds = request.app[SETTINGS].body_seconds
     try:
-        async with asyncio.timeout(settings.body_seconds):
-            body = await _collect(request, limit)
+        async with asyncio.timeout(seconds):
+            yield
     except TimeoutError:
         raise RequestRefused(
-            408, "body_too_slow", f"the body did not arrive within {settings.body_seconds:g} s"
+            408, "body_too_slow", f"the body did not arrive within {seconds:g} s"
         ) from None
     except (web.RequestPayloadError, ConnectionError):
         raise RequestRefused(400, "body_incomplete", "the body is damaged or cut short") from None
-    request[BODY_BYTES] = len(body)
-    return body
+
+
+def too_large(limit: int) -> RequestRefused:
+    """413, to be raised."""
+    size = f"{limit / 2**20:g} MiB" if limit >= 2**20 else f"{limit} bytes"
+    return RequestRefused(413, "body_too_large", f"the body may have at most {size}")
 
 
 async def read_json(request: web.Request, kind: type[T]) -> tuple[T, dict[str, str]]:
@@ -73,10 +96,5 @@ async def _collect(request: web.Request, limit: int) -> bytes:
     async for chunk in request.content.iter_any():
         body += chunk
         if len(body) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     return bytes(body)
-
-
-def _too_large(limit: int) -> RequestRefused:
-    size = f"{limit / 2**20:g} MiB" if limit >= 2**20 else f"{limit} bytes"
-    return RequestRefused(413, "body_too_large", f"the body may have at most {size}")

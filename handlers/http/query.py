@@ -8,8 +8,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args, g
 import msgspec
 from msgspec import Meta
 
-from handlers.http.refusal import FieldError, RequestRefused
-from pipeline.errors import InvalidParameter
+from handlers.http.refusal import RequestRefused, wrong_field
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 
@@ -52,8 +51,7 @@ class QueryDecoder(Generic[Q]):
 
 def wrong_query(name: str, message: str, kind: str = "value_error") -> RequestRefused:
     """422 for a query parameter, to be raised."""
-    fault = FieldError(loc=("query", name), msg=message, type=kind)
-    return RequestRefused(422, InvalidParameter.code, [fault])
+    return wrong_field(name, message, kind, of="query")
 
 
 def _decoded(name: str, text: str, kind: Any) -> object:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 from aiohttp import web
 
+from pipeline.errors import InvalidParameter
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Location = tuple[str | int, ...]
 
@@ -39,6 +41,21 @@ class RequestRefused(Exception):
         self.code = code
         self.detail = detail
         self.headers: Mapping[str, str] = headers or {}
+
+    @property
+    def text(self) -> str:
+        """The detail as one line, for families whose errors have no list of fields."""
+        if isinstance(self.detail, str):
+            return self.detail
+        return "; ".join(f"{'.'.join(map(str, e.loc[1:]))}: {e.msg}" for e in self.detail)
+
+
+def wrong_field(
+    name: str, message: str, kind: str = "value_error", *, of: str = "body"
+) -> RequestRefused:
+    """422 for one field of the body or, by ``of``, of the query; to be raised."""
+    fault = FieldError(loc=(of, name), msg=message, type=kind)
+    return RequestRefused(422, InvalidParameter.code, [fault])
 
 
 ErrorBodyOf = Callable[[RequestRefused], web.Response]

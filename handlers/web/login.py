@@ -1,20 +1,19 @@
-"""Entry for browsers, whose pictures, streams and sockets cannot carry a key in a header."""
+"""Sessions and tokens for browsers, whose images, streams and sockets cannot send a key."""
 
 from typing import Final
-from urllib.parse import parse_qs
 
 import msgspec
 from aiohttp import hdrs, web
 from msgspec import UNSET, UnsetType
 
 from handlers.http.access import SECONDS
-from handlers.http.body import read_body
+from handlers.http.form import read_form
 from handlers.http.guard import ACCESS, SESSION_COOKIE
 from handlers.http.operation import Operation, Payload
 from handlers.http.refusal import RequestRefused
 from handlers.http.respond import base_url, json_response
 
-FORM_BYTES: Final = 4096  # read before anybody has shown a key
+FORM_BYTES: Final = 4096  # read before any key has been checked
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,17 +33,17 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     is_open=True,
 )
 async def login(request: web.Request) -> web.Response:
-    """Take the key from a form (``key``, ``next``) and give a session cookie for it.
+    """Exchange the key in a form (``key``, ``next``) for a session cookie.
 
-    A page's own form is sent on to ``next``, a path of this server; a script gets JSON.
+    Browsers are redirected to ``next``, a path of this server; scripts get JSON.
     """
-    form = _parse_form(await read_body(request, FORM_BYTES))
+    form = await read_form(request, FORM_BYTES)
     policy = request.app[ACCESS]
-    if not policy.key_matches(form.get("key", "")):
+    if not policy.key_matches(form.value("key")):
         raise RequestRefused(403, "forbidden", "Forbidden")
     value, expires = policy.grant("session")
     if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
-        target = form.get("next", "")
+        target = form.value("next")
         answer = web.Response(status=303, headers={hdrs.LOCATION: _local_path(target)})
     else:
         answer = json_response(Grant(expires=expires))
@@ -82,15 +81,7 @@ async def token(request: web.Request) -> web.Response:
     return answer
 
 
-def _parse_form(body: bytes) -> dict[str, str]:
-    try:
-        fields = parse_qs(body.decode("ascii"), max_num_fields=8)
-    except ValueError:
-        raise RequestRefused(400, "invalid_form", "the body is no URL-encoded form") from None
-    return {name: values[0] for name, values in fields.items()}
-
-
 def _local_path(target: str) -> str:
-    """Only a path of this server: what begins with two slashes or holds a backslash is a host."""
+    """``target`` if it is a path of this server: two slashes or a backslash begin a host."""
     is_local = target.startswith("/") and not target.startswith("//") and "\\" not in target
     return target if is_local and target.isascii() and target.isprintable() else "./"

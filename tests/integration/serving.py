@@ -1,7 +1,7 @@
 """The whole application over HTTP on a free port, with a fake device in place of the model."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -91,9 +91,12 @@ class Focal:
 
 @asynccontextmanager
 async def serve(
-    folder: Path, device: FakeDevice | None = None, **options: Any
+    folder: Path,
+    device: FakeDevice | None = None,
+    routes: Iterable[web.RouteDef] = (),
+    **options: Any,
 ) -> AsyncIterator[Focal]:
-    """Serve from an empty folder. The gate is open again when the server ends."""
+    """Serve from an empty folder, ``routes`` as well. The gate is open when the server ends."""
     device = device or FakeDevice()
     options.setdefault("downloads", "forbid")  # a test reaches no other machine
     settings = Settings(
@@ -105,6 +108,7 @@ async def serve(
     )
     worker = LocalWorker("fake", partial(device.build, settings))
     app = create_app(settings, [worker])
+    app.add_routes(routes)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
