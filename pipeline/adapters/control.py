@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.sampling.denoiser import NetworkInput
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import NoiseLevels
 
 LATENT_PIXELS = 8  # pixels a side that one latent pixel stands for
 
@@ -70,11 +70,11 @@ class ControlledUNet:
         unet: SteerableUNet,
         controls: Sequence[Control],
         softness: float,
-        sampling: ModelSampling,
+        levels: NoiseLevels,
     ) -> None:
         self._unet = unet
         self._softness = softness
-        self._working = [_Working(each, sampling) for each in controls if each.weight]
+        self._working = [_Working(each, levels) for each in controls if each.weight]
         for each in self._working:
             each.control.network.follow_base()
 
@@ -104,10 +104,10 @@ class ControlledUNet:
 class _Working:
     """A control with the noise levels at which it works, and its hint at the latent's size."""
 
-    def __init__(self, control: Control, sampling: ModelSampling) -> None:
+    def __init__(self, control: Control, levels: NoiseLevels) -> None:
         self.control = control
-        self.first = sampling.sigma_at(control.start)
-        self.last = sampling.sigma_at(control.stop)
+        self.first = levels.sigma_at(control.start)
+        self.last = levels.sigma_at(control.stop)
         self._fitted: Tensor | None = None
 
     def hint_for(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from pipeline.errors import InvalidModelFile
 from pipeline.sampling.inpainting import Inpainting
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.latent_format import LatentFormat
 from pipeline.weights.tensors import read_values
 
 _NAME: Final = "head"
@@ -27,12 +27,12 @@ class InpaintHead:
         """Channels of the UNet's first layer."""
         return self._weight.shape[0]
 
-    def feature(self, surroundings: Inpainting, model_sampling: ModelSampling) -> Tensor:
+    def feature(self, surroundings: Inpainting, latents: LatentFormat) -> Tensor:
         """What to add behind the first layer, (1, C, h, w) float32 on the CPU.
 
         The latent of ``surroundings`` is that of the picture with grey under the mask.
         """
-        latent = model_sampling.to_model(surroundings.latent.float().cpu())
+        latent = latents.to_model(surroundings.latent.float().cpu())
         seen = torch.cat([surroundings.mask.float().cpu(), latent], dim=1)
         return functional.conv2d(functional.pad(seen, (1, 1, 1, 1), "replicate"), self._weight)
 

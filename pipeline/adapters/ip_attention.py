@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.sampling.denoiser import NetworkInput, UNetCall
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import NoiseLevels
 from pipeline.weights.casting import working_dtype
 
 _CROSS_ATTENTION: Final = ".attn2.processor"
@@ -45,7 +45,7 @@ def cross_attentions(unet: Any) -> list[Any]:
 
 @contextmanager
 def image_prompts_applied(
-    unet: UNetCall, module: nn.Module, prompts: Sequence[ImagePrompt], sampling: ModelSampling
+    unet: UNetCall, module: nn.Module, prompts: Sequence[ImagePrompt], levels: NoiseLevels
 ) -> Iterator[UNetCall]:
     """Inside the block, what asks ``unet`` and shows it the prompts; itself where there are none.
 
@@ -56,7 +56,7 @@ def image_prompts_applied(
     if not seen:
         yield unet
         return
-    shown = _Shown([_Projected(prompt, module, sampling) for prompt in seen])
+    shown = _Shown([_Projected(prompt, module, levels) for prompt in seen])
     layers = cross_attentions(module)
     before = [layer.processor for layer in layers]
     try:
@@ -78,7 +78,7 @@ class _Pair(NamedTuple):
 class _Projected:
     """One prompt as every layer reads it."""
 
-    def __init__(self, prompt: ImagePrompt, module: nn.Module, sampling: ModelSampling) -> None:
+    def __init__(self, prompt: ImagePrompt, module: nn.Module, levels: NoiseLevels) -> None:
         dtype = working_dtype(module)
         tokens = torch.cat([prompt.tokens_negative, prompt.tokens_positive])
         pairs = zip(prompt.adapter.keys_values(tokens), cross_attentions(module), strict=True)
@@ -90,7 +90,7 @@ class _Projected:
             )
             for (key, value), layer in pairs
         ]
-        self.stop_sigma = sampling.sigma_at(prompt.stop)
+        self.stop_sigma = levels.sigma_at(prompt.stop)
         self._of_rows: dict[tuple[bool, ...], list[_Pair]] = {(False, True): self.both}
 
     def of_rows(self, rows: tuple[bool, ...]) -> list[_Pair]:

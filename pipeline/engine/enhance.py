@@ -99,5 +99,5 @@ class Enhancer:
         plan = sized(plan, start)
         if start.finished is not None:
             return Enhanced(start.finished, plan)
-        report = StepReport(plan, place, reporter, self._image_pipeline.colours)
+        report = StepReport(plan, place, reporter, self._image_pipeline.rgb)
         return Enhanced(self._image_pipeline.make(plan, start, ImageConditions(), report), plan)

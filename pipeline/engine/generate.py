@@ -8,23 +8,23 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.engine.networks import Patches, networks
-from pipeline.engine.preview import MIME, LatentColours, draw_preview
+from pipeline.engine.preview import MIME, draw_preview
 from pipeline.engine.refiner_latents import hand_over, last_vae
 from pipeline.engine.start import Start
 from pipeline.images.resize import resize_lanczos
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.refiner import Refiner
-from pipeline.models.vae import FACTOR, Vae
+from pipeline.models.vae import Vae
 from pipeline.request.plan import ImagePlan
+from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.sampling.interface import OnStep
+from pipeline.sampling.latent_format import LatentRgb
 from pipeline.sampling.noise import ImageNoise
-from pipeline.sampling.parametrisation import model_sampling_for
 from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 from pipeline.scheduling.task import Reporter
 
 PREPARED = 13  # percent of a task's progress when sampling begins
-LATENT_CHANNELS = 4
 
 
 class EncodeTexts(Protocol):
@@ -121,21 +121,21 @@ def denoise(
     size = plan.size
     bare = Denoiser(
         unet=checkpoint.unet,
-        model_sampling=model_sampling_for(plan.sampling.scheduler),
+        model_sampling=checkpoint.model_sampling.under(plan.sampling.scheduler),
         positive=positive,
         negative=negative,
         guidance=plan.guidance,
-        width=size.native_width,
-        height=size.native_height,
+        sizes=SdxlSizes(size.native_width, size.native_height, plan.guidance),
     )
-    shape = (1, LATENT_CHANNELS, size.native_height // FACTOR, size.native_width // FACTOR)
+    shape = checkpoint.model_sampling.latents.shape(*size.native)
     device = checkpoint.placement.device
     draw_on = "cpu" if making.cpu_noise else device
     noise = ImageNoise(plan.seed, shape, device, draw_on)
     inpainting = start.inpaint.inpainting if start and start.inpaint else None
     latent = start.latent if start else None
     alone = plan.swap_method == "joint" and not making.changes_network
-    with networks(bare, checkpoint, making.patches, making.refiner) as (first, second):
+    scheduler = plan.sampling.scheduler
+    with networks(bare, checkpoint, making.patches, making.refiner, scheduler) as (first, second):
         taker = first if alone else second
         swap = RefinerSwap(first, taker, plan.switch, plan.swap_method, inpainting)
         if making.refiner is not None:
@@ -181,19 +181,17 @@ class Place(NamedTuple):
 class StepReport:
     """Tells of each step: stop and skip, preview, progress."""
 
-    def __init__(
-        self, plan: ImagePlan, place: Place, reporter: Reporter, colours: LatentColours
-    ) -> None:
+    def __init__(self, plan: ImagePlan, place: Place, reporter: Reporter, rgb: LatentRgb) -> None:
         self._plan = plan
         self._place = place
         self._reporter = reporter
-        self._colours = colours
+        self._rgb = rgb
 
     def __call__(self, index: int, denoised: Tensor) -> None:
         """After the model's guess of step ``index`` (from 0)."""
         self._reporter.check()
         if self._reporter.wants_preview():
-            self._reporter.preview(draw_preview(denoised, self._colours), MIME)
+            self._reporter.preview(draw_preview(denoised, self._rgb), MIME)
         steps = self._plan.sampling.steps
         step = min(index + 1, steps)  # an adaptive sampler may take more
         self._reporter.progress(

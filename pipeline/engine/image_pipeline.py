@@ -10,16 +10,13 @@ from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.engine.generate import Making, TextCache, make_image
 from pipeline.engine.image_conditions import ImageConditions
 from pipeline.engine.networks import Patches
-from pipeline.engine.preview import LatentColours, read_colours
 from pipeline.engine.start import Start
 from pipeline.engine.task_context import TaskContext
 from pipeline.files.registry import INPAINT_HEAD, INPAINT_PATCHES
-from pipeline.models.checkpoint import LATENT_RGB
 from pipeline.models.refiner import Refiner
 from pipeline.request.plan import ImagePlan
 from pipeline.request.sizes import ImageSize
 from pipeline.sampling.interface import OnStep
-from pipeline.sampling.parametrisation import model_sampling_for
 from pipeline.weights.lora import ChosenLora
 
 
@@ -35,8 +32,7 @@ class ImagePipeline:
         self._cpu_noise = cpu_noise
         self._checkpoint = checkpoint._replace(own_vae=context.vae)
         self._texts = TextCache(checkpoint)
-        folder = checkpoint.folder
-        self.colours = read_colours(folder / LATENT_RGB) if folder else LatentColours()
+        self.rgb = checkpoint.model_sampling.latents.rgb
 
     def make(
         self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
@@ -69,8 +65,9 @@ class ImagePipeline:
         """What the inpaint head adds to the network, where the plan has one."""
         if start is None or start.inpaint is None or start.inpaint.surroundings is None:
             return None
+        latents = self._checkpoint.model_sampling.under(plan.sampling.scheduler).latents
         head = self.context.auxiliary("inpaint head", INPAINT_HEAD, load_inpaint_head)
-        return head.feature(start.inpaint.surroundings, model_sampling_for(plan.sampling.scheduler))
+        return head.feature(start.inpaint.surroundings, latents)
 
 
 def sized(plan: ImagePlan, start: Start | None) -> ImagePlan:

@@ -39,7 +39,11 @@ class Patches:
 
 @contextmanager
 def networks(
-    base: Denoiser, checkpoint: Checkpoint, patches: Patches, refiner: Refiner | None
+    base: Denoiser,
+    checkpoint: Checkpoint,
+    patches: Patches,
+    refiner: Refiner | None,
+    scheduler: str,
 ) -> Iterator[tuple[Denoiser, Denoiser]]:
     """The picture's first and second network, inside the block; ``base`` asks the model's bare.
 
@@ -54,7 +58,7 @@ def networks(
             base, unet=_with_conditions(patched, base, patches.conditions, stack)
         )
         if refiner is not None:
-            yield first, refiner_denoiser(refiner.unet, base, refiner.bridge, checkpoint.text)
+            yield first, refiner_denoiser(refiner, base, scheduler, checkpoint.text)
         elif patches.take_off is not None:
             yield first, dataclasses.replace(base, unet=_Freed(unet, patches.take_off))
         elif patches.conditions.controls:
@@ -108,10 +112,10 @@ def _with_conditions(
     patched: PatchedUNet, base: Denoiser, conditions: ImageConditions, stack: ExitStack
 ) -> UNetCall:
     """The network under controls, and under image prompts until ``stack`` ends."""
-    sampling = base.model_sampling
+    levels = base.model_sampling.levels
     call: UNetCall = patched
     if conditions.controls:
-        call = ControlledUNet(patched, conditions.controls, conditions.softness, sampling)
+        call = ControlledUNet(patched, conditions.controls, conditions.softness, levels)
     return stack.enter_context(
-        image_prompts_applied(call, patched.module, conditions.prompts, sampling)
+        image_prompts_applied(call, patched.module, conditions.prompts, levels)
     )

@@ -110,7 +110,7 @@ class TaskRun:
         else:
             plan = self._staff.expand(plan)
             started = time.perf_counter()
-            report = StepReport(plan, place, reporter, self._image_pipeline.colours)
+            report = StepReport(plan, place, reporter, self._image_pipeline.rgb)
             image = self._image_pipeline.make(plan, start, conditions, report)
             self._log(plan, time.perf_counter() - started)
         self._enhance(Enhanced(image, plan, described=not given), place)

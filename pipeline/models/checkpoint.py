@@ -17,8 +17,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from pipeline.errors import InvalidModelFile
 from pipeline.memory.device import Placement, place
+from pipeline.models.model_sampling import sampling_of_file, sampling_of_folder
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.text.encoder import TextEncoder
 from pipeline.text.tokenizer import find_tokenizer
 from pipeline.weights import layout
@@ -30,7 +32,6 @@ from pipeline.weights.tensors import fill, read_component, read_config, read_ten
 from pipeline.weights.textual_inversion import InversionLibrary
 
 SDXL_BASE: Final = Path(__file__).parent / "configs" / "sdxl_base"
-LATENT_RGB: Final = "latent_rgb.json"
 
 # What a single file must hold; its VAE may come from a file of its own.
 _REQUIRED: Final = {
@@ -61,6 +62,7 @@ class Checkpoint(NamedTuple):
     unet: UNet
     own_vae: Vae | None
     text: TextEncoder
+    model_sampling: ModelSampling
     placement: Placement
     folder: Path | None
     loras: LoraStack
@@ -98,8 +100,11 @@ def load_checkpoint(
     half = device.type != "cpu"
     if folder:
         parts = _folder_parts(folder, half=half)
+        model_sampling = sampling_of_folder(folder, configs.vae)
     else:
-        parts, configs = original_parts(path, configs)
+        tensors = read_tensors(path, "checkpoint")
+        parts, configs = original_parts(path.name, tensors, configs)
+        model_sampling = sampling_of_file(tensors, configs.vae)
     placement = place(device, sum(tensor.numel() for part in parts for tensor in part.values()))
     unet = build_unet(parts.unet, configs.unet, placement)
     clip_l = build_clip_l(parts.clip_l, configs.clip_l, placement)
@@ -111,6 +116,7 @@ def load_checkpoint(
         unet=UNet(unet),
         own_vae=Vae(vae) if vae is not None else None,
         text=TextEncoder(clip_l, clip_g, find_tokenizer(folder), inversions),
+        model_sampling=model_sampling,
         placement=placement,
         folder=folder,
         loras=LoraStack(LoraModules(unet, clip_l, clip_g), in_place=device.type != "cpu"),
@@ -130,17 +136,16 @@ def read_configs(folder: Path) -> Configs:
     return Configs(*(read_config(folder / name / "config.json") for name in names))
 
 
-def original_parts(path: Path, configs: Configs) -> tuple[_Parts, Configs]:
+def original_parts(file: str, tensors: Tensors, configs: Configs) -> tuple[_Parts, Configs]:
     """The parts of a single file in the original layout, and ``configs`` as they describe it.
 
     Raises InvalidModelFile.
     """
-    tensors = read_tensors(path, "checkpoint")
     for part, prefix in _REQUIRED.items():
         if not any(name.startswith(prefix) for name in tensors):
             first = ", ".join(sorted(tensors)[:3])
             raise InvalidModelFile(
-                f"{path.name} is no SDXL checkpoint: it has no {part} (no tensor is named"
+                f"{file} is no SDXL checkpoint: it has no {part} (no tensor is named"
                 f" {prefix}...; it begins with {first}). Put it into the folder of its kind, and"
                 " name a whole SDXL model in base_model_name"
             )

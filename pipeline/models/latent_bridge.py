@@ -9,7 +9,6 @@ from torch import Tensor
 from pipeline.models.interposer import load_interposer
 from pipeline.models.vae import Vae
 from pipeline.sampling.noise import seeded_generator
-from pipeline.sampling.parametrisation import EdmSampling, ModelSampling
 
 
 class LatentBridge:
@@ -36,12 +35,6 @@ class LatentBridge:
             converted: Tensor = self._interposer(latent.to(self._device, torch.float32))
             return converted
         return self._through_pixels(latent, base, seeded_generator(seed))
-
-    def sampling(self, base: ModelSampling) -> ModelSampling:
-        """The noise levels of ``base`` with this VAE's scale."""
-        if isinstance(base, EdmSampling):  # only Playground's own network works so
-            return ModelSampling(self.vae.scale)
-        return base.rescaled(self.vae.scale)
 
     def _through_pixels(self, latent: Tensor, base: Vae, generator: torch.Generator) -> Tensor:
         try:

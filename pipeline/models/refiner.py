@@ -16,10 +16,12 @@ from pipeline.errors import InvalidModelFile
 from pipeline.memory.device import place
 from pipeline.models.checkpoint import SDXL_BASE, build_unet, build_vae
 from pipeline.models.latent_bridge import LatentBridge
+from pipeline.models.model_sampling import sampling_of_file, sampling_of_folder
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
-from pipeline.sampling.adm import RefinerSizes, SdxlSizes
+from pipeline.sampling.adm import RefinerSizes, SdxlSizes, SizeConditioning
 from pipeline.sampling.denoiser import Conditioning, Denoiser
+from pipeline.sampling.parametrisation import PLAYGROUND_SCHEDULER, ModelSampling
 from pipeline.text.encoder import TextEncoder
 from pipeline.weights import layout
 from pipeline.weights.lora import LoraStack
@@ -47,12 +49,21 @@ class Refiner(NamedTuple):
 
     unet: UNet
     loras: LoraStack
+    model_sampling: ModelSampling = ModelSampling()
     bridge: LatentBridge | None = None
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
         """Its modules."""
         return (self.unet.module, *([self.bridge.vae.module] if self.bridge else []))
+
+    def sampling_with(self, base: ModelSampling, scheduler: str) -> ModelSampling:
+        """How it is sampled under a scheduler name, after a base model sampled as ``base``."""
+        if self.bridge is None:
+            return self.model_sampling.under(scheduler)._replace(latents=base.latents)
+        if scheduler == PLAYGROUND_SCHEDULER:  # that is for Playground's own network alone
+            return self.model_sampling
+        return self.model_sampling.under(scheduler)
 
 
 class RefinerConfigs(NamedTuple):
@@ -82,32 +93,33 @@ def load_refiner(
         vae = Vae(build_vae(parts.vae, parts.vae_config, placement))
         bridge = LatentBridge(vae, device, interposer)
     in_place = device.type != "cpu"
-    return Refiner(
-        UNet(unet), LoraStack(LoraModules(unet), in_place=in_place, lenient=True), bridge
-    )
+    loras = LoraStack(LoraModules(unet), in_place=in_place, lenient=True)
+    return Refiner(UNet(unet), loras, parts.model_sampling, bridge)
 
 
 def refiner_denoiser(
-    unet: UNet, base: Denoiser, bridge: LatentBridge | None = None, text: TextEncoder | None = None
+    refiner: Refiner, base: Denoiser, scheduler: str, text: TextEncoder | None = None
 ) -> Denoiser:
     """``base`` with the refiner's network and the part of the prompt embeddings that it reads.
 
-    A refiner with a latent ``bridge`` reads CLIP-L's features, which ``text`` makes of the prompts.
+    A refiner with a latent bridge reads CLIP-L's features, which ``text`` makes of the prompts.
     Raises InvalidModelFile if the embeddings do not fit the refiner.
     """
-    config = unet.module.config
-    if bridge is None or text is None:
+    unet, config = refiner.unet, refiner.unet.module.config
+    sampling = refiner.sampling_with(base.model_sampling, scheduler)
+    if refiner.bridge is None or text is None:
         return dataclasses.replace(
             base,
             unet=unet,
+            model_sampling=sampling,
             positive=_readable(base.positive, config),
             negative=_readable(base.negative, config),
-            refiner=_wants_score(base.positive, config),
+            sizes=_sizes(base, config),
         )
     return dataclasses.replace(
         base,
         unet=unet,
-        model_sampling=bridge.sampling(base.model_sampling),
+        model_sampling=sampling,
         positive=_first_half(base.positive, text, config),
         negative=_first_half(base.negative, text, config),
     )
@@ -135,14 +147,14 @@ def _readable(prompt: Conditioning, config: Any) -> Conditioning:
     return Conditioning(prompt.context[..., there - width :], prompt.pooled)
 
 
-def _wants_score(prompt: Conditioning, config: Any) -> bool:
-    """Whether the network is given an aesthetic score in place of a target size."""
-    pooled = prompt.pooled.shape[-1]
+def _sizes(base: Denoiser, config: Any) -> SizeConditioning:
+    """The size conditioning that the network takes, told by its width."""
+    pooled = base.positive.pooled.shape[-1]
     numbers = (config[_POOLED_WIDTH] - pooled) / config[_SIZE_WIDTH]
     if numbers == RefinerSizes.count:
-        return True
+        return RefinerSizes(base.sizes.width, base.sizes.height)
     if numbers == SdxlSizes.count:
-        return False
+        return base.sizes
     raise InvalidModelFile(
         f"the refiner does not fit the base model: the vectors it takes for a prompt and its sizes"
         f" have {config[_POOLED_WIDTH]} numbers, of which the base model's prompt gives {pooled}"
@@ -154,6 +166,7 @@ class _Parts(NamedTuple):
 
     unet: Mapping[str, Tensor]
     unet_config: Config
+    model_sampling: ModelSampling
     vae: Mapping[str, Tensor] | None = None
     vae_config: Config | None = None
 
@@ -163,9 +176,10 @@ def _folder_parts(path: Path, device: torch.device) -> _Parts:
     config = read_config(path / "unet" / "config.json")
     unet = read_component(path / "unet", half=half)
     if _takes_sizes(config):
-        return _Parts(unet, config)
+        return _Parts(unet, config, sampling_of_folder(path))
     vae_config = read_config(path / "vae" / "config.json")
-    return _Parts(unet, config, read_component(path / "vae", half=half), vae_config)
+    sampling = sampling_of_folder(path, vae_config)
+    return _Parts(unet, config, sampling, read_component(path / "vae", half=half), vae_config)
 
 
 def _file_parts(path: Path, configs: RefinerConfigs | None) -> _Parts:
@@ -175,13 +189,15 @@ def _file_parts(path: Path, configs: RefinerConfigs | None) -> _Parts:
     original = _below(tensors, layout.UNET_PREFIX, path, "UNet")
     if _POOLED in original:
         config = unet_config_of(original, _config_of(original, path, known.sdxl))
-        return _Parts(layout.unet_from_original(original, config), config)
+        unet = layout.unet_from_original(original, config)
+        return _Parts(unet, config, sampling_of_file(tensors))
     unet_config, vae_config = (
         read_config(known.sd15 / part / "config.json") for part in ("unet", "vae")
     )
-    vae = _below(tensors, layout.VAE_PREFIX, path, "VAE")
+    original_vae = _below(tensors, layout.VAE_PREFIX, path, "VAE")
     unet = layout.unet_from_original(original, unet_config)
-    return _Parts(unet, unet_config, layout.vae_from_original(vae, vae_config), vae_config)
+    vae = layout.vae_from_original(original_vae, vae_config)
+    return _Parts(unet, unet_config, sampling_of_file(tensors, vae_config), vae, vae_config)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str, path: Path, part: str) -> dict[str, Tensor]:

@@ -1,11 +1,11 @@
-"""The sizes an SDXL network is told beside the prompt ("ADM"), as plain numbers."""
+"""Size conditioning ("ADM", ``time_ids``): the sizes that SDXL networks get with the prompt."""
 
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import msgspec
 
 from pipeline.request.sampling import Guidance
-from pipeline.sampling.parametrisation import MAX_T
+from pipeline.sampling.noise_levels import MAX_T
 
 TARGET_GRID = 64
 AESTHETIC_POSITIVE = 6.0
@@ -18,13 +18,31 @@ def _to_grid(pixels: int) -> int:
     return round(pixels / TARGET_GRID) * TARGET_GRID
 
 
-class SdxlSizes(msgspec.Struct, frozen=True):
-    """Original size, crop and target size; the original is exaggerated for the first steps.
+class SizeConditioning(Protocol):
+    """The numbers that a network gets beside one prompt, for an image of one size in pixels."""
 
-    Width and height are those of the latent times 8.
+    @property
+    def width(self) -> int:
+        """The latent's width in pixels."""
+
+    @property
+    def height(self) -> int:
+        """The latent's height in pixels."""
+
+    def ids(self, *, positive: bool, scaled: bool) -> SizeIds:
+        """The numbers for the positive or the negative prompt."""
+
+    def scaled_at(self, timestep: float) -> bool:
+        """Whether they are the ``scaled`` ones at this timestep."""
+
+
+class SdxlSizes(msgspec.Struct, frozen=True):
+    """SDXL's: original size, crop and target size. Fooocus exaggerates the original size early on.
+
+    Width and height are the latent's in pixels.
     """
 
-    count: ClassVar[int] = 6  # numbers told
+    count: ClassVar[int] = 6  # numbers a prompt
     width: int
     height: int
     guidance: Guidance
@@ -39,12 +57,12 @@ class SdxlSizes(msgspec.Struct, frozen=True):
         return (int(self.height * scale), int(self.width * scale), 0, 0, *target)
 
     def scaled_at(self, timestep: float) -> bool:
-        """Is the exaggerated size still told at this time?"""
+        """Whether the size is still exaggerated at this timestep."""
         return timestep > MAX_T * (1.0 - self.guidance.adm_scaler_end)
 
 
 class RefinerSizes(msgspec.Struct, frozen=True):
-    """Size, crop and aesthetic score: what the SDXL refiner is told, the same at every step."""
+    """SDXL's refiner's: size, crop and aesthetic score, the same at every step."""
 
     count: ClassVar[int] = 5
     width: int

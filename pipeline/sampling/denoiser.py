@@ -1,4 +1,4 @@
-"""From a network and two prompts to the one function samplers call."""
+"""From a network and two prompts to the function that samplers call."""
 
 import math
 from dataclasses import dataclass
@@ -8,35 +8,34 @@ import torch
 from torch import Tensor
 
 from pipeline.request.sampling import Guidance
-from pipeline.sampling.adm import RefinerSizes, SdxlSizes
+from pipeline.sampling.adm import SizeConditioning
 from pipeline.sampling.guidance import guide, positive_only
 from pipeline.sampling.parametrisation import ModelSampling
 
-MAX_REPEATS = 4  # a prompt longer than this many times the other is not padded by repeating
+MAX_REPEATS = 4  # the shorter prompt is repeated at most so often to share a call
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """What a network is asked: B rows, float32, on one device; ``sigma`` is their noise level."""
+    """One call of a network: B rows, float32, on one device, all at noise level ``sigma``."""
 
-    x: Tensor  # (B, 4, h, w), scaled as the network expects
+    x: Tensor  # (B, C, h, w), scaled as the network expects
     timestep: Tensor  # (B,)
     context: Tensor  # (B, T, D)
     pooled: Tensor  # (B, P)
-    time_ids: Tensor  # (B, 6), of an SDXL refiner (B, 5)
+    time_ids: Tensor  # (B, 6), for an SDXL refiner (B, 5)
     sigma: float
-    positive: tuple[bool, ...]  # of each row: is it the positive prompt's?
+    positive: tuple[bool, ...]  # whether each row is the positive prompt's
 
 
 class UNetCall(Protocol):
-    """A network of whatever dtype, or one that is steered by something else on the way.
+    """A network of any dtype, or one wrapped in image conditions.
 
-    What steers (a control, an image prompt) wraps another ``UNetCall``, so a picture's steering
-    ends with the picture.
+    Conditions (a control, an image prompt) wrap another ``UNetCall``, so they end with their image.
     """
 
     def __call__(self, given: NetworkInput, /) -> Tensor:
-        """The noise prediction (B, 4, h, w), float32, on the input's device."""
+        """The network's output (B, C, h, w), float32, on the input's device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +48,14 @@ class Conditioning:
 
 @dataclass(frozen=True, slots=True)
 class Denoiser:
-    """The guided guess of the clean latent for one picture, float32 on the device of ``x``.
-
-    ``width`` and ``height`` are the latent's times 8.
-    """
+    """The guided guess of the clean latent of one image, float32 on the device of ``x``."""
 
     unet: UNetCall
     model_sampling: ModelSampling
     positive: Conditioning
     negative: Conditioning
     guidance: Guidance
-    width: int
-    height: int
-    refiner: bool = False  # an SDXL refiner is told other sizes
+    sizes: SizeConditioning
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guess at noise level ``sigma`` (0-d, CPU)."""
@@ -69,7 +63,7 @@ class Denoiser:
             (only,) = self.predict(x, sigma, (True,))
             return only
         negative, positive = self.predict_both(x, sigma)
-        progress = self.model_sampling.progress(sigma)
+        progress = self.model_sampling.levels.progress(sigma)
         return guide(x, positive, negative, self.guidance, progress)
 
     def predict_both(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,12 +76,13 @@ class Denoiser:
         return negative, positive
 
     def predict(self, x: Tensor, sigma: Tensor, prompts: tuple[bool, ...]) -> tuple[Tensor, ...]:
-        """The guess for each prompt, True for the positive one, in one call of the network."""
-        sampling, batch, count = self.model_sampling, x.shape[0], len(prompts)
-        timestep = sampling.timestep(sigma)
+        """The guess for each prompt (True: the positive one), in one call of the network."""
+        batch, count = x.shape[0], len(prompts)
+        parametrisation = self.model_sampling.parametrisation
+        timestep = parametrisation.levels.timestep(sigma)
         chosen = [self.positive if prompt else self.negative for prompt in prompts]
         given = NetworkInput(
-            x=torch.cat([sampling.model_input(x, sigma)] * count),
+            x=torch.cat([parametrisation.model_input(x, sigma)] * count),
             timestep=timestep.to(x.device).expand(batch * count),
             context=_same_length([each.context for each in chosen]).repeat_interleave(batch, 0),
             pooled=torch.cat([each.pooled for each in chosen]).repeat_interleave(batch, 0),
@@ -96,26 +91,23 @@ class Denoiser:
             positive=tuple(prompt for prompt in prompts for _ in range(batch)),
         )
         output = self.unet(given)
-        return tuple(sampling.denoised(x, each, sigma) for each in output.float().chunk(count))
+        return tuple(
+            parametrisation.denoised(x, each, sigma) for each in output.float().chunk(count)
+        )
 
     def _time_ids(self, x: Tensor, timestep: float, prompts: tuple[bool, ...]) -> Tensor:
-        sizes: SdxlSizes | RefinerSizes
-        if self.refiner:
-            sizes = RefinerSizes(self.width, self.height)
-        else:
-            sizes = SdxlSizes(self.width, self.height, self.guidance)
-        scaled = sizes.scaled_at(timestep)
-        rows = [sizes.ids(positive=prompt, scaled=scaled) for prompt in prompts]
+        scaled = self.sizes.scaled_at(timestep)
+        rows = [self.sizes.ids(positive=prompt, scaled=scaled) for prompt in prompts]
         return torch.tensor(rows, dtype=torch.float32, device=x.device)
 
 
 def _repeats(one: Conditioning, other: Conditioning) -> int:
-    """How often the shorter prompt would be repeated to be as long as the other's repeats."""
+    """How often the shorter prompt is repeated until both have the same length."""
     lengths = (one.context.shape[1], other.context.shape[1])
     return math.lcm(*lengths) // min(lengths)
 
 
 def _same_length(contexts: list[Tensor]) -> Tensor:
-    """Contexts repeated along tokens to one length, which leaves attention's result as it was."""
+    """Contexts repeated along tokens to one length, which does not change attention's result."""
     length = math.lcm(*(each.shape[1] for each in contexts))
     return torch.cat([each.repeat(1, length // each.shape[1], 1) for each in contexts])

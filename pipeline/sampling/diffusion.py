@@ -16,11 +16,11 @@ FULL_NOISE = 1e-5  # relative: how near to the largest level counts as starting 
 
 
 class NetworkDenoise(Protocol):
-    """A ``Denoise`` that tells what kind of network it asks, such as ``Denoiser``."""
+    """A ``Denoise`` that says how its network is sampled, such as ``Denoiser``."""
 
     @property
     def model_sampling(self) -> ModelSampling:
-        """The network's levels and spaces."""
+        """The network's parametrisation and latent format."""
 
     def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor:
         """The guess of the clean latent."""
@@ -29,22 +29,22 @@ class NetworkDenoise(Protocol):
 def start_latent(
     noise: Tensor, sigma: float, sampling: ModelSampling, latent: Tensor | None
 ) -> Tensor:
-    """The noisy latent at ``sigma``; without ``latent`` that of an empty image.
+    """The noisy latent at ``sigma`` of ``latent`` in the VAE's space; None is an empty image.
 
-    At the largest level the variance of the data is added to the noise, as the reference does.
+    At the largest level the variance of the data is added to the noise, as in the reference.
     """
-    full = sigma > sampling.sigma_max or abs(sampling.sigma_max - sigma) <= FULL_NOISE * sigma
+    largest = sampling.levels.sigma_max
+    full = sigma > largest or abs(largest - sigma) <= FULL_NOISE * sigma
     x = noise * ((1.0 + sigma**2) ** 0.5 if full else sigma)
-    picture = torch.zeros_like(x) if latent is None else latent.to(x)
-    return x + sampling.to_model(picture)
+    image = torch.zeros_like(x) if latent is None else latent.to(x)
+    return x + sampling.latents.to_model(image)
 
 
-def step_noise(settings: SamplingSettings, noise: ImageNoise) -> Noise:
+def step_noise(settings: SamplingSettings, sampling: ModelSampling, noise: ImageNoise) -> Noise:
     """The noise that the sampler adds between steps."""
     if settings.sampler not in BROWNIAN_SAMPLERS:
         return noise.fresh
-    ends = brownian_range(settings.scheduler, settings.sampler, settings.steps, settings.denoise)
-    return noise.brownian(*ends)
+    return noise.brownian(*brownian_range(settings, sampling.parametrisation.trained))
 
 
 @torch.inference_mode()
@@ -55,16 +55,14 @@ def sample(
     on_step: OnStep,
     latent: Tensor | None = None,
 ) -> Tensor:
-    """The finished latent (1, 4, H/8, W/8) in the VAE's space, float32 on the noise's device.
+    """The finished latent in the VAE's space, float32 on the noise's device.
 
     ``latent``, in the VAE's space, is what the run starts from. ``on_step`` gets each guess of the
     clean latent in the network's space.
     """
     sampling = denoise.model_sampling
-    sigmas = make_sigmas(
-        settings.scheduler, settings.sampler, settings.steps, settings.denoise, sampling
-    )
+    sigmas = make_sigmas(settings, sampling.levels)
     x = start_latent(noise.initial, float(sigmas[0]), sampling, latent)
-    sampler = sampler_for(settings.sampler, sampling)
-    x = sampler(denoise, x, sigmas, step_noise(settings, noise), on_step)
-    return sampling.from_model(x)
+    sampler = sampler_for(settings.sampler, sampling.levels)
+    x = sampler(denoise, x, sigmas, step_noise(settings, sampling, noise), on_step)
+    return sampling.latents.to_vae(x)

@@ -1,7 +1,4 @@
-"""Denoising of a part of a latent: the rest is kept as it is, at every noise level.
-
-Knows no pictures and no files: a latent, and a mask of what is painted anew.
-"""
+"""Inpainting in latents: outside the mask the latent is kept, at every noise level."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,17 +20,17 @@ _SEEDS: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Inpainting:
-    """``latent`` (1, 4, h, w) in the VAE's space; ``mask`` (1, 1, h, w) is 1 where to paint."""
+    """``latent`` (1, C, h, w) in the VAE's space; ``mask`` (1, 1, h, w) is 1 where to paint."""
 
     latent: Tensor
     mask: Tensor
 
 
 class MaskedDenoise:
-    """A denoiser that sees what is kept, noisy as its level wants, and guesses it right.
+    """A ``NetworkDenoise`` confined to the mask: elsewhere the kept latent goes in, at the level's
+    noise, and comes out clean.
 
-    Draws noise of its own at each asking, on the CPU, so one object makes one run. Satisfies
-    ``NetworkDenoise``.
+    Draws noise at each call, on the CPU, so each run needs an object of its own.
     """
 
     def __init__(
@@ -41,13 +38,13 @@ class MaskedDenoise:
     ) -> None:
         self.model_sampling = model_sampling
         self._denoise = denoise
-        self._kept = model_sampling.to_model(inpainting.latent)
+        self._kept = model_sampling.latents.to_model(inpainting.latent)
         self._mask = inpainting.mask
-        # Not the picture's own seed: the same noise again would give itself away.
+        # Another seed than the image's: the same noise again would leave a trace.
         self._generator = seeded_generator((seed + 1) % _SEEDS)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The guess at noise level ``sigma`` (0-d, CPU); outside of the mask what is kept."""
+        """The guess at noise level ``sigma`` (0-d, CPU); outside the mask the kept latent."""
         kept, mask = self._kept.to(x), self._mask.to(x)
         noise = torch.randn(x.shape, generator=self._generator).to(x)
         seen = x * mask + (kept + noise * sigma) * (1.0 - mask)
@@ -56,10 +53,8 @@ class MaskedDenoise:
 
 @contextmanager
 def feature_added(unet: "UNet2DConditionModel", feature: Tensor | None) -> Iterator[None]:
-    """Inside the block a diffusers UNet adds ``feature`` (1, C, h, w) to its first layer's output.
-
-    Skip connections carry the sum. None adds nothing; nothing of it stays behind.
-    """
+    """Within the block a diffusers UNet adds ``feature`` (1, C, h, w) to its first layer's output,
+    which the skip connections carry too. None adds nothing."""
     if feature is None:
         yield
         return
@@ -71,7 +66,7 @@ def feature_added(unet: "UNet2DConditionModel", feature: Tensor | None) -> Itera
 
 
 class _Addition:
-    """What happens behind the first layer."""
+    """Forward hook of the first layer."""
 
     def __init__(self, feature: Tensor) -> None:
         self._feature = feature

@@ -1,193 +1,182 @@
-"""How a network's noise levels, timesteps, inputs and outputs hang together, a class for each kind.
+"""Parametrisation: what a network predicts of a noisy latent, a class for each kind.
 
-Sigma tables live on the CPU in float32; timesteps are rounded to the table, as trained.
+All work on x = x0 + sigma * noise; ``sigma`` is 0-d float32 on the CPU. Samplers and schedules do
+not know these classes: they see a function from (x, sigma) to the guess of x0.
 """
 
-import copy
-import math
-from typing import Final, Self
+from typing import ClassVar, Final, NamedTuple
 
-import torch
 from torch import Tensor
 
-STEPS: Final = 1000  # noise levels a Stable Diffusion network was trained with
-MAX_T: Final = STEPS - 1
-ENDLESS_SIGMA: Final = 999999999.9  # "before the first step"
-SDXL_LATENT_SCALE: Final = 0.13025
-EDM_DATA: Final = 0.5
+from pipeline.sampling.latent_format import PLAYGROUND, LatentFormat
+from pipeline.sampling.noise_levels import (
+    ContinuousLevels,
+    DiscreteLevels,
+    DistilledLevels,
+    FlowLevels,
+    NoiseLevels,
+)
+
+# Scheduler names that replace a network's own parametrisation.
+LCM_SCHEDULER: Final = "lcm"
+TCD_SCHEDULER: Final = "tcd"
+PLAYGROUND_SCHEDULER: Final = "edm_playground_v2.5"
+PLAYGROUND_SIGMAS: Final = (0.002, 120.0)
 LCM_DATA: Final = 0.5
 LCM_TIME_SCALE: Final = 10.0
-DISTILLED_STEPS: Final = 50
-
-# Published with Playground v2.5: its VAE's latent statistics, channel by channel.
-PLAYGROUND_MEAN: Final = (-1.6574, 1.886, -1.383, 2.5155)
-PLAYGROUND_STD: Final = (8.4927, 5.9022, 6.5498, 5.2299)
 
 
-def training_alphas_bar() -> Tensor:
-    """The share of signal left at each of the 1000 levels, float64 (scaled-linear betas)."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
-    return torch.cumprod(1.0 - betas, dim=0)
+class Parametrisation:
+    """Noise levels, and the maps between the sampler's latents and the network's.
 
-
-class ModelSampling:
-    """Noise prediction over the 1000 training levels: SDXL and SD1.5 as published.
-
-    ``latent_scale`` is the VAE's: what its latents are multiplied by for the network.
+    ``trained`` are the checkpoint's own levels where a scheduler name replaces them: an image's
+    Brownian path spans those, as in the reference.
     """
 
-    def __init__(self, latent_scale: float = SDXL_LATENT_SCALE) -> None:
-        self.latent_scale = latent_scale
-        alphas_bar = training_alphas_bar()
-        self.alphas_bar: Tensor = alphas_bar.float()
-        self._set_table(((1.0 - alphas_bar) / alphas_bar).sqrt().float())
+    name: ClassVar[str]
 
-    def _set_table(self, table: Tensor) -> None:
-        self.table = table  # ascending
-        self.log_table = table.log()
-
-    @property
-    def sigma_min(self) -> float:
-        """The smallest level the network knows."""
-        return float(self.table[0])
-
-    @property
-    def sigma_max(self) -> float:
-        """The largest level the network knows."""
-        return float(self.table[-1])
-
-    def timestep(self, sigma: Tensor) -> Tensor:
-        """The time the network is told for ``sigma`` (any shape), rounded to its table; float32."""
-        return self._nearest(sigma).float()
-
-    def sigma(self, timestep: Tensor) -> Tensor:
-        """The level at a time: linear in ln sigma between entries, clamped to the table."""
-        position = self._position(timestep.float()).clamp(0, len(self.table) - 1)
-        low, high = position.floor().long(), position.ceil().long()
-        weight = position.frac()
-        return ((1 - weight) * self.log_table[low] + weight * self.log_table[high]).exp()
-
-    def sigma_at(self, fraction: float) -> float:
-        """The level when ``fraction`` of the way from noise to picture is done."""
-        if fraction <= 0.0:
-            return ENDLESS_SIGMA
-        if fraction >= 1.0:
-            return 0.0
-        return float(self.sigma(torch.tensor((1.0 - fraction) * MAX_T)))
-
-    def progress(self, sigma: Tensor) -> float:
-        """0 at full noise, 1 at the last training level; guidance changes with it."""
-        return float(1.0 - self.timestep(sigma) / MAX_T)
+    def __init__(self, levels: NoiseLevels, trained: NoiseLevels | None = None) -> None:
+        self.levels = levels
+        self.trained = trained or levels
 
     def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """``x`` at the variance the network expects."""
+        """``x`` as the network expects it: here, and for most, at unit variance."""
         return x / (sigma**2 + 1.0) ** 0.5
 
     def denoised(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
-        """The clean latent that the network's ``output`` for ``x`` means."""
+        """The guess of the clean latent that the network's ``output`` for ``x`` stands for."""
+        raise NotImplementedError
+
+    def output(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        """The inverse of ``denoised``: the output that stands for a guess."""
+        raise NotImplementedError
+
+
+class NoisePrediction(Parametrisation):
+    """The network predicts the noise (eps): Stable Diffusion and SDXL as published."""
+
+    name = "noise prediction"
+
+    def denoised(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
         return x - output * sigma
 
-    def to_model(self, latent: Tensor) -> Tensor:
-        """From the VAE's space to the network's."""
-        return latent * self.latent_scale
-
-    def from_model(self, x: Tensor) -> Tensor:
-        """From the network's space to the VAE's."""
-        return x / self.latent_scale
-
-    def rescaled(self, latent_scale: float) -> Self:
-        """The same for the latents of another VAE."""
-        other = copy.copy(self)
-        other.latent_scale = latent_scale
-        return other
-
-    def _nearest(self, sigma: Tensor) -> Tensor:
-        distance = sigma.log().reshape(-1, 1) - self.log_table
-        return distance.abs().argmin(dim=1).reshape(sigma.shape)
-
-    def _position(self, timestep: Tensor) -> Tensor:
-        return timestep
+    def output(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        return (x - denoised) / sigma
 
 
-class DistilledSampling(ModelSampling):
-    """Noise prediction over every 20th level: networks distilled to few steps (TCD)."""
+class VPrediction(Parametrisation):
+    """The network predicts v = alpha * noise - sigma * x0, variance preserving
+    (arXiv:2202.00512)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.stride = STEPS // DISTILLED_STEPS
-        self._set_table(self.table[self.stride - 1 :: self.stride])
-
-    def timestep(self, sigma: Tensor) -> Tensor:
-        """The training time of the nearest kept level."""
-        return (self._nearest(sigma) * self.stride + self.stride - 1).float()
-
-    def _position(self, timestep: Tensor) -> Tensor:
-        return (timestep - (self.stride - 1)) / self.stride
-
-
-class LcmSampling(DistilledSampling):
-    """Latent consistency models: the guess is mixed with ``x`` by time (arXiv:2310.04378)."""
+    name = "v-prediction"
 
     def denoised(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
-        """The consistency function of the network's ``output``."""
-        scaled = self.timestep(sigma) * LCM_TIME_SCALE
-        spread = scaled**2 + LCM_DATA**2
-        c_skip, c_out = LCM_DATA**2 / spread, scaled / spread**0.5
-        return c_out * super().denoised(x, output, sigma) + c_skip * x
+        return x / (sigma**2 + 1.0) - output * sigma / (sigma**2 + 1.0) ** 0.5
+
+    def output(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        return (x / (sigma**2 + 1.0) - denoised) * (sigma**2 + 1.0) ** 0.5 / sigma
 
 
-class EdmSampling(ModelSampling):
-    """Preconditioning of Karras et al. 2022, as Playground v2.5 was trained: sigma 0.002 to 120."""
+class EdmPrediction(Parametrisation):
+    """Preconditioning of Karras et al. 2022 (arXiv:2206.00364, table 1).
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._set_table(torch.linspace(math.log(0.002), math.log(120.0), STEPS).exp())
+    ``data_std`` is the standard deviation of the data. ``v`` is for networks with the opposite sign
+    (CosXL), which predict v where ``data_std`` is 1.
+    """
 
-    def timestep(self, sigma: Tensor) -> Tensor:
-        """Not rounded: the network is told ln(sigma) / 4."""
-        return 0.25 * sigma.log()
+    name = "EDM"
 
-    def sigma(self, timestep: Tensor) -> Tensor:
-        """The inverse of ``timestep``."""
-        return (timestep / 0.25).exp()
-
-    def sigma_at(self, fraction: float) -> float:
-        """Linear in ln sigma over the whole range."""
-        if fraction <= 0.0:
-            return ENDLESS_SIGMA
-        if fraction >= 1.0:
-            return 0.0
-        log_min, log_max = math.log(self.sigma_min), math.log(self.sigma_max)
-        return math.exp(log_min + (log_max - log_min) * (1.0 - fraction))
+    def __init__(
+        self,
+        levels: NoiseLevels,
+        trained: NoiseLevels | None = None,
+        *,
+        data_std: float = 0.5,
+        v: bool = False,
+    ) -> None:
+        super().__init__(levels, trained)
+        self._data = data_std
+        self._sign = -1.0 if v else 1.0
 
     def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """``x`` at unit variance."""
-        return x / (sigma**2 + EDM_DATA**2) ** 0.5
+        return x / (sigma**2 + self._data**2) ** 0.5
 
     def denoised(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
-        """Skip and output weights of the paper's table 1."""
-        spread = sigma**2 + EDM_DATA**2
-        return x * EDM_DATA**2 / spread + output * sigma * EDM_DATA / spread**0.5
+        spread = sigma**2 + self._data**2
+        return x * self._data**2 / spread + output * (self._sign * sigma * self._data / spread**0.5)
 
-    def to_model(self, latent: Tensor) -> Tensor:
-        """Standardised channel by channel, to the data's standard deviation of 0.5."""
-        mean, std = _channels(PLAYGROUND_MEAN, latent), _channels(PLAYGROUND_STD, latent)
-        return (latent - mean) * EDM_DATA / std
-
-    def from_model(self, x: Tensor) -> Tensor:
-        """The inverse of ``to_model``."""
-        return x * _channels(PLAYGROUND_STD, x) / EDM_DATA + _channels(PLAYGROUND_MEAN, x)
+    def output(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        spread = sigma**2 + self._data**2
+        rest = denoised - x * self._data**2 / spread
+        return rest / (self._sign * sigma * self._data / spread**0.5)
 
 
-def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+class LatentConsistency(Parametrisation):
+    """Noise prediction mixed with ``x`` by time: a consistency function (arXiv:2310.04378)."""
+
+    name = "latent consistency"
+
+    def denoised(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+        skip, out = self._weights(sigma)
+        return out * (x - output * sigma) + skip * x
+
+    def output(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        skip, out = self._weights(sigma)
+        return (x - (denoised - skip * x) / out) / sigma
+
+    def _weights(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = self.levels.timestep(sigma) * LCM_TIME_SCALE
+        spread = scaled**2 + LCM_DATA**2
+        return LCM_DATA**2 / spread, scaled / spread**0.5
 
 
-def model_sampling_for(scheduler: str) -> ModelSampling:
-    """The kind of sampling that a scheduler name asks for; most ask for the ordinary one."""
-    kinds: dict[str, type[ModelSampling]] = {
-        "lcm": LcmSampling,
-        "tcd": DistilledSampling,
-        "edm_playground_v2.5": EdmSampling,
-    }
-    return kinds.get(scheduler, ModelSampling)()
+class FlowPrediction(Parametrisation):
+    """A rectified flow: the network predicts noise - x0 (arXiv:2403.03206)."""
+
+    name = "flow matching"
+
+    levels: FlowLevels
+
+    def __init__(self, levels: FlowLevels, trained: NoiseLevels | None = None) -> None:
+        super().__init__(levels, trained)
+
+    def model_input(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return x * self._share(sigma)
+
+    def denoised(self, x: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+        return x * self._share(sigma) - output * self.levels.time(sigma)
+
+    def output(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        return (x * self._share(sigma) - denoised) / self.levels.time(sigma)
+
+    def _share(self, sigma: Tensor) -> Tensor:
+        """1 - t, also at the largest level, where t is 1 and x stands for noise alone."""
+        return self.levels.time(sigma) / sigma
+
+
+class ModelSampling(NamedTuple):
+    """How a network is sampled: both belong to its checkpoint. The defaults are SDXL's."""
+
+    parametrisation: Parametrisation = NoisePrediction(DiscreteLevels())
+    latents: LatentFormat = LatentFormat()
+
+    @property
+    def levels(self) -> NoiseLevels:
+        """The network's noise levels."""
+        return self.parametrisation.levels
+
+    def under(self, scheduler: str) -> "ModelSampling":
+        """The same, or what a scheduler name stands for in its place, as in the reference.
+
+        ``lcm`` and ``tcd`` are for LoRAs that distil a model to few steps, and
+        ``edm_playground_v2.5`` is for files of that model, which do not say what they are.
+        """
+        trained = self.parametrisation.trained
+        if scheduler == LCM_SCHEDULER:
+            return self._replace(parametrisation=LatentConsistency(DistilledLevels(), trained))
+        if scheduler == TCD_SCHEDULER:
+            return self._replace(parametrisation=NoisePrediction(DistilledLevels(), trained))
+        if scheduler == PLAYGROUND_SCHEDULER:
+            levels = ContinuousLevels(*PLAYGROUND_SIGMAS)
+            return ModelSampling(EdmPrediction(levels, trained), PLAYGROUND)
+        return self

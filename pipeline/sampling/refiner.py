@@ -125,7 +125,7 @@ class _TwoRuns:
         self._settings = settings
         self._on_step = on_step
         self._noise = noise
-        self._step_noise = step_noise(settings, noise)
+        self._step_noise = step_noise(settings, swap.base.model_sampling, noise)
 
     def separate(self, latent: Tensor | None) -> Tensor:
         """The second run continues at the level where the first one stopped."""
@@ -136,7 +136,7 @@ class _TwoRuns:
         x = self._run(
             swap.masked(swap.refiner, seed), x, sigmas[switch:], self._step_noise, done=switch
         )
-        return base.model_sampling.from_model(x)
+        return base.model_sampling.latents.to_vae(x)
 
     def through_clean(self, latent: Tensor | None) -> Tensor:
         """The second run starts from the first one's clean latent, noised again."""
@@ -147,7 +147,7 @@ class _TwoRuns:
         if len(sigmas) > 1:
             x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
             x = self._run(swap.masked(last, self._settings.seed), x, sigmas, self._step_noise)
-            latent = base.model_sampling.from_model(x)
+            latent = base.model_sampling.latents.to_vae(x)
         if latent is not None and swap.convert is not None:
             latent = swap.convert(latent)
         return self._renoised(swap.refiner, latent, last.mean)
@@ -157,10 +157,7 @@ class _TwoRuns:
     ) -> Tensor:
         """The rest of the schedule at higher levels; the new noise gets the mean of the old."""
         settings, sampling, switch = self._settings, refiner.model_sampling, self._swap.switch
-        asked = requested_sigmas(
-            settings.scheduler, settings.sampler, settings.steps, settings.denoise, sampling
-        )
-        sigmas = asked[switch:] * RENOISE
+        sigmas = requested_sigmas(settings, sampling.levels)[switch:] * RENOISE
         if latent is not None and len(sigmas) < 2:
             return latent
         noise = self._noise.of_seed(settings.seed + 1)
@@ -169,17 +166,10 @@ class _TwoRuns:
         x = start_latent(initial, float(sigmas[0]), sampling, latent)
         masked = self._swap.in_refiner_latents().masked(refiner, settings.seed + 1)
         x = self._run(masked, x, sigmas, between, done=switch)
-        return sampling.from_model(x)
+        return sampling.latents.to_vae(x)
 
     def _sigmas(self) -> Tensor:
-        settings = self._settings
-        return make_sigmas(
-            settings.scheduler,
-            settings.sampler,
-            settings.steps,
-            settings.denoise,
-            self._swap.base.model_sampling,
-        )
+        return make_sigmas(self._settings, self._swap.base.model_sampling.levels)
 
     def _run(
         self, denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Noise, done: int = 0
@@ -187,7 +177,7 @@ class _TwoRuns:
         """``x`` at the last level; unchanged where there is no step."""
         if len(sigmas) < 2:
             return x
-        sampler = sampler_for(self._settings.sampler, self._swap.base.model_sampling)
+        sampler = sampler_for(self._settings.sampler, self._swap.base.model_sampling.levels)
 
         def on_step(index: int, denoised: Tensor) -> None:
             self._on_step(done + index, denoised)

@@ -1,4 +1,4 @@
-"""Every sampler by the name requests use."""
+"""Samplers by the name that requests use."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from pipeline.sampling import (
     samplers_unipc,
 )
 from pipeline.sampling.interface import Sampler
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import NoiseLevels
 
 _PLAIN: Final[dict[str, Sampler]] = {
     "euler": samplers_euler.euler,
@@ -41,14 +41,14 @@ _PLAIN: Final[dict[str, Sampler]] = {
 
 SAMPLER_NAMES: Final = (*_PLAIN, "tcd")
 
-# These ask for noise along one Brownian path; all others for fresh noise, if any.
+# These draw noise along one Brownian path; the others fresh noise, if any.
 BROWNIAN_SAMPLERS: Final = frozenset(name for name in _PLAIN if "_sde" in name)
 
 
-def sampler_for(name: str, sampling: ModelSampling) -> Sampler:
-    """The sampler called ``name``, for a network of the given kind. Raises InvalidParameter."""
+def sampler_for(name: str, levels: NoiseLevels) -> Sampler:
+    """The sampler ``name`` for a network with these levels. Raises InvalidParameter."""
     if name == "tcd":
-        return samplers_distilled.make_tcd(sampling)
+        return samplers_distilled.make_tcd(levels)
     if name not in _PLAIN:
         known = ", ".join(SAMPLER_NAMES)
         raise InvalidParameter(("sampler_name",), f"unknown sampler; there are: {known}")

@@ -6,13 +6,13 @@ from typing import Final
 from torch import Tensor
 
 from pipeline.sampling.interface import Denoise, Noise, OnStep, Sampler, slope
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import NoiseLevels
 
 TCD_ETA: Final = 0.3
 
 
 def lcm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Noise, on_step: OnStep) -> Tensor:
-    """Jump to the guess, add fresh noise for the next level (arXiv:2310.04378)."""
+    """Jump to the guess, then add fresh noise for the next level (arXiv:2310.04378)."""
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x = denoise(x, sigma)
         on_step(i, x)
@@ -37,16 +37,16 @@ def ddpm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Noise, on_step: OnS
     return x
 
 
-def make_tcd(sampling: ModelSampling) -> Sampler:
+def make_tcd(levels: NoiseLevels) -> Sampler:
     """Trajectory consistency (arXiv:2402.19159): past the next level, then back up with noise.
 
-    How far past is told in training time, which only ``sampling`` knows.
+    How far past is counted in steps of training, which only ``levels`` knows.
     """
 
     def tcd(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Noise, on_step: OnStep) -> Tensor:
-        times = ((1 - TCD_ETA) * sampling.timestep(sigmas)).floor().long()
+        times = ((1 - TCD_ETA) * levels.training_step(sigmas)).floor().long()
         times[-1] = 0
-        kept = sampling.alphas_bar[times.clamp(0, len(sampling.alphas_bar) - 1)]
+        kept = levels.alphas_bar[times]
         for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
             denoised = denoise(x, sigma)
             on_step(i, denoised)
@@ -54,7 +54,7 @@ def make_tcd(sampling: ModelSampling) -> Sampler:
             landing = kept[i + 1]
             x = landing.sqrt() * denoised + (1 - landing).sqrt() * eps
             if sigma_next > 0:
-                rise = (sigma_next**2 + 1 - 1 / landing).clamp(min=0).sqrt()  # 0 but for rounding
+                rise = (sigma_next**2 + 1 - 1 / landing).clamp(min=0).sqrt()  # rounding
                 x = x / landing.sqrt() + noise(sigma, sigma_next) * rise
         return x
 

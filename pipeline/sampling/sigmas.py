@@ -1,4 +1,4 @@
-"""Schedules: the noise levels that a run walks through, by scheduler name."""
+"""Schedules: the noise levels of a run, by scheduler name."""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InvalidParameter
-from pipeline.sampling.parametrisation import MAX_T, ModelSampling, model_sampling_for
+from pipeline.request.sampling import SamplingSettings
+from pipeline.sampling.noise_levels import MAX_T, NoiseLevels
 
 # Align Your Steps (arXiv:2404.14507): the ten-step schedule its authors publish for SDXL.
 ALIGNED_SDXL: Final = (
@@ -27,8 +28,8 @@ KARRAS_RHO: Final = 7.0
 TURBO_STRIDE: Final = 100
 WHOLE_DENOISE: Final = 0.9999  # from here on a run starts at the schedule's beginning
 
-# These evaluate near the end of every step, so the one before the last level is left out.
-DROP_IN_WALK: Final = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
+# These evaluate near the end of every step, so the level before the last is left out.
+DROP_IN_RUN: Final = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
 DROP_IN_RANGE: Final = frozenset({"dpm_2", "dpm_2_ancestral"})
 
 
@@ -42,51 +43,51 @@ def karras(count: int, sigma_min: float, sigma_max: float) -> Tensor:
     return _with_zero((high + torch.linspace(0, 1, count) * (low - high)) ** KARRAS_RHO)
 
 
-def _karras(sampling: ModelSampling, count: int) -> Tensor:
-    return karras(count, sampling.sigma_min, sampling.sigma_max)
+def _karras(levels: NoiseLevels, count: int) -> Tensor:
+    return karras(count, levels.sigma_min, levels.sigma_max)
 
 
-def _exponential(sampling: ModelSampling, count: int) -> Tensor:
-    low, high = sampling.log_table[0].item(), sampling.log_table[-1].item()
+def _exponential(levels: NoiseLevels, count: int) -> Tensor:
+    low, high = levels.log_table[0].item(), levels.log_table[-1].item()
     return _with_zero(torch.linspace(high, low, count).exp())
 
 
-def _ends_in_time(sampling: ModelSampling) -> tuple[float, float]:
-    ends = sampling.timestep(sampling.table[[-1, 0]])
+def _ends_in_time(levels: NoiseLevels) -> tuple[float, float]:
+    ends = levels.timestep(levels.table[[-1, 0]])
     return ends[0].item(), ends[1].item()
 
 
-def _normal(sampling: ModelSampling, count: int) -> Tensor:
-    return _with_zero(sampling.sigma(torch.linspace(*_ends_in_time(sampling), count)))
+def _normal(levels: NoiseLevels, count: int) -> Tensor:
+    return _with_zero(levels.sigma(torch.linspace(*_ends_in_time(levels), count)))
 
 
-def _sgm_uniform(sampling: ModelSampling, count: int) -> Tensor:
-    return _with_zero(sampling.sigma(torch.linspace(*_ends_in_time(sampling), count + 1)[:-1]))
+def _sgm_uniform(levels: NoiseLevels, count: int) -> Tensor:
+    return _with_zero(levels.sigma(torch.linspace(*_ends_in_time(levels), count + 1)[:-1]))
 
 
-def _simple(sampling: ModelSampling, count: int) -> Tensor:
-    entries = len(sampling.table)
-    return _with_zero(sampling.table[[-(1 + int(i * entries / count)) for i in range(count)]])
+def _simple(levels: NoiseLevels, count: int) -> Tensor:
+    entries = len(levels.table)
+    return _with_zero(levels.table[[-(1 + int(i * entries / count)) for i in range(count)]])
 
 
-def _ddim_uniform(sampling: ModelSampling, count: int) -> Tensor:
-    stride = max(len(sampling.table) // count, 1)
-    return _with_zero(sampling.table[1::stride].flip(0))
+def _ddim_uniform(levels: NoiseLevels, count: int) -> Tensor:
+    stride = max(len(levels.table) // count, 1)
+    return _with_zero(levels.table[1::stride].flip(0))
 
 
-def _turbo(sampling: ModelSampling, count: int) -> Tensor:
-    return _with_zero(sampling.sigma(torch.arange(MAX_T, 0, -TURBO_STRIDE)[:count]))
+def _turbo(levels: NoiseLevels, count: int) -> Tensor:
+    return _with_zero(levels.at_training_step(torch.arange(MAX_T, 0, -TURBO_STRIDE)[:count]))
 
 
-def _align_your_steps(_sampling: ModelSampling, count: int) -> Tensor:
+def _align_your_steps(_levels: NoiseLevels, count: int) -> Tensor:
     known = torch.tensor(ALIGNED_SDXL, dtype=torch.float64).log()
     position = torch.linspace(0, len(known) - 1, count + 1, dtype=torch.float64)
     low = position.floor().long().clamp(max=len(known) - 2)
-    levels = torch.lerp(known[low], known[low + 1], position - low).exp().float()
-    return _with_zero(levels[:-1])
+    sigmas = torch.lerp(known[low], known[low + 1], position - low).exp().float()
+    return _with_zero(sigmas[:-1])
 
 
-Schedule = Callable[[ModelSampling, int], Tensor]
+Schedule = Callable[[NoiseLevels, int], Tensor]
 
 SCHEDULES: Final[dict[str, Schedule]] = {
     "normal": _normal,
@@ -103,53 +104,38 @@ SCHEDULES: Final[dict[str, Schedule]] = {
 }
 
 
-def _levels(
-    scheduler: str, sampling: ModelSampling, steps: int, denoise: float, drop: bool
-) -> Tensor:
-    """The schedule for ``steps``; below a whole denoise, the end of a longer one."""
-    if scheduler not in SCHEDULES:
-        known = ", ".join(SCHEDULES)
-        raise InvalidParameter(("scheduler_name",), f"unknown scheduler; there are: {known}")
-    whole = denoise > WHOLE_DENOISE
-    count = (steps if whole else int(steps / denoise)) + int(drop)
-    sigmas = SCHEDULES[scheduler](sampling, count)
-    if drop:
-        sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
-    return sigmas if whole else sigmas[-(steps + 1) :]
-
-
-def schedule_sigmas(
-    scheduler: str, sampler: str, steps: int, denoise: float, sampling: ModelSampling
-) -> Tensor:
-    """The schedule as its formula gives it: ``ddim_uniform`` may be longer than ``steps`` + 1."""
-    return _levels(scheduler, sampling, steps, denoise, sampler in DROP_IN_WALK)
-
-
-def make_sigmas(
-    scheduler: str,
-    sampler: str,
-    steps: int,
-    denoise: float = 1.0,
-    sampling: ModelSampling | None = None,
-) -> Tensor:
-    """The levels to walk: at most ``steps`` + 1, descending to 0. Raises InvalidParameter."""
-    sampling = sampling or model_sampling_for(scheduler)
-    sigmas = schedule_sigmas(scheduler, sampler, steps, denoise, sampling)[: steps + 1].clone()
+def make_sigmas(settings: SamplingSettings, levels: NoiseLevels) -> Tensor:
+    """The levels of a run: at most ``steps`` + 1, descending to 0. Raises InvalidParameter."""
+    sigmas = schedule_sigmas(settings, levels)[: settings.steps + 1].clone()
     sigmas[-1] = 0.0
     return sigmas
 
 
-def brownian_range(scheduler: str, sampler: str, steps: int, denoise: float) -> tuple[float, float]:
-    """(smallest, largest) level between which the Brownian path of a run is drawn.
+def schedule_sigmas(settings: SamplingSettings, levels: NoiseLevels) -> Tensor:
+    """The schedule as its formula gives it: ``ddim_uniform`` may be longer than ``steps`` + 1."""
+    return _schedule(settings, levels, drop=settings.sampler in DROP_IN_RUN)
 
-    Always taken from the ordinary levels, as the reference does, whatever the scheduler's own are.
-    """
-    sigmas = requested_sigmas(scheduler, sampler, steps, denoise, ModelSampling())
+
+def requested_sigmas(settings: SamplingSettings, levels: NoiseLevels) -> Tensor:
+    """The schedule that sets the Brownian range: ``uni_pc`` keeps its penultimate level here."""
+    return _schedule(settings, levels, drop=settings.sampler in DROP_IN_RANGE)
+
+
+def brownian_range(settings: SamplingSettings, levels: NoiseLevels) -> tuple[float, float]:
+    """(smallest, largest) level between which the Brownian path of a run is drawn."""
+    sigmas = requested_sigmas(settings, levels)
     return float(sigmas[sigmas > 0].min()), float(sigmas.max())
 
 
-def requested_sigmas(
-    scheduler: str, sampler: str, steps: int, denoise: float, sampling: ModelSampling
-) -> Tensor:
-    """The schedule that sets the Brownian range; ``uni_pc`` keeps its penultimate level here."""
-    return _levels(scheduler, sampling, steps, denoise, sampler in DROP_IN_RANGE)
+def _schedule(settings: SamplingSettings, levels: NoiseLevels, *, drop: bool) -> Tensor:
+    """The schedule for ``steps``; below a whole denoise, the end of a longer one."""
+    if settings.scheduler not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise InvalidParameter(("scheduler_name",), f"unknown scheduler; there are: {known}")
+    steps, denoise = settings.steps, settings.denoise
+    whole = denoise > WHOLE_DENOISE
+    count = (steps if whole else int(steps / denoise)) + int(drop)
+    sigmas = SCHEDULES[settings.scheduler](levels, count)
+    if drop:
+        sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
+    return sigmas if whole else sigmas[-(steps + 1) :]

@@ -22,6 +22,7 @@ from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.manager import ModelManager
 from pipeline.models.unet import UNet
 from pipeline.request.sampling import Guidance, SamplingSettings
+from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
 from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise import ImageNoise
@@ -159,13 +160,14 @@ def picture(unet: Any, sigmas: list[float] | None = None, cfg: float = 4.0) -> T
         )
         for tokens in (154, 77)
     )
-    denoiser = Denoiser(call, SAMPLING, positive, negative, Guidance(cfg=cfg), 96, 64)
+    guidance = Guidance(cfg=cfg)
+    denoiser = Denoiser(call, SAMPLING, positive, negative, guidance, SdxlSizes(96, 64, guidance))
     run = SamplingSettings(sampler="euler", scheduler="karras", steps=4, seed=1)
     return sample(denoiser, run, ImageNoise(1, (1, 4, 8, 12)), lambda _index, _denoised: None)
 
 
 def steered(base: UNet, network: ControlNetwork, weight: float = 1.0, stop: float = 1.0) -> Any:
-    return ControlledUNet(base, [Control(network, HINT, weight, stop)], 0.25, SAMPLING)
+    return ControlledUNet(base, [Control(network, HINT, weight, stop)], 0.25, SAMPLING.levels)
 
 
 def assert_same(one: ControlNetwork, other: ControlNetwork) -> None:
@@ -233,7 +235,7 @@ def test_a_control_changes_the_picture_with_its_hint(
     plain = picture(base, cfg=cfg)
     controlled = picture(steered(base, network), cfg=cfg)
     other = Control(network, 1.0 - HINT, 1.0, 1.0)
-    other_hint = picture(ControlledUNet(base, [other], 0.25, SAMPLING), cfg=cfg)
+    other_hint = picture(ControlledUNet(base, [other], 0.25, SAMPLING.levels), cfg=cfg)
     for one, another in ((plain, controlled), (controlled, other_hint)):
         assert (one - another).norm() / one.norm() > 1e-3
 
@@ -251,7 +253,7 @@ def test_weight_0_and_stop_0_leave_the_picture_as_it_was_to_the_bit(
 def test_after_its_stop_a_control_has_no_say(base: UNet, network: ControlNetwork) -> None:
     sigmas: list[float] = []
     picture(base, sigmas)
-    last = SAMPLING.sigma_at(0.5)
+    last = SAMPLING.levels.sigma_at(0.5)
     assert max(sigmas) > last > min(sigmas)
     until_half = steered(base, network, stop=0.5)
     for sigma in sigmas:

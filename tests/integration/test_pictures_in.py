@@ -13,8 +13,10 @@ from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, st
 from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
 from pipeline.request.goals import Inpaint, Upscale, Vary, denoise_of
 from pipeline.request.sampling import Guidance, SamplingSettings
+from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.sampling.inpainting import feature_added
+from pipeline.sampling.latent_format import LatentFormat
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
@@ -62,14 +64,14 @@ def write_patch(path: Path, configs: Configs, unet: dict[str, Tensor]) -> dict[s
 def run(checkpoint: Checkpoint, start: Start, feature: Tensor | None = None) -> Tensor:
     """A run from a start to the VAE's pixels (1, 3, H, W)."""
     prompt = Conditioning(torch.zeros(1, 77, 48), torch.zeros(1, 32))
+    guidance = Guidance(cfg=1.0)
     denoiser = Denoiser(
         unet=checkpoint.unet,
         model_sampling=ModelSampling(),
         positive=prompt,
         negative=prompt,
-        guidance=Guidance(cfg=1.0),
-        width=start.width,
-        height=start.height,
+        guidance=guidance,
+        sizes=SdxlSizes(start.width, start.height, guidance),
     )
     inpainting = start.inpaint.inpainting if start.inpaint else None
     swap = RefinerSwap(denoiser, denoiser, STEPS, "joint", inpainting)
@@ -129,7 +131,7 @@ def test_a_picture_is_painted_in_by_a_model_with_a_head(
     assert start.inpaint is not None
     assert start.inpaint.surroundings is not None
     head = load_inpaint_head(tmp_path / "head.pth")
-    feature = head.feature(start.inpaint.surroundings, ModelSampling())
+    feature = head.feature(start.inpaint.surroundings, LatentFormat())
     with_head, without = run(checkpoint, start, feature), run(checkpoint, start)
     assert not torch.equal(with_head, without)
     assert torch.equal(run(checkpoint, start), without)  # nothing of the head stayed

@@ -21,8 +21,13 @@ from pipeline.models.interposer import load_interposer
 from pipeline.models.refiner import SD15, Refiner, RefinerConfigs, load_refiner
 from pipeline.request.choices import SwapMethod
 from pipeline.request.plan import ImagePlan
+from pipeline.sampling.latent_format import LatentFormat
 from pipeline.sampling.noise import seeded_generator
-from pipeline.sampling.parametrisation import EdmSampling, LcmSampling, ModelSampling
+from pipeline.sampling.parametrisation import (
+    LatentConsistency,
+    ModelSampling,
+    NoisePrediction,
+)
 from pipeline.weights import layout
 from tests.integration.tiny_sd15 import (
     make_sd15_weights,
@@ -153,15 +158,16 @@ def test_an_interposer_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> N
 
 
 def test_latents_of_another_vae_have_a_scale_of_their_own(refiner: Refiner) -> None:
-    assert refiner.bridge is not None
-    latent = torch.ones(1, 4, 2, 2)
-    for base in (ModelSampling(), LcmSampling(), EdmSampling()):
-        sampling = refiner.bridge.sampling(base)
-        torch.testing.assert_close(sampling.to_model(latent), latent * 0.18215)
-        torch.testing.assert_close(sampling.from_model(sampling.to_model(latent)), latent)
-    assert isinstance(refiner.bridge.sampling(LcmSampling()), LcmSampling)
-    assert not isinstance(refiner.bridge.sampling(EdmSampling()), EdmSampling)
-    torch.testing.assert_close(ModelSampling().to_model(latent), latent * 0.13025)
+    latent, kinds = torch.ones(1, 4, 2, 2), {}
+    for scheduler in ("karras", "lcm", "edm_playground_v2.5"):
+        base = ModelSampling().under(scheduler)
+        sampling = refiner.sampling_with(base, scheduler)
+        kinds[scheduler] = type(sampling.parametrisation)
+        torch.testing.assert_close(sampling.latents.to_model(latent), latent * 0.18215)
+        back = sampling.latents.to_vae(sampling.latents.to_model(latent))
+        torch.testing.assert_close(back, latent)
+    assert list(kinds.values()) == [NoisePrediction, LatentConsistency, NoisePrediction]
+    torch.testing.assert_close(LatentFormat().to_model(latent), latent * 0.13025)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pipeline.adapters.freeu import freeu_scales, quieten, strengthen
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
 from pipeline.request.sampling import FreeU, Guidance, SamplingSettings
-from pipeline.sampling.adm import RefinerSizes
+from pipeline.sampling.adm import RefinerSizes, SdxlSizes
 from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise import ImageNoise, seeded_generator
@@ -124,7 +124,8 @@ class Recorder:
             Conditioning(self.figures[f"in.{side}_77"], self.figures[f"in.{side}_pooled"])
             for side in ("pos", "neg")
         )
-        return Denoiser(self.unet, ModelSampling(), positive, negative, GUIDANCE, WIDTH, HEIGHT)
+        sizes = SdxlSizes(WIDTH, HEIGHT, GUIDANCE)
+        return Denoiser(self.unet, ModelSampling(), positive, negative, GUIDANCE, sizes)
 
     def sampled(self, denoise: float = 1.0, latent: Tensor | None = None) -> Tensor:
         """The latent of a short run."""

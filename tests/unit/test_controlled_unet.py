@@ -16,9 +16,9 @@ from pipeline.adapters.control import (
     softness_weights,
 )
 from pipeline.sampling.denoiser import NetworkInput
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import DiscreteLevels
 
-SAMPLING = ModelSampling()
+LEVELS = DiscreteLevels()
 
 
 class Network:
@@ -63,7 +63,7 @@ def control(value: float = 1.0, weight: float = 1.0, stop: float = 1.0) -> Contr
 
 
 def steered(*controls: Control, softness: float = 0.0, sigma: float = 5.0) -> Tensor:
-    return ControlledUNet(unet, controls, softness, SAMPLING)(ask(sigma))
+    return ControlledUNet(unet, controls, softness, LEVELS)(ask(sigma))
 
 
 def test_softness_weakens_the_outputs_nearest_to_the_picture_most_and_spares_the_middle() -> None:
@@ -84,22 +84,22 @@ def test_several_controls_add_up() -> None:
 
 def test_a_control_of_weight_0_is_not_even_asked() -> None:
     idle = Network()
-    ControlledUNet(unet, [Control(idle, torch.ones(1, 3, 8, 8), 0.0, 1.0)], 0.25, SAMPLING)(ask(5))
+    ControlledUNet(unet, [Control(idle, torch.ones(1, 3, 8, 8), 0.0, 1.0)], 0.25, LEVELS)(ask(5))
     assert not idle.sizes
 
 
 @pytest.mark.parametrize(("stop", "sigmas_at_work"), [(0.0, 0), (0.5, 2), (1.0, 3)])
 def test_a_control_works_until_its_stop(stop: float, sigmas_at_work: int) -> None:
-    halfway = SAMPLING.sigma_at(0.5)
-    levels = [SAMPLING.sigma_max, halfway, halfway * 0.99]
+    halfway = LEVELS.sigma_at(0.5)
+    levels = [LEVELS.sigma_max, halfway, halfway * 0.99]
     at_work = [bool(steered(control(stop=stop), sigma=sigma).any()) for sigma in levels]
     assert at_work == [i < sigmas_at_work for i in range(3)]
 
 
 def test_a_control_may_begin_later() -> None:
     late = Control(Network(), torch.ones(1, 3, 8, 8), 1.0, 1.0, start=0.5)
-    assert not steered(late, sigma=SAMPLING.sigma_max).any()
-    assert steered(late, sigma=SAMPLING.sigma_at(0.5)).any()
+    assert not steered(late, sigma=LEVELS.sigma_max).any()
+    assert steered(late, sigma=LEVELS.sigma_at(0.5)).any()
 
 
 def test_controls_stop_each_for_itself() -> None:
@@ -109,7 +109,7 @@ def test_controls_stop_each_for_itself() -> None:
 
 def test_a_hint_has_the_size_of_the_picture_whatever_was_given() -> None:
     network = Network()
-    one = ControlledUNet(unet, [Control(network, torch.ones(1, 3, 50, 90), 1, 1)], 0.25, SAMPLING)
+    one = ControlledUNet(unet, [Control(network, torch.ones(1, 3, 50, 90), 1, 1)], 0.25, LEVELS)
     one(ask(5.0))
     one(ask(5.0, height=8, width=8, rows=1))
     assert network.sizes == [(1, 3, 128, 192), (1, 3, 64, 64)]

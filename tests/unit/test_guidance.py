@@ -41,7 +41,8 @@ def make_denoiser(
 ) -> Denoiser:
     positive = Conditioning(torch.full((1, positive_tokens, 8), 0.5), torch.zeros(1, 4))
     negative = Conditioning(torch.full((1, negative_tokens, 8), 0.1), torch.zeros(1, 4))
-    return Denoiser(calls, ModelSampling(), positive, negative, guidance, 128, 128)
+    sizes = SdxlSizes(128, 128, guidance)
+    return Denoiser(calls, ModelSampling(), positive, negative, guidance, sizes)
 
 
 def test_without_extras_guidance_is_the_plain_formula() -> None:
@@ -128,7 +129,9 @@ def test_guidance_waits_for_no_device() -> None:
     """Tensors on the meta device have no values, so reading one there raises."""
     far = torch.device("meta")
     prompt = Conditioning(torch.empty(1, 77, 8, device=far), torch.empty(1, 4, device=far))
-    denoiser = Denoiser(Calls(), ModelSampling(), prompt, prompt, Guidance(cfg=9.0), 128, 128)
+    guidance = Guidance(cfg=9.0)
+    sizes = SdxlSizes(128, 128, guidance)
+    denoiser = Denoiser(Calls(), ModelSampling(), prompt, prompt, guidance, sizes)
     made = denoiser(torch.empty(SHAPE, device=far), torch.tensor(5.0))
     assert made.device == far
 
@@ -153,7 +156,7 @@ def unet() -> UNet:
 
 def one_guess(unet: UNet, freeu: FreeU | None) -> Tensor:
     prompt = Conditioning(torch.full((1, 77, 8), 0.5), torch.zeros(1, 4))
-    denoiser = Denoiser(unet, ModelSampling(), prompt, prompt, PLAIN, 128, 128)
+    denoiser = Denoiser(unet, ModelSampling(), prompt, prompt, PLAIN, SdxlSizes(128, 128, PLAIN))
     with torch.inference_mode(), freeu_applied(unet.module, freeu):
         return denoiser(noise(1), torch.tensor(5.0))
 

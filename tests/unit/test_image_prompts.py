@@ -19,11 +19,11 @@ from pipeline.models.image_encoder import ImageEncoder
 from pipeline.models.unet import UNet
 from pipeline.request.sampling import FreeU
 from pipeline.sampling.denoiser import NetworkInput, UNetCall
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import DiscreteLevels
 from tests.unit import tiny_adapter
 
 CPU = torch.device("cpu")
-SAMPLING = ModelSampling()
+LEVELS = DiscreteLevels()
 BOTH = (False, True)
 
 
@@ -94,7 +94,7 @@ def guess(
     network = UNet(module)
     with (
         torch.inference_mode(),
-        image_prompts_applied(network, module, prompts, SAMPLING) as call,
+        image_prompts_applied(network, module, prompts, LEVELS) as call,
     ):
         return call(given)
 
@@ -163,7 +163,7 @@ def test_a_prompt_without_weight_or_time_changes_nothing(
 
 def test_without_prompts_the_network_itself_is_asked(module: UNet2DConditionModel) -> None:
     network = UNet(module)
-    with image_prompts_applied(network, module, [], SAMPLING) as call:
+    with image_prompts_applied(network, module, [], LEVELS) as call:
         assert call is network
 
 
@@ -171,7 +171,7 @@ def test_each_prompt_acts_until_its_own_stop(
     module: UNet2DConditionModel, prompt_of: MakePrompt
 ) -> None:
     early, late = prompt_of(0, 1.0, 0.3), prompt_of(1, 1.0, 0.8)
-    last_early, last_late = SAMPLING.sigma_at(0.3), SAMPLING.sigma_at(0.8)
+    last_early, last_late = LEVELS.sigma_at(0.3), LEVELS.sigma_at(0.8)
     at = {
         last_early: [early, late],  # the level of the stop itself counts
         last_early * 0.999: [late],
@@ -195,7 +195,7 @@ def test_after_the_picture_the_network_is_as_it_was(
     assert not torch.equal(guess(module, [prompt_of(0, 1.0)], asked()), before)
     with (
         pytest.raises(KeyError),
-        image_prompts_applied(UNet(module), module, [prompt_of(0, 1.0)], SAMPLING),
+        image_prompts_applied(UNet(module), module, [prompt_of(0, 1.0)], LEVELS),
     ):
         raise KeyError
     assert torch.equal(guess(module, [], asked()), before)
@@ -210,7 +210,7 @@ def test_other_users_of_the_network_do_not_see_the_images(
 ) -> None:
     network = UNet(module)
     before = network(asked())
-    with image_prompts_applied(network, module, [prompt_of(0, 1.0)], SAMPLING) as call:
+    with image_prompts_applied(network, module, [prompt_of(0, 1.0)], LEVELS) as call:
         call(asked())
         assert torch.equal(network(asked()), before)
 
@@ -241,15 +241,15 @@ def test_image_prompts_controls_and_freeu_act_together_in_any_order(
     module: UNet2DConditionModel, prompt_of: MakePrompt
 ) -> None:
     control = Control(Hints(), torch.full((1, 3, 128, 128), 0.5), weight=1.0, stop=1.0)
-    controlled: UNetCall = ControlledUNet(UNet(module), [control], 0.25, SAMPLING)
+    controlled: UNetCall = ControlledUNet(UNet(module), [control], 0.25, LEVELS)
     prompts, freeu = [prompt_of(0, 1.0)], FreeU(1.3, 1.4, 0.9, 0.2)
-    with image_prompts_applied(controlled, module, prompts, SAMPLING) as call:
+    with image_prompts_applied(controlled, module, prompts, LEVELS) as call:
         both = call(asked())
         with freeu_applied(module, freeu):
             all_three = call(asked())
     with (
         freeu_applied(module, freeu),
-        image_prompts_applied(controlled, module, prompts, SAMPLING) as call,
+        image_prompts_applied(controlled, module, prompts, LEVELS) as call,
     ):
         assert torch.equal(call(asked()), all_three)
     answers = [both, all_three, controlled(asked()), guess(module, prompts, asked())]

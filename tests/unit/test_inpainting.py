@@ -16,6 +16,7 @@ from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.diffusion import NetworkDenoise, sample
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
 from pipeline.sampling.interface import OnStep
+from pipeline.sampling.latent_format import LatentFormat
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
@@ -90,7 +91,7 @@ def test_what_is_kept_comes_out_as_it_went_in(sampler: str) -> None:
     left = 4 * 0.0292 / 0.13025 if sampler in LEAVE_NOISE else 1e-3
     torch.testing.assert_close(made[kept], inpainting.latent[kept], rtol=1e-3, atol=left)
     assert (made[~kept] - inpainting.latent[~kept]).abs().mean() > 0.5
-    in_model_space = network.model_sampling.to_model(inpainting.latent)
+    in_model_space = network.model_sampling.latents.to_model(inpainting.latent)
     for guess in watcher.guesses:
         torch.testing.assert_close(guess[kept], in_model_space[kept], rtol=1e-4, atol=1e-4)
 
@@ -118,7 +119,7 @@ def test_the_network_sees_what_is_kept_with_noise_of_its_level() -> None:
     for level in (5.0, 2.0):
         denoise(x, torch.tensor(level))
     kept = inpainting.mask.expand(SHAPE) == 0
-    in_model_space = network.model_sampling.to_model(inpainting.latent)
+    in_model_space = network.model_sampling.latents.to_model(inpainting.latent)
     noises = []
     for seen, sigma in network.seen:
         assert (seen[~kept] == 100.0).all()
@@ -168,7 +169,7 @@ def test_a_head_is_read_and_sees_mask_and_latent(kind: str, tmp_path: Path) -> N
     else:
         save_file({"head": weight.half()}, path)
     head = load_inpaint_head(path)
-    made = head.feature(inpainting, ModelSampling())
+    made = head.feature(inpainting, LatentFormat())
     assert head.channels == 6
     assert made.shape == (1, 6, 8, 8)
     # Inside of the edge there is no padding to know of.
@@ -180,7 +181,7 @@ def test_a_head_is_read_and_sees_mask_and_latent(kind: str, tmp_path: Path) -> N
 def test_a_head_goes_on_at_the_edge_with_what_is_there() -> None:
     head = InpaintHead(torch.randn(6, 5, 3, 3))
     even = Inpainting(torch.ones(SHAPE), torch.ones(1, 1, 8, 8))
-    made = head.feature(even, ModelSampling())
+    made = head.feature(even, LatentFormat())
     torch.testing.assert_close(made, made[..., :1, :1].expand_as(made))
 
 

@@ -8,12 +8,15 @@ from pipeline.errors import InvalidParameter, TaskAborted
 from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.diffusion import NetworkDenoise, sample
 from pipeline.sampling.interface import OnStep, ancestral_split
+from pipeline.sampling.latent_format import LatentFormat
 from pipeline.sampling.noise import ImageNoise
+from pipeline.sampling.noise_levels import DiscreteLevels
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import SAMPLER_NAMES, sampler_for
 from pipeline.sampling.sigmas import make_sigmas
 
 SHAPE = (1, 4, 8, 8)
+LEVELS = DiscreteLevels()
 # These give the schedule only its ends, and stop at its last level above 0.
 STOP_ABOVE_ZERO = frozenset({"dpm_fast", "dpm_adaptive"})
 LEAVES_NOISE = STOP_ABOVE_ZERO | {"tcd"}
@@ -61,20 +64,20 @@ def ignore(_index: int, _denoised: Tensor) -> None:
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
 def test_every_sampler_finds_the_only_picture_there_is(sampler: str) -> None:
     made = run(OnePoint(), make_run(sampler), ignore)
-    expected = ModelSampling().from_model(OnePoint.picture)
+    expected = LatentFormat().to_vae(OnePoint.picture)
     tolerance = 0.5 if sampler in LEAVES_NOISE else 0.02
     assert (made - expected).abs().max() < tolerance * expected.abs().max()
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLER_NAMES) - STOCHASTIC))
 def test_every_sampler_without_noise_follows_the_flow_of_normal_data(sampler: str) -> None:
-    sigmas = make_sigmas("karras", sampler, 40)
+    sigmas = make_sigmas(make_run(sampler, 40), LEVELS)
     start = torch.ones(SHAPE) * (1 + sigmas[0] ** 2).sqrt()
 
     def no_noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
         return torch.zeros(SHAPE)
 
-    made = sampler_for(sampler, ModelSampling())(NormalData(), start, sigmas, no_noise, ignore)
+    made = sampler_for(sampler, LEVELS)(NormalData(), start, sigmas, no_noise, ignore)
     if sampler == "restart":  # it climbs without noise here, which is no flow
         assert made.isfinite().all()
         return
@@ -120,7 +123,7 @@ def test_an_ancestral_split_keeps_the_variance(eta: float) -> None:
 
 def test_an_unknown_sampler_is_refused_by_name() -> None:
     with pytest.raises(InvalidParameter, match="there are: euler, ") as refused:
-        sampler_for("slow", ModelSampling())
+        sampler_for("slow", LEVELS)
     assert refused.value.field == ("sampler_name",)
 
 
@@ -135,12 +138,12 @@ def test_a_small_denoise_stays_near_the_picture_given() -> None:
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLER_NAMES) - {"dpm_adaptive"}))
 def test_no_sampler_waits_for_the_device(sampler: str) -> None:
     """Tensors on the meta device have no values, so reading one there raises."""
-    sigmas = make_sigmas("karras", sampler, 24)
+    sigmas = make_sigmas(make_run(sampler, 24), LEVELS)
     start = torch.empty(SHAPE, device="meta")
 
     def noise(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
         return torch.empty(SHAPE, device="meta")
 
-    made = sampler_for(sampler, ModelSampling())(NormalData(), start, sigmas, noise, ignore)
+    made = sampler_for(sampler, LEVELS)(NormalData(), start, sigmas, noise, ignore)
     assert made.device.type == "meta"
     assert made.shape == SHAPE

@@ -2,14 +2,22 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from pipeline.errors import InvalidParameter
+from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.noise import ImageNoise, seeded_generator
-from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
+from pipeline.sampling.noise_levels import DiscreteLevels
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import SAMPLER_NAMES
-from pipeline.sampling.sigmas import DROP_IN_WALK, SCHEDULES, make_sigmas
+from pipeline.sampling.sigmas import DROP_IN_RUN, SCHEDULES, make_sigmas
 
 SHAPE = (1, 4, 8, 8)
+
+
+def sigmas_of(scheduler: str, sampler: str, steps: int, denoise: float = 1.0) -> Tensor:
+    settings = SamplingSettings(sampler=sampler, scheduler=scheduler, steps=steps, denoise=denoise)
+    return make_sigmas(settings, ModelSampling().under(scheduler).levels)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULES)
@@ -18,7 +26,7 @@ SHAPE = (1, 4, 8, 8)
 def test_every_schedule_falls_to_zero_in_at_most_the_steps_asked(
     scheduler: str, sampler: str, steps: int
 ) -> None:
-    sigmas = make_sigmas(scheduler, sampler, steps)
+    sigmas = sigmas_of(scheduler, sampler, steps)
     assert 2 <= len(sigmas) <= steps + 1
     assert (sigmas.diff() < 0).all()
     assert sigmas[-1] == 0
@@ -27,20 +35,20 @@ def test_every_schedule_falls_to_zero_in_at_most_the_steps_asked(
 
 @pytest.mark.parametrize("scheduler", ["karras", "normal", "exponential", "simple", "sgm_uniform"])
 def test_a_partial_denoise_walks_the_end_of_a_longer_schedule(scheduler: str) -> None:
-    whole, half = make_sigmas(scheduler, "euler", 20), make_sigmas(scheduler, "euler", 10, 0.5)
+    whole, half = sigmas_of(scheduler, "euler", 20), sigmas_of(scheduler, "euler", 10, 0.5)
     torch.testing.assert_close(half, whole[-11:])
 
 
 def test_some_samplers_leave_the_level_before_the_last_out() -> None:
-    longer = make_sigmas("karras", "euler", 11)
-    for sampler in DROP_IN_WALK:
-        sigmas = make_sigmas("karras", sampler, 10)
+    longer = sigmas_of("karras", "euler", 11)
+    for sampler in DROP_IN_RUN:
+        sigmas = sigmas_of("karras", sampler, 10)
         torch.testing.assert_close(sigmas, torch.cat([longer[:-2], longer[-1:]]))
 
 
 def test_an_unknown_scheduler_is_refused_by_name() -> None:
     with pytest.raises(InvalidParameter, match="there are: normal, karras") as refused:
-        make_sigmas("sharp", "euler", 10)
+        sigmas_of("sharp", "euler", 10)
     assert refused.value.field == ("scheduler_name",)
 
 
@@ -50,36 +58,34 @@ def test_there_are_as_many_samplers_and_schedulers_as_requests_may_name() -> Non
 
 
 def test_times_are_rounded_to_the_levels_of_training() -> None:
-    sampling = ModelSampling()
-    between = (sampling.table[500] * sampling.table[501]).sqrt() * 1.0001
-    assert sampling.timestep(between) == 501
-    assert sampling.timestep(torch.tensor(1e-6)) == 0
-    assert sampling.timestep(torch.tensor(1e6)) == 999
+    levels = DiscreteLevels()
+    between = (levels.table[500] * levels.table[501]).sqrt() * 1.0001
+    assert levels.timestep(between) == 501
+    assert levels.timestep(torch.tensor(1e-6)) == 0
+    assert levels.timestep(torch.tensor(1e6)) == 999
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "lcm", "tcd"])
 def test_level_and_time_are_inverse_at_the_levels_kept(scheduler: str) -> None:
-    sampling = model_sampling_for(scheduler)
-    torch.testing.assert_close(sampling.sigma(sampling.timestep(sampling.table)), sampling.table)
+    levels = ModelSampling().under(scheduler).levels
+    torch.testing.assert_close(levels.sigma(levels.timestep(levels.table)), levels.table)
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "edm_playground_v2.5"])
 def test_a_latent_survives_the_way_to_the_network_and_back(scheduler: str) -> None:
-    sampling, latent = (
-        model_sampling_for(scheduler),
-        torch.randn(SHAPE, generator=seeded_generator(1)),
-    )
-    back = sampling.from_model(sampling.to_model(latent))
+    latents = ModelSampling().under(scheduler).latents
+    latent = torch.randn(SHAPE, generator=seeded_generator(1))
+    back = latents.to_vae(latents.to_model(latent))
     torch.testing.assert_close(back, latent)
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "edm_playground_v2.5", "tcd"])
 def test_the_way_from_noise_to_picture_begins_at_the_top_and_ends_at_zero(scheduler: str) -> None:
-    sampling = model_sampling_for(scheduler)
-    levels = [sampling.sigma_at(part / 10) for part in range(11)]
-    assert levels == sorted(levels, reverse=True)
-    assert levels[0] > sampling.sigma_max > levels[1]
-    assert levels[10] == 0
+    levels = ModelSampling().under(scheduler).levels
+    sigmas = [levels.sigma_at(part / 10) for part in range(11)]
+    assert sigmas == sorted(sigmas, reverse=True)
+    assert sigmas[0] > levels.sigma_max > sigmas[1]
+    assert sigmas[10] == 0
 
 
 @pytest.mark.parametrize("seed", [0, 12345, 2**63 - 1])

@@ -43,7 +43,7 @@ def controlled(case: Case, fixtures: Fixtures) -> Results:
     ]
     denoiser = make_denoiser(case, fixtures, unet)
     softness = params["settings"]["controlnet_softness"]
-    steered = ControlledUNet(unet, controls, softness, denoiser.model_sampling)
+    steered = ControlledUNet(unet, controls, softness, denoiser.model_sampling.levels)
     shape = run_size(case, fixtures).latent
     denoiser = replace(denoiser, unet=steered)
     settings = make_run(params)

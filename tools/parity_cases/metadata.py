@@ -15,7 +15,7 @@ from pipeline.request.choices import NO_MODEL, SAMPLER_NAMES
 from pipeline.request.decode import GenerateParams, params_from
 from pipeline.request.plan import STEPS, plan_images
 from pipeline.request.resolved import resolve_params
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import DiscreteLevels
 from pipeline.sampling.samplers import sampler_for
 from tools.parity_cases.compare import LeftOut
 from tools.parity_cases.requests import SOURCES, stand_in_hashes
@@ -110,8 +110,8 @@ def _read_back(case: Mapping[str, Any]) -> dict[str, Any]:
     params = params_from(read_metadata(case["text"], names, SOURCES.styles.templates()))
     plain = case["scheme"] == "a1111"
     read = _read(params, plain=plain)
-    known, sampling = case["read_back"]["sampler"], ModelSampling()
-    if sampler_for(known, sampling) is sampler_for(params.sampler_name, sampling):
+    known, levels = case["read_back"]["sampler"], DiscreteLevels()
+    if sampler_for(known, levels) is sampler_for(params.sampler_name, levels):
         read["sampler"] = known  # one sampler by two names
     return {key: _as(read.get(key, _NO_FIELD), plain=plain) for key in case["read_back"]}
 

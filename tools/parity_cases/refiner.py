@@ -4,12 +4,14 @@ from contextlib import ExitStack
 from typing import Final
 
 from pipeline.adapters.freeu import freeu_applied
-from pipeline.models.refiner import refiner_denoiser
+from pipeline.models.refiner import Refiner, refiner_denoiser
 from pipeline.request.sampling import FreeU
 from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.diffusion import NetworkDenoise
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
+from pipeline.weights.lora import LoraStack
+from pipeline.weights.lora_names import LoraModules
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.sampling import DEFAULTS, KNOWN, make_denoiser, make_run
@@ -49,7 +51,9 @@ def _second(case: Case, fixtures: Fixtures, base: Denoiser) -> NetworkDenoise:
         unet = fixtures.unet(delta="unet_second_delta.safetensors")
     else:
         raise NotImplementedError("the case's name tells no network known here")
-    return refiner_denoiser(unet, base)
+    loras = LoraStack(LoraModules(unet.module), in_place=False)
+    scheduler = {**DEFAULTS, **case.params}["scheduler"]
+    return refiner_denoiser(Refiner(unet, loras), base, scheduler)
 
 
 RUNNERS = {"refiner.": relay}

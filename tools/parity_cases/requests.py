@@ -25,11 +25,8 @@ from pipeline.request.resolved import resolve_params
 from pipeline.request.sampling import SamplingSettings
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
-from pipeline.sampling.parametrisation import (
-    DistilledSampling,
-    ModelSampling,
-    model_sampling_for,
-)
+from pipeline.sampling.noise_levels import DistilledLevels
+from pipeline.sampling.parametrisation import ModelSampling, NoisePrediction, Parametrisation
 from pipeline.sampling.sigmas import SCHEDULES
 from pipeline.weights.lora import ChosenLora
 from tools.parity_cases.compare import LeftOut, Results
@@ -124,7 +121,7 @@ def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[s
         seed=plan.seed,
         denoise=plan.sampling.denoise,
     )
-    sampling = model_sampling_for(plan.sampling.scheduler)
+    sampling = ModelSampling().under(plan.sampling.scheduler)
     return {
         "steps": run.steps,
         "switch": plan.switch,
@@ -148,7 +145,7 @@ def _call(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[s
             "adaptive_cfg": plan.guidance.adaptive_cfg,
         },
         "refiner": None if plan.refiner == NO_MODEL else plan.refiner,
-        "model_sampling": _model_sampling(sampling),
+        "model_sampling": _model_sampling(sampling.parametrisation),
         "unet_patches": [] if plan.freeu is None else _NO_PICTURES,
         "base_loras": str(list(plan.loras)),
         "clip_layer": -plan.clip_skip,
@@ -163,13 +160,13 @@ def _spacing(scheduler: str) -> str:
     return next(name for name, formula in SCHEDULES.items() if formula is SCHEDULES[scheduler])
 
 
-def _model_sampling(sampling: ModelSampling) -> Any:
+def _model_sampling(parametrisation: Parametrisation) -> Any:
     """The reference's names of the classes that replace a network's own kind of sampling."""
-    if type(sampling) is ModelSampling:
-        return []
-    if isinstance(sampling, DistilledSampling):
+    if isinstance(parametrisation.levels, DistilledLevels):
         return ["ModelSamplingDiscreteDistilled+ModelSamplingDiscrete"]
-    return LeftOut(f"{type(sampling).__name__} has no known name in the reference")
+    if isinstance(parametrisation, NoisePrediction):
+        return []
+    return LeftOut(f"{parametrisation.name} has no known name in the reference")
 
 
 def _shapes(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from pipeline.adapters.freeu import freeu_applied
 from pipeline.adapters.inpaint_head import InpaintHead
 from pipeline.models.unet import UNet
 from pipeline.request.sampling import FreeU, SamplingSettings
+from pipeline.sampling.adm import SdxlSizes
 from pipeline.sampling.denoiser import Denoiser
 from pipeline.sampling.diffusion import NetworkDenoise
 from pipeline.sampling.diffusion import sample as run_sampler
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
 from pipeline.sampling.noise import ImageNoise
-from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
+from pipeline.sampling.parametrisation import ModelSampling
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.sizes import run_size
@@ -68,14 +69,14 @@ class Trace:
 def make_denoiser(case: Case, fixtures: Fixtures, unet: UNet) -> Denoiser:
     """The case's prompts and guidance around a network."""
     params, size = {**DEFAULTS, **case.params}, run_size(case, fixtures)
+    guidance = read_guidance(params)
     return Denoiser(
         unet,
-        model_sampling_for(params["scheduler"]),
+        ModelSampling().under(params["scheduler"]),
         read_conditioning(fixtures, params["pos"]),
         read_conditioning(fixtures, params["neg"]),
-        read_guidance(params),
-        size.width,
-        size.height,
+        guidance,
+        SdxlSizes(size.width, size.height, guidance),
     )
 
 
@@ -124,7 +125,7 @@ def read_inpainting(fixtures: Fixtures) -> Inpainting:
 def _head_feature(fixtures: Fixtures, inpainting: Inpainting) -> Tensor:
     head = InpaintHead(fixtures.unit("in.inpaint_head"))
     surroundings = Inpainting(fixtures.unit("in.init_latent"), inpainting.mask)
-    return head.feature(surroundings, ModelSampling())
+    return head.feature(surroundings, ModelSampling().latents)
 
 
 def _with_traces(case: Case, fixtures: Fixtures, made: Tensor, trace: Trace) -> Results:

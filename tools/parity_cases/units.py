@@ -8,12 +8,12 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 
 from pipeline.adapters.freeu import freeu_scales, quieten, strengthen
-from pipeline.request.sampling import FreeU, Guidance
+from pipeline.request.sampling import FreeU, Guidance, SamplingSettings
 from pipeline.sampling.adm import RefinerSizes, SdxlSizes, SizeIds
 from pipeline.sampling.anisotropic import anisotropic_blur
 from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.sampling.noise import ImageNoise
-from pipeline.sampling.parametrisation import ModelSampling, model_sampling_for
+from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.sigmas import SCHEDULES, requested_sigmas, schedule_sigmas
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures
@@ -45,7 +45,7 @@ def read_conditioning(fixtures: Fixtures, name: str) -> Conditioning:
 def sigmas(case: Case, fixtures: Fixtures) -> Results:
     """Every schedule that the file holds for a scheduler name."""
     name = case.params["scheduler"]
-    sampling = model_sampling_for(name)
+    levels = ModelSampling().under(name).levels
     results: dict[str, Any] = {}
     for key in fixtures.tensors(case.file):
         scheduler, steps, denoise, sampler, asked = _split_key(key)
@@ -55,7 +55,8 @@ def sigmas(case: Case, fixtures: Fixtures) -> Results:
             results[key] = LeftOut("the walked schedule is the reference's fallback to normal")
             continue
         compute = requested_sigmas if asked else schedule_sigmas
-        results[key] = compute(name, sampler, steps, denoise, sampling)
+        settings = SamplingSettings(sampler=sampler, scheduler=name, steps=steps, denoise=denoise)
+        results[key] = compute(settings, levels)
     return results
 
 
@@ -71,25 +72,26 @@ def _split_key(key: str) -> tuple[str, int, float, str, bool]:
 def model_sampling(case: Case, fixtures: Fixtures) -> Results:
     """A sigma table and its maps; with a scheduler name, those of its kind of network."""
     scheduler = case.params.get("scheduler")
-    sampling = model_sampling_for(scheduler) if scheduler else ModelSampling()
-    times = sampling.timestep(fixtures.unit("timestep.sigma_in"))
+    parametrisation = ModelSampling().under(scheduler or "").parametrisation
+    levels = parametrisation.levels
+    times = levels.timestep(fixtures.unit("timestep.sigma_in"))
     if scheduler is None:
         fractions = fixtures.unit("percent.in").tolist()
         return {
-            "model_sampling.sigmas": sampling.table,
+            "model_sampling.sigmas": levels.table,
             "timestep.out": times,
-            "sigma_of_t.out": sampling.sigma(fixtures.unit("sigma_of_t.in")),
+            "sigma_of_t.out": levels.sigma(fixtures.unit("sigma_of_t.in")),
             "percent.sigma": torch.tensor(
-                [sampling.sigma_at(fraction) for fraction in fractions], dtype=torch.float64
+                [levels.sigma_at(fraction) for fraction in fractions], dtype=torch.float64
             ),
         }
     sigma = torch.tensor(2.0)
     x, output = 3 * fixtures.unit("in.x_unit"), fixtures.unit("in.init_latent")
     return {
-        f"ms.{scheduler}.sigmas": sampling.table,
+        f"ms.{scheduler}.sigmas": levels.table,
         f"ms.{scheduler}.timestep.out": times,
-        f"ms.{scheduler}.input": sampling.model_input(x, sigma),
-        f"ms.{scheduler}.denoised": sampling.denoised(x, output, sigma),
+        f"ms.{scheduler}.input": parametrisation.model_input(x, sigma),
+        f"ms.{scheduler}.denoised": parametrisation.denoised(x, output, sigma),
     }
 
 
@@ -182,14 +184,14 @@ def one_call(case: Case, fixtures: Fixtures) -> Results:
     key = case.inputs[0]
     x, sigma = fixtures.unit(key), torch.tensor(params["sigma"])
     size = size_of(x.shape, params)
+    guidance = read_guidance(params)
     denoiser = Denoiser(
         fixtures.unet(),
         ModelSampling(),
         Conditioning(fixtures.unit("in.pos_77"), pooled),
         read_conditioning(fixtures, "neg_77"),
-        read_guidance(params),
-        size.width,
-        size.height,
+        guidance,
+        SdxlSizes(size.width, size.height, guidance),
     )
     with torch.inference_mode():
         if case.id.startswith("units.apply_model."):

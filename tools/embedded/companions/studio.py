@@ -29,7 +29,6 @@ from pipeline.request.prompts import PromptSources
 from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
-from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.weights.lora import ChosenLora
 from tools.embedded.companions.control import CONTROL_FILES
 from tools.embedded.companions.image_prompt import ENCODER_FOLDER
@@ -91,7 +90,7 @@ class Studio:
             patch = ChosenLora(PATCH_FILE, self._folder / PATCH_FILE, 1.0)
             self.checkpoint.loras.use([patch])
             patches = Patches(
-                feature=head.feature(surroundings, ModelSampling()),
+                feature=head.feature(surroundings, self.checkpoint.model_sampling.latents),
                 take_off=self.checkpoint.loras.remove,
             )
         return self._make(plan, Making(self.checkpoint, start=start, patches=patches))
