@@ -1,4 +1,9 @@
-"""What can go wrong on the picture side, each with a stable ``code`` that clients may rely on."""
+"""What can go wrong on the picture side, each with a stable ``code`` that clients may rely on.
+
+Errors cross from workers in other processes, so each can be pickled.
+"""
+
+from typing import Self
 
 
 class PipelineError(Exception):
@@ -16,6 +21,9 @@ class InvalidParameter(PipelineError):
         super().__init__(message)
         self.field = field
 
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[str | int, ...], str]]:
+        return type(self), (self.field, str(self))
+
 
 class UnsupportedFeature(PipelineError):
     """The request uses something this build does not do yet. ``field`` names it."""
@@ -26,6 +34,9 @@ class UnsupportedFeature(PipelineError):
         super().__init__(message)
         self.field = field
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.field, str(self))
+
 
 class ModelNotFound(PipelineError):
     """A preset or model file that the request names does not exist; ``field`` says where."""
@@ -35,6 +46,9 @@ class ModelNotFound(PipelineError):
     def __init__(self, field: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
         self.field = field
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[str | int, ...], str]]:
+        return type(self), (self.field, str(self))
 
 
 class ModelNotInstalled(PipelineError):

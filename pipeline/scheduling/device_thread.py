@@ -35,10 +35,6 @@ class DeviceThread:
         """Let the thread end after what was submitted; does not wait for it."""
         self._calls.put(None)
 
-    def is_alive(self) -> bool:
-        """False once the thread has ended."""
-        return self._thread.is_alive()
-
     def _serve(self) -> None:
         while (item := self._calls.get()) is not None:
             call, future = item

@@ -53,7 +53,7 @@ class Dispatcher:
         self._running: dict[str, RunningTask] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._aborted: set[str] = set()
-        self._inbox: LoopInbox[tuple[str, str | None, WorkerEvent]] = LoopInbox(
+        self._inbox: LoopInbox[tuple[str, RunningTask | None, WorkerEvent]] = LoopInbox(
             asyncio.get_running_loop(), self._receive
         )
         self.closing = False
@@ -107,23 +107,29 @@ class Dispatcher:
         while True:
             await self._pool.wait_for_free()
             waiting = await self._queue.take()
-            worker = self._pool.take()
-            if worker is None:  # it failed while the queue was empty
-                self._queue.put_nowait(waiting)
-                continue
-            task = waiting.task
-            running = RunningTask(
-                task,
-                worker.name,
-                self._bus.publish,
-                self._storage.images.save,
-                lambda skip, worker=worker, task=task: worker.cancel(task.task_id, skip=skip),  # type: ignore[misc]
-            )
-            self._running[task.task_id] = running
-            run = asyncio.create_task(self._follow(worker, running, waiting, listener))
-            self._runs[task.task_id] = run
-            self._bus.publish(TaskStarted(device=worker.name), task.task_id)
-            listener.begun()
+            try:
+                self._begin(waiting, listener)
+            finally:
+                if waiting.task.task_id not in self._running:
+                    self._queue.put_nowait(waiting)
+
+    def _begin(self, waiting: Waiting, listener: Listener) -> None:
+        """Give a task to a worker, unless none is left: one may fail while the queue is empty."""
+        worker, task = self._pool.take(), waiting.task
+        if worker is None:
+            return
+        running = RunningTask(
+            task,
+            worker.name,
+            self._bus.publish,
+            self._storage.images.save,
+            lambda skip: worker.cancel(task.task_id, skip=skip),
+        )
+        self._running[task.task_id] = running
+        run = asyncio.create_task(self._follow(worker, running, waiting, listener))
+        self._runs[task.task_id] = run
+        self._bus.publish(TaskStarted(device=worker.name), task.task_id)
+        listener.begun()
 
     async def _follow(
         self, worker: Worker, running: RunningTask, waiting: Waiting, listener: Listener
@@ -142,7 +148,7 @@ class Dispatcher:
             self._pool.give_back(worker)
             del self._running[task_id], self._runs[task_id]
             if not reported:  # its next run makes them again
-                await running.saved()
+                await running.saving_ended()
                 await asyncio.to_thread(self._discard, running.snapshot.images)
         listener.free()
 
@@ -170,13 +176,13 @@ class Dispatcher:
             return running.outcome(Failure(code=error.code, text=str(error)))
         if running.stop_requested:
             return running.outcome(Failure(code=TaskAborted.code, text=""))
-        sink = partial(self._sink, worker.name, task.task_id)
+        sink = partial(self._sink, worker.name, running)
         failure = await asyncio.wrap_future(worker.run(task, inputs, sink))
         await running.saved()
-        if failure is None or failure.code != WorkerLost.code or running.stop_requested:
+        if failure is None or failure.code != WorkerLost.code:
             return running.outcome(failure)
         log.error("task %s: %s", task.task_id, failure.text)
-        return running.outcome(failure) if attempt == RUN_LIMIT else None
+        return _after_loss(running, failure, attempt)
 
     async def _read_inputs(self, task: Task) -> Inputs:
         """The task's input image files. Raises PipelineError if one is gone."""
@@ -188,16 +194,14 @@ class Dispatcher:
         for image in images:
             self._storage.images.delete(image)
 
-    def _sink(self, worker: str, task_id: str | None, event: WorkerEvent) -> None:
-        self._inbox.put((worker, task_id, event))
+    def _sink(self, worker: str, running: RunningTask | None, event: WorkerEvent) -> None:
+        self._inbox.put((worker, running, event))
 
-    def _receive(self, events: list[tuple[str, str | None, WorkerEvent]]) -> None:
-        for worker, task_id, event in events:
-            if task_id is None:
+    def _receive(self, events: list[tuple[str, RunningTask | None, WorkerEvent]]) -> None:
+        for worker, running, event in events:
+            if running is None:
                 self._receive_from_worker(worker, event)
-                continue
-            running = self._running.get(task_id)
-            if running is not None and running.device == worker:
+            elif self._running.get(running.task.task_id) is running:  # late events are void
                 running.apply(event)
 
     def _receive_from_worker(self, worker: str, event: WorkerEvent) -> None:
@@ -208,3 +212,10 @@ class Dispatcher:
                 self._bus.publish(DownloadProgress(name=name, received=received, total=total))
             case _:
                 self._pool.note(worker, event)
+
+
+def _after_loss(running: RunningTask, failure: Failure, attempt: int) -> Outcome | None:
+    """How a task whose worker was lost ends; None if it runs again."""
+    if running.stop_requested:
+        return running.outcome(Failure(code=TaskAborted.code, text=""))
+    return running.outcome(failure) if attempt >= RUN_LIMIT else None

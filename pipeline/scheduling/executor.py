@@ -15,14 +15,9 @@ import msgspec
 
 from bus.bus import EventBus
 from bus.events import (
-    EventData,
     QueueChanged,
     ServerStatus,
-    TaskFailed,
-    TaskFinished,
     TaskQueued,
-    TaskSkipped,
-    TaskStopped,
     now_ms,
 )
 from bus.supervision import Backoff, Supervisor, settled
@@ -30,7 +25,7 @@ from pipeline.errors import QueueFull, ServerStopping
 from pipeline.scheduling.dispatch import Dispatcher, Listener
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.pool import WorkerPool
-from pipeline.scheduling.progress import RunningTask
+from pipeline.scheduling.progress import RunningTask, terminal_event
 from pipeline.scheduling.queue import Waiting
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import Outcome, Task
@@ -248,7 +243,7 @@ class Executor:
         closing = asyncio.ensure_future(self._storage.on_ended(task, outcome))
         if (error := await settled(closing)) is not None:  # the task has ended all the same
             log.error("the row of task %s could not be closed", task.task_id, exc_info=error)
-        self._bus.publish(_terminal_event(outcome), task.task_id)
+        self._bus.publish(terminal_event(outcome), task.task_id)
         end = self._ends.pop(task.task_id, None)
         if end is not None:  # ``close`` may have ended it
             end.set_result(outcome)
@@ -290,15 +285,3 @@ class Executor:
         if entry is not None:
             self._publish_queue()
         return entry
-
-
-def _terminal_event(outcome: Outcome) -> EventData:
-    match outcome.status:
-        case "finished":
-            return TaskFinished(images=outcome.images, seconds=outcome.seconds)
-        case "stop":
-            return TaskStopped(images=outcome.images)
-        case "skip":
-            return TaskSkipped(images=outcome.images)
-        case "failed":
-            return TaskFailed(code=outcome.code, error=outcome.error)

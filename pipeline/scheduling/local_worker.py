@@ -99,10 +99,6 @@ class LocalWorker:
         """As ``Worker.close``."""
         self._thread.close()
 
-    def is_alive(self) -> bool:
-        """False once the device thread has ended, which ``close`` asks for."""
-        return self._thread.is_alive()
-
     def _start(self, sink: Sink) -> None:
         if self._engine is None:
             self._engine = self._build(sink)

@@ -11,9 +11,13 @@ from bus.events import (
     ModelLoaded,
     ModelLoading,
     ModelUnloaded,
+    TaskFailed,
+    TaskFinished,
     TaskImage,
     TaskPreview,
     TaskProgress,
+    TaskSkipped,
+    TaskStopped,
     now_ms,
 )
 from pipeline.errors import SavingFailed, TaskAborted
@@ -93,9 +97,14 @@ class RunningTask:
 
     async def saved(self) -> None:
         """Wait until every image received so far is saved, or one could not be."""
+        await self.saving_ended()
+        if self._saving is not None:
+            self._saving.result()  # raises what is not SavingFailed
+
+    async def saving_ended(self) -> None:
+        """As ``saved``, and never raises."""
         if self._saving is not None:
             await asyncio.wait((self._saving,))
-            self._saving.result()
 
     def outcome(self, failure: Failure | None) -> Outcome:
         """How the task ended. Call it after ``saved``; publishes the images held back until now."""
@@ -174,3 +183,16 @@ def model_event(state: ModelState, device: str) -> EventData:
             )
         case "unloaded":
             return ModelUnloaded(name=state.name, kind=state.kind, device=device)
+
+
+def terminal_event(outcome: Outcome) -> EventData:
+    """The bus event of a task's end."""
+    match outcome.status:
+        case "finished":
+            return TaskFinished(images=outcome.images, seconds=outcome.seconds)
+        case "stop":
+            return TaskStopped(images=outcome.images)
+        case "skip":
+            return TaskSkipped(images=outcome.images)
+        case "failed":
+            return TaskFailed(code=outcome.code, error=outcome.error)
