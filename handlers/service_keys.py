@@ -12,6 +12,7 @@ from handlers.service.admission import Admissions
 from handlers.service.decoding import Decoding
 from handlers.service.deletion import Deletion
 from handlers.service.images import ImageReader
+from handlers.service.queue import QueueControl
 from handlers.service.submit import Submissions
 from handlers.service.tasks import Tasks
 from storage.retention import Retention
@@ -19,6 +20,7 @@ from storage.trash import Trash
 
 SUBMISSIONS: Final = web.AppKey("submissions", Submissions)
 TASKS: Final = web.AppKey("tasks", Tasks)
+QUEUE: Final = web.AppKey("queue", QueueControl)
 IMAGES: Final = web.AppKey("images", ImageReader)
 DECODING: Final = web.AppKey("decoding", Decoding)
 DELETION: Final = web.AppKey("deletion", Deletion)
@@ -31,6 +33,7 @@ def install_services(app: web.Application, trash: Trash, retention: Retention) -
     bus, executor = app[keys.BUS], app[keys.EXECUTOR]
     history, inputs, outputs = app[keys.HISTORY], app[keys.INPUTS], app[keys.OUTPUTS]
     app[TASKS] = tasks = Tasks(executor, history, outputs)
+    app[QUEUE] = QueueControl(executor, app[keys.QUEUE_STATE])
     app[DECODING] = decoding = Decoding(DECODES_AT_ONCE)
     limit = app[keys.SETTINGS].body_limit_bytes
     app[IMAGES] = images = ImageReader(app[keys.CLIENT], inputs, outputs, decoding, limit)

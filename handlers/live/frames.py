@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from handlers.service.queue import RunningView
+
 TEXT: Final = 0x81  # a whole text frame
 BINARY: Final = 0x82
 
@@ -65,19 +67,11 @@ class FrameError(msgspec.Struct):
     code: str
 
 
-class RunningTask(msgspec.Struct):
-    """A task on a device, as of now."""
-
-    task_id: str
-    progress: int
-    message: str
-
-
 class State(msgspec.Struct):
-    """What a newcomer needs to know before the first event."""
+    """The state that a new client needs before the first event."""
 
     pending: int
-    running: list[RunningTask]
+    running: list[RunningView]
     paused: bool
     revision: int
 

@@ -31,7 +31,6 @@ from handlers.live.frames import (
     Hello,
     Listening,
     Pong,
-    RunningTask,
     ServerFrame,
     Skip,
     State,
@@ -40,6 +39,7 @@ from handlers.live.frames import (
     Unsubscribe,
     frame,
 )
+from handlers.service.queue import view_queue
 from handlers.service_keys import TASKS
 
 HEARTBEAT_S: Final = 20.0
@@ -105,17 +105,13 @@ class Connection:
         self._last_seq = request.app[BUS].last_seq
 
     def greet(self) -> None:
-        """Say how things stand. Before the first event, since no other task runs in between."""
-        executor = self._request.app[EXECUTOR]
-        running = [
-            RunningTask(r.task.task_id, r.snapshot.progress, r.snapshot.message)
-            for r in executor.running()
-        ]
+        """Send the state before the first event: no other coroutine runs in between."""
+        queue = view_queue(self._request.app[EXECUTOR], limit=0)
         state = State(
-            pending=executor.waiting_count,
-            running=running,
-            paused=executor.paused,
-            revision=executor.queue_revision,
+            pending=queue.waiting,
+            running=queue.running,
+            paused=queue.paused,
+            revision=queue.revision,
         )
         if (transport := self._request.transport) is not None:
             transport.write(frame(TEXT, _encode(Hello(seq=self._last_seq, data=state))))
