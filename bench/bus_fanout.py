@@ -21,7 +21,7 @@ from aiohttp import web
 
 from bus.bus import EventBus
 from bus.events import TaskFinished, TaskImage
-from bus.subscription import Delivery
+from bus.subscription import Event
 from handlers.keys import BUS, EXECUTOR
 from handlers.live.websocket import websocket
 from pipeline.scheduling.executor import Executor
@@ -107,7 +107,7 @@ class Plain:
 
     async def send(self, number: int, data: TaskImage | TaskFinished) -> None:
         """Tell every client, one after another."""
-        text = Delivery(number, 0, "a", data).json.decode()
+        text = Event(number, 0, "a", data).json.decode()
         for ws in self.sockets:
             await ws.send_str(text)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from bus.events import BusGap, EventData, now_ms
 from bus.inbox import LoopInbox
-from bus.subscription import EVERYTHING, Delivery, EventFilter, Subscription
+from bus.subscription import EVERYTHING, Event, EventFilter, Subscription
 
 RING_EVENTS: Final = 2048
 RING_BYTES: Final = 8 * 2**20
@@ -22,7 +22,7 @@ class ReplayRing:
     def __init__(self, max_events: int, max_bytes: int, first_seq: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._kept: deque[Delivery] = deque()
+        self._kept: deque[Event] = deque()
         self._bytes = 0
         self._next_seq = first_seq
 
@@ -31,17 +31,17 @@ class ReplayRing:
         """The number of the newest event, kept or not."""
         return self._next_seq - 1
 
-    def add(self, ts: int, task_id: str | None, data: EventData) -> Delivery:
+    def add(self, ts: int, task_id: str | None, data: EventData) -> Event:
         """Number an event and keep it, in place of the oldest if need be."""
-        delivery = Delivery(self._next_seq, ts, task_id, data)
+        event = Event(self._next_seq, ts, task_id, data)
         self._next_seq += 1
-        self._kept.append(delivery)
-        self._bytes += COPIES * len(delivery.json)
+        self._kept.append(event)
+        self._bytes += COPIES * len(event.json)
         while len(self._kept) > self._max_events or self._bytes > self._max_bytes:
             self._bytes -= COPIES * len(self._kept.popleft().json)
-        return delivery
+        return event
 
-    def after(self, since: int) -> list[Delivery]:
+    def after(self, since: int) -> list[Event]:
         """The events after ``since``, with a gap before them if some of those are gone.
 
         A ``since`` that was never given out is another start's: then all of this start's events
@@ -122,10 +122,10 @@ class EventBus:
             subscription.close()
 
     def _deliver(self, published: list[tuple[int, str | None, EventData]]) -> None:
-        deliveries = [self._ring.add(*event) for event in published]
+        events = [self._ring.add(*each) for each in published]
         for subscription in self._subscriptions:
-            subscription.offer_all(deliveries)
+            subscription.offer_all(events)
 
 
-def _gap(first: int, last: int) -> Delivery:
-    return Delivery(last, now_ms(), None, BusGap(first=first, last=last))
+def _gap(first: int, last: int) -> Event:
+    return Event(last, now_ms(), None, BusGap(first=first, last=last))

@@ -27,7 +27,7 @@ class _Wire(msgspec.Struct, frozen=True):
     data: EventData
 
 
-class Delivery:
+class Event:
     """One event with its number, shared by all readers; each encoding is made once for all.
 
     ``ts`` is Unix milliseconds. ``key`` is equal for events of which only the newest matters.
@@ -42,7 +42,7 @@ class Delivery:
         self.type = data.type
         self.lossy = data.lossy
         self.key: Key = (data.type, _subject(data, task_id)) if data.lossy else seq
-        self._encoded: dict[Callable[[Delivery], bytes], bytes] = {}
+        self._encoded: dict[Callable[[Event], bytes], bytes] = {}
 
     @cached_property
     def json(self) -> bytes:
@@ -64,7 +64,7 @@ class Delivery:
         task = self.task_id.encode("ascii", "replace")[:32].ljust(32)
         return b"".join((PREVIEW_MAGIC, bytes((PREVIEW_FORMATS[mime],)), task, image))
 
-    def encoded(self, form: Callable[["Delivery"], bytes]) -> bytes:
+    def encoded(self, form: Callable[["Event"], bytes]) -> bytes:
         """``form(self)``, worked out for the first reader and kept for the others."""
         made = self._encoded.get(form)
         if made is None:
@@ -86,20 +86,20 @@ class EventFilter(msgspec.Struct, frozen=True):
     task_id: str | None = None
     general: frozenset[str] = frozenset()
 
-    def accepts(self, delivery: Delivery) -> bool:
+    def accepts(self, event: Event) -> bool:
         """Is this one for the reader?"""
-        if self.types is not None and delivery.type not in self.types:
-            return _is_gap(delivery)
-        if self.task_id is None or self.task_id == delivery.task_id:
+        if self.types is not None and event.type not in self.types:
+            return _is_gap(event)
+        if self.task_id is None or self.task_id == event.task_id:
             return True
-        return delivery.type in self.general or _is_gap(delivery)
+        return event.type in self.general or _is_gap(event)
 
 
 EVERYTHING: Final = EventFilter()
 
 
-def _is_gap(delivery: Delivery) -> bool:
-    return delivery.type == BusGap.type
+def _is_gap(event: Event) -> bool:
+    return event.type == BusGap.type
 
 
 class Subscription:
@@ -113,10 +113,10 @@ class Subscription:
     def __init__(self, limit: int, filter: EventFilter = EVERYTHING) -> None:  # noqa: A002
         self.filter = filter
         self.overflowed = False
-        self.replaced = 0  # lossy deliveries superseded or dropped before they were read
+        self.replaced = 0  # lossy events superseded or dropped before they were read
         self._limit = limit
-        self._replay: deque[Delivery] = deque()
-        self._pending: dict[Key, Delivery] = {}
+        self._replay: deque[Event] = deque()
+        self._pending: dict[Key, Event] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._closed = asyncio.Event()
         self.on_ready: Callable[[], None] | None = None
@@ -129,27 +129,27 @@ class Subscription:
         """Will nothing more be taken in?"""
         return self._closed.is_set()
 
-    def replay(self, deliveries: Iterable[Delivery]) -> None:
+    def replay(self, events: Iterable[Event]) -> None:
         """Put past events before all others. They exist anyway, so they do not count as pending."""
-        self._replay.extend(filter(self.filter.accepts, deliveries))
+        self._replay.extend(filter(self.filter.accepts, events))
 
-    def offer(self, delivery: Delivery) -> None:
+    def offer(self, event: Event) -> None:
         """Take one event in, if the filter accepts it."""
-        self.offer_all((delivery,))
+        self.offer_all((event,))
 
-    def offer_all(self, deliveries: Iterable[Delivery]) -> None:
+    def offer_all(self, events: Iterable[Event]) -> None:
         """Take in what the filter accepts, and wake the reader once for all of it."""
         if self._closed.is_set():
             return
         pending = self._pending
         accepts = self.filter.accepts
-        for delivery in deliveries:
-            if not accepts(delivery):
+        for event in events:
+            if not accepts(event):
                 continue
-            if pending.pop(delivery.key, None) is not None:
+            if pending.pop(event.key, None) is not None:
                 self.replaced += 1
-            if len(pending) < self._limit or self._make_room(delivery):
-                pending[delivery.key] = delivery
+            if len(pending) < self._limit or self._make_room(event):
+                pending[event.key] = event
             elif self.overflowed:
                 return
         if pending:
@@ -164,20 +164,20 @@ class Subscription:
         """Return once nothing more will be taken in."""
         await self._closed.wait()
 
-    async def take(self, limit: int = 64) -> list[Delivery]:
-        """Wait for deliveries and take up to ``limit``; an empty list ends the mailbox."""
+    async def take(self, limit: int = 64) -> list[Event]:
+        """Wait for events and take up to ``limit``; an empty list ends the mailbox."""
         await self._something()
         return self.take_now(limit)
 
-    def take_now(self, limit: int = 64) -> list[Delivery]:
-        """Up to ``limit`` of the deliveries that are there, without waiting."""
+    def take_now(self, limit: int = 64) -> list[Event]:
+        """Up to ``limit`` of the events that are there, without waiting."""
         count = min(limit, len(self._replay) + len(self._pending))
         return [self._pop() for _ in range(count)]
 
     def __aiter__(self) -> "Subscription":
         return self
 
-    async def __anext__(self) -> Delivery:
+    async def __anext__(self) -> Event:
         await self._something()
         if not self._replay and not self._pending:
             raise StopAsyncIteration
@@ -191,15 +191,15 @@ class Subscription:
             finally:
                 self._waiter = None
 
-    def _pop(self) -> Delivery:
+    def _pop(self) -> Event:
         if self._replay:
             return self._replay.popleft()
         return self._pending.pop(next(iter(self._pending)))
 
-    def _make_room(self, delivery: Delivery) -> bool:
+    def _make_room(self, event: Event) -> bool:
         """In a full mailbox: may this one come in? Closes it if this one may not be lost."""
         self.replaced += 1
-        if delivery.lossy:
+        if event.lossy:
             return False
         for key, pending in self._pending.items():
             if pending.lossy:

@@ -113,8 +113,8 @@ async def send_progress(
     async for batch in batches(subscription, limit=1):
         if not batch:
             await response.write(COMMENT)
-        for delivery in batch:
-            if isinstance(delivery.data, TERMINAL):
+        for published in batch:
+            if isinstance(published.data, TERMINAL):
                 return
-            if (event := stream.event_of(delivery.data)) is not None:
+            if (event := stream.event_of(published.data)) is not None:
                 await send(response, event)

@@ -6,10 +6,10 @@ from typing import Final
 
 from aiohttp import web
 
-from bus.subscription import Delivery, Subscription
+from bus.subscription import Event, Subscription
 
 KEEP_ALIVE_S: Final = 15.0
-BATCH: Final = 64  # deliveries written at once, so that one reader's backlog delays no other
+BATCH: Final = 64  # events written at once, so that one reader's backlog delays no other
 _HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
@@ -22,7 +22,7 @@ def sse_response(headers: Mapping[str, str] | None = None) -> web.StreamResponse
     return web.StreamResponse(headers={**_HEADERS, **(headers or {})})
 
 
-async def batches(subscription: Subscription, limit: int = BATCH) -> AsyncIterator[list[Delivery]]:
+async def batches(subscription: Subscription, limit: int = BATCH) -> AsyncIterator[list[Event]]:
     """Deliveries as they arrive, up to ``limit`` at a time, until the subscription ends.
 
     An empty list stands for ``KEEP_ALIVE_S`` without any: time for a comment, since proxies and

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bus.subscription import Delivery, Subscription
+from bus.subscription import Event, Subscription
 from handlers.http.operation import Operation, Payload
 from handlers.http.sse import batches, sse_response
 from handlers.keys import BUS
@@ -37,7 +37,7 @@ async def events(request: web.Request, query: EventsQuery) -> web.StreamResponse
         await response.prepare(request)
         await response.write(hello)
         async for batch in batches(subscription):
-            chunk = b"".join([delivery.encoded(_sse_frame) for delivery in batch]) or PING
+            chunk = b"".join([event.encoded(_sse_frame) for event in batch]) or PING
             await unless_closed(subscription, response.write(chunk))
         await _say_goodbye(request, response, subscription)
     return response
@@ -50,9 +50,9 @@ def _hello(request: web.Request, since: int | None) -> bytes:
     return b"retry: 1000\nid: %d\n\n" % request.app[BUS].last_seq
 
 
-def _sse_frame(delivery: Delivery) -> bytes:
-    head = f"event: {delivery.type}\nid: {delivery.seq}\ndata: "
-    return b"".join((head.encode(), delivery.json, b"\n\n"))
+def _sse_frame(event: Event) -> bytes:
+    head = f"event: {event.type}\nid: {event.seq}\ndata: "
+    return b"".join((head.encode(), event.json, b"\n\n"))
 
 
 async def _say_goodbye(

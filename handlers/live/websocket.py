@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 from msgspec import Meta
 
-from bus.subscription import Delivery, EventFilter, Subscription
+from bus.subscription import Event, EventFilter, Subscription
 from handlers.http.operation import Operation
 from handlers.http.sse import BATCH
 from handlers.keys import BUS, EXECUTOR
@@ -146,12 +146,12 @@ class Connection:
         if transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
             self._write(transport, self._subscription.take_now(BATCH))
 
-    def _write(self, transport: asyncio.Transport, batch: Sequence[Delivery]) -> None:
+    def _write(self, transport: asyncio.Transport, batch: Sequence[Event]) -> None:
         made = self._frame
         if len(batch) == 1:
             transport.write(batch[0].encoded(made))
         else:
-            transport.write(b"".join([delivery.encoded(made) for delivery in batch]))
+            transport.write(b"".join([event.encoded(made) for event in batch]))
         self._last_seq = batch[-1].seq
 
     async def _close(self) -> None:
@@ -195,15 +195,15 @@ class Connection:
         return Pong(seq=self._request.app[BUS].last_seq)
 
 
-def _text_frame(delivery: Delivery) -> bytes:
-    return frame(TEXT, delivery.json)
+def _text_frame(event: Event) -> bytes:
+    return frame(TEXT, event.json)
 
 
-def _preview_frame(delivery: Delivery) -> bytes:
+def _preview_frame(event: Event) -> bytes:
     """Previews as pictures, everything else as text."""
-    if delivery.preview_frame is None:
-        return delivery.encoded(_text_frame)
-    return frame(BINARY, delivery.preview_frame)
+    if event.preview_frame is None:
+        return event.encoded(_text_frame)
+    return frame(BINARY, event.preview_frame)
 
 
 def _changed(heard: EventFilter, command: Subscribe | Unsubscribe) -> EventFilter:

@@ -124,10 +124,10 @@ async def count_tasks(app: web.Application) -> None:
     own = app[METRICS]
     ends = EventFilter(types=frozenset(kind.type for kind in TERMINAL))
     with app[BUS].subscribe(ends, limit=MAILBOX_LIMIT, since=own.counted_seq) as subscription:
-        async for delivery in subscription:
-            own.counted_seq = delivery.seq
-            if isinstance(delivery.data, TERMINAL):
-                own.tasks.labels(_status(delivery.type)).inc()
+        async for event in subscription:
+            own.counted_seq = event.seq
+            if isinstance(event.data, TERMINAL):
+                own.tasks.labels(_status(event.type)).inc()
 
 
 def _status(event_type: str) -> str:

@@ -28,7 +28,7 @@ async def unload_when_idle(bus: EventBus, executor: Executor, seconds: float) ->
                 log.info("no task for %g s: models are unloaded", seconds)
                 await executor.unload()
             else:
-                is_idle = any(_is_quiet(delivery.data) for delivery in newest)
+                is_idle = any(_is_quiet(event.data) for event in newest)
 
 
 def _is_quiet(count: EventData) -> bool:

@@ -151,8 +151,8 @@ async def read_until_ends(subscription: Subscription, ends: int) -> list[tuple[s
     """The events until so many tasks have ended, with their tasks."""
     seen: list[tuple[str, EventData]] = []
     async with asyncio.timeout(WAIT_S):
-        async for delivery in subscription:
-            seen.append((delivery.task_id or "", delivery.data))
+        async for event in subscription:
+            seen.append((event.task_id or "", event.data))
             if sum(isinstance(data, TERMINAL) for _, data in seen) == ends:
                 break
     return seen

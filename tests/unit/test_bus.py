@@ -5,7 +5,7 @@ import threading
 
 from bus.bus import EventBus
 from bus.events import BusGap, QueueChanged, TaskImage, TaskPreview, TaskStarted
-from bus.subscription import Delivery, EventFilter, Subscription
+from bus.subscription import Event, EventFilter, Subscription
 
 
 def picture(index: int) -> TaskImage:
@@ -21,16 +21,16 @@ async def make_bus(events: int, **limits: int) -> EventBus:
     return bus
 
 
-async def read(subscription: Subscription) -> list[Delivery]:
+async def read(subscription: Subscription) -> list[Event]:
     """All that is there, which closes the mailbox."""
     subscription.close()
     async with asyncio.timeout(2):
-        return [delivery async for delivery in subscription]
+        return [event async for event in subscription]
 
 
 async def seqs_after(bus: EventBus, since: int) -> list[int]:
     with bus.subscribe(since=since) as news:
-        return [delivery.seq for delivery in await read(news)]
+        return [event.seq for event in await read(news)]
 
 
 async def gap_after(bus: EventBus, since: int) -> BusGap:
@@ -46,7 +46,7 @@ async def test_every_event_gets_the_next_number() -> None:
         for index in range(3):
             bus.publish(picture(index), "a")
         await asyncio.sleep(0)
-        assert [delivery.seq for delivery in await read(news)] == [1, 2, 3]
+        assert [event.seq for event in await read(news)] == [1, 2, 3]
     assert bus.last_seq == 3
 
 
@@ -64,9 +64,9 @@ async def test_events_of_each_thread_arrive_in_its_order() -> None:
         heard: dict[str | None, list[int]] = {}
         async with asyncio.timeout(5):
             for _ in range(400):
-                delivery = await anext(news)
-                assert isinstance(delivery.data, TaskImage)
-                heard.setdefault(delivery.task_id, []).append(delivery.data.index)
+                event = await anext(news)
+                assert isinstance(event.data, TaskImage)
+                heard.setdefault(event.task_id, []).append(event.data.index)
         for thread in threads:
             await asyncio.to_thread(thread.join)
     assert heard == {name: list(range(100)) for name in "abcd"}
@@ -87,7 +87,7 @@ async def test_replay_gives_what_came_after_since_and_then_what_is_new() -> None
     with bus.subscribe(since=2) as news:
         bus.publish(picture(9), "a")
         await asyncio.sleep(0)
-        assert [delivery.seq for delivery in await read(news)] == [3, 4, 5]
+        assert [event.seq for event in await read(news)] == [3, 4, 5]
 
 
 async def test_replay_is_filtered_and_not_limited_by_the_mailbox() -> None:
@@ -95,7 +95,7 @@ async def test_replay_is_filtered_and_not_limited_by_the_mailbox() -> None:
     bus.publish(TaskStarted(device="cpu"), "b")
     await asyncio.sleep(0)
     with bus.subscribe(EventFilter(task_id="a"), limit=1, since=0) as news:
-        assert [delivery.seq for delivery in await read(news)] == [1, 2, 3, 4]
+        assert [event.seq for event in await read(news)] == [1, 2, 3, 4]
         assert not news.overflowed
 
 
@@ -134,7 +134,7 @@ async def test_close_delivers_what_was_published_and_ends_every_mailbox() -> Non
         bus.close()
         bus.publish(QueueChanged(pending=1, running=0))
         async with asyncio.timeout(2):
-            assert len([delivery async for delivery in news]) == 1
+            assert len([event async for event in news]) == 1
     with bus.subscribe() as late:
         assert late.closed
 

@@ -50,8 +50,8 @@ async def test_the_row_is_closed_before_anybody_hears_of_the_end() -> None:
     async with house() as built:
         with built.bus.subscribe() as subscription:
             built.executor.submit(make_task("a"))
-            async for delivery in subscription:
-                if isinstance(delivery.data, TaskFinished):
+            async for event in subscription:
+                if isinstance(event.data, TaskFinished):
                     assert built.rows
                     break
 
@@ -65,8 +65,8 @@ class QueueClient:
         self.running = 0
 
     def hear(self, subscription: Subscription) -> None:
-        for delivery in subscription.take_now():
-            if not isinstance(changed := delivery.data, QueueChanged):
+        for event in subscription.take_now():
+            if not isinstance(changed := event.data, QueueChanged):
                 continue
             self.running = changed.running
             if changed.revision == self.revision:
@@ -141,7 +141,7 @@ async def test_restored_tasks_run_as_they_were_arranged_and_are_one_event() -> N
                 Waiting(task=make_task(name), order=Fraction(rank)) for name, rank in order.items()
             )
             await asyncio.sleep(0)
-            told = [delivery.data for delivery in subscription.take_now()]
+            told = [event.data for event in subscription.take_now()]
             built.executor.resume()
             gate.leave.set()
             events = await read_until_ends(subscription, 3)
@@ -323,7 +323,7 @@ async def test_pictures_are_told_at_the_end_where_intermediate_results_are_unwan
             early = subscription.take_now()
             gate.leave.set()
             events = await read_until_ends(subscription, 1)
-    assert not any(isinstance(delivery.data, TaskImage) for delivery in early)
+    assert not any(isinstance(event.data, TaskImage) for event in early)
     kinds = [type(data) for _, data in events if isinstance(data, (TaskImage, TaskFinished))]
     assert kinds == [TaskImage, TaskFinished]
 

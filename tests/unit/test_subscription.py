@@ -17,7 +17,7 @@ from bus.events import (
     TaskProgress,
     TaskStarted,
 )
-from bus.subscription import Delivery, EventFilter, Subscription
+from bus.subscription import Event, EventFilter, Subscription
 
 DONE = TaskFinished(images=(), seconds=1.0)
 GAP = BusGap(first=1, last=2)
@@ -33,14 +33,14 @@ def picture(index: int) -> TaskImage:
 
 def offer(subscription: Subscription, *events: tuple[str | None, EventData]) -> None:
     for seq, (task_id, data) in zip(count(1), events, strict=False):
-        subscription.offer(Delivery(seq, 1000, task_id, data))
+        subscription.offer(Event(seq, 1000, task_id, data))
 
 
 async def read(subscription: Subscription) -> list[EventData]:
     """All that is there, which closes the mailbox."""
     subscription.close()
     async with asyncio.timeout(2):
-        return [delivery.data async for delivery in subscription]
+        return [event.data async for event in subscription]
 
 
 async def test_a_slow_reader_gets_only_the_newest_step_of_each_task() -> None:
@@ -91,7 +91,7 @@ async def test_a_waiting_reader_is_woken_by_an_event_and_ended_by_close() -> Non
     await asyncio.sleep(0)
     offer(mailbox, ("a", DONE))
     async with asyncio.timeout(2):
-        assert [delivery.data for delivery in await waiting] == [DONE]
+        assert [event.data for event in await waiting] == [DONE]
         ending = asyncio.ensure_future(mailbox.take())
         await asyncio.sleep(0)
         mailbox.close()
@@ -131,25 +131,25 @@ async def test_a_filter_lets_through_its_types_and_task_and_every_gap(
 
 
 def test_json_is_the_documented_shape_and_made_once() -> None:
-    delivery = Delivery(7, 1000, "a", TaskStarted(device="cpu"))
-    assert msgspec.json.decode(delivery.json) == {
+    event = Event(7, 1000, "a", TaskStarted(device="cpu"))
+    assert msgspec.json.decode(event.json) == {
         "seq": 7,
         "ts": 1000,
         "type": "task.started",
         "task_id": "a",
         "data": {"device": "cpu"},
     }
-    assert delivery.json is delivery.json
+    assert event.json is event.json
 
 
 def test_a_preview_frame_is_magic_format_task_and_image() -> None:
     task_id = "0123456789abcdef" * 2
     image = "data:image/jpeg;base64," + base64.b64encode(b"picture").decode()
-    delivery = Delivery(1, 1000, task_id, TaskPreview(image=image))
-    assert delivery.preview_frame == b"FPV\x01" + b"\x01" + task_id.encode() + b"picture"
-    assert delivery.preview_frame is delivery.preview_frame
+    event = Event(1, 1000, task_id, TaskPreview(image=image))
+    assert event.preview_frame == b"FPV\x01" + b"\x01" + task_id.encode() + b"picture"
+    assert event.preview_frame is event.preview_frame
 
 
 @pytest.mark.parametrize("image", ["", "data:image/gif;base64,AAAA", "data:image/png;base64,A"])
 def test_a_preview_that_is_no_known_picture_has_no_frame(image: str) -> None:
-    assert Delivery(1, 1000, "a", TaskPreview(image=image)).preview_frame is None
+    assert Event(1, 1000, "a", TaskPreview(image=image)).preview_frame is None
