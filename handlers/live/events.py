@@ -1,6 +1,5 @@
 """GET /v1/events: the event bus as server-sent events."""
 
-import asyncio
 from contextlib import suppress
 from typing import Final
 
@@ -8,9 +7,10 @@ from aiohttp import web
 
 from bus.subscription import Event, Subscription
 from handlers.http.operation import Operation, Payload
+from handlers.http.slow_clients import cut_off_after, unless_closed
 from handlers.http.sse import batches, sse_response
 from handlers.keys import BUS
-from handlers.live.filters import EventsQuery, filter_of, since_of, unless_closed
+from handlers.live.filters import EventsQuery, filter_of, since_of
 
 CLOSE_GRACE_S: Final = 2.0  # for a slow client to read the end of the stream
 MAILBOX_LIMIT: Final = 256
@@ -59,11 +59,7 @@ async def _say_goodbye(
     request: web.Request, response: web.StreamResponse, subscription: Subscription
 ) -> None:
     """End the stream; a client that does not read even this is cut off."""
-    try:
-        async with asyncio.timeout(CLOSE_GRACE_S):
-            if subscription.overflowed:
-                await response.write(OVERFLOW)
-            await response.write_eof()
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
+    async with cut_off_after(request, CLOSE_GRACE_S):
+        if subscription.overflowed:
+            await response.write(OVERFLOW)
+        await response.write_eof()

@@ -1,7 +1,6 @@
 """Which events a client of ``/v1/events`` or ``/ws`` receives, and from which one on."""
 
-import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import msgspec
@@ -9,7 +8,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from bus.events import EVENT_TYPES
-from bus.subscription import EventFilter, Subscription
+from bus.subscription import EventFilter
 from handlers.http.query import wrong_query
 
 MAX_SEQ: Final = 2**63 - 1
@@ -52,16 +51,3 @@ def since_of(request: web.Request, query: EventsQuery) -> int | None:
     if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_SEQ)):
         return int(text)
     return query.since
-
-
-async def unless_closed(subscription: Subscription, writing: Awaitable[None]) -> None:
-    """Await ``writing`` while the subscription is open, so that a stuck client holds nothing."""
-    written = asyncio.ensure_future(writing)
-    closed = asyncio.ensure_future(subscription.wait_closed())
-    try:
-        await asyncio.wait((written, closed), return_when=asyncio.FIRST_COMPLETED)
-        if written.done():
-            written.result()
-    finally:
-        written.cancel()
-        closed.cancel()

@@ -11,20 +11,20 @@ BINARY: Final = 0x82
 
 
 class Subscribe(msgspec.Struct, tag="subscribe", tag_field="op"):
-    """Hear more types, all if none are named; ``task_id`` changes the task, null means any."""
+    """Receive more types, all if none are named; ``task_id`` changes the task, null means any."""
 
     types: list[str] | None = None
     task_id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe", tag_field="op"):
-    """Hear fewer types, none at all if none are named."""
+    """Receive fewer types, none at all if none are named."""
 
     types: list[str] | None = None
 
 
 class Ping(msgspec.Struct, tag="ping", tag_field="op"):
-    """Is anybody there?"""
+    """Ask for a ``pong``."""
 
 
 class Stop(msgspec.Struct, tag="stop", tag_field="op"):
@@ -46,14 +46,14 @@ class Pong(msgspec.Struct, tag="pong", tag_field="op"):
 
 
 class CommandReply(msgspec.Struct):
-    """What became of ``stop`` or ``skip``."""
+    """Reply to ``stop`` or ``skip``."""
 
     op: str
     message: str
 
 
 class Listening(msgspec.Struct):
-    """What the connection hears after ``subscribe`` or ``unsubscribe``; null stands for all."""
+    """What the client receives after ``subscribe`` or ``unsubscribe``; null stands for all."""
 
     op: str
     types: list[str] | None
@@ -85,6 +85,20 @@ class Hello(msgspec.Struct, tag="hello", tag_field="type"):
 
 ClientFrame = Subscribe | Unsubscribe | Ping | Stop | Skip
 ServerFrame = Pong | CommandReply | Listening | FrameError | Hello
+
+
+_decode: Final = msgspec.json.Decoder(ClientFrame).decode
+
+
+def decode_frame(data: str | bytes) -> ClientFrame | FrameError:
+    """A client's frame, or the reply to one that is not understood."""
+    try:
+        command: ClientFrame = _decode(data)
+    except msgspec.ValidationError as error:
+        return FrameError(str(error), "invalid_frame")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return FrameError(f"not JSON: {error}", "invalid_json")
+    return command
 
 
 def frame(kind: int, payload: bytes) -> bytes:

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from bus.subscription import Event, EventFilter, Subscription
 from handlers.http.operation import Operation
+from handlers.http.slow_clients import unless_closed
 from handlers.http.sse import BATCH
 from handlers.keys import BUS, EXECUTOR
 from handlers.live.events import CLOSE_GRACE_S, MAILBOX_LIMIT
@@ -20,7 +21,6 @@ from handlers.live.filters import (
     filter_of,
     since_of,
     unknown_types,
-    unless_closed,
 )
 from handlers.live.frames import (
     BINARY,
@@ -37,6 +37,7 @@ from handlers.live.frames import (
     Stop,
     Subscribe,
     Unsubscribe,
+    decode_frame,
     frame,
 )
 from handlers.service.queue import view_queue
@@ -45,7 +46,6 @@ from handlers.service_keys import TASKS
 HEARTBEAT_S: Final = 20.0
 MAX_FRAME_BYTES: Final = 16 * 1024  # of a client's frame; a larger one ends the connection
 HIGH_WATER_BYTES: Final = 64 * 1024  # unsent, from which on the writer waits for the client
-_decode: Final = msgspec.json.Decoder(ClientFrame).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -84,10 +84,10 @@ async def websocket(request: web.Request, query: SocketQuery) -> web.WebSocketRe
 
 
 class Connection:
-    """One client: a task that writes what its mailbox brings, and the reading of its commands.
+    """One client: a coroutine that writes its events, and one that reads its commands.
 
     Events are framed once for all clients, so they go to the transport and not through
-    ``ws.send_str``, which frames anew for each. Neither masks nor compresses, so the two mix.
+    ``ws.send_str``, which would frame them for each. Neither masks nor compresses, so the two mix.
     """
 
     def __init__(
@@ -117,10 +117,11 @@ class Connection:
             transport.write(frame(TEXT, _encode(Hello(seq=self._last_seq, data=state))))
 
     async def run(self) -> None:
-        """Write and read at once: a side that only writes never hears the other leave."""
+        """Write and read concurrently: only a reader sees the client's close frame."""
         sender = asyncio.create_task(self._send_all())
         try:
-            await self._receive_all()
+            with suppress(ConnectionError):
+                await self._receive_all()
         finally:
             if not self._subscription.closed:
                 sender.cancel()
@@ -128,7 +129,7 @@ class Connection:
 
     async def _send_all(self) -> None:
         self._subscription.on_ready = self._send_now
-        with suppress(ConnectionError):  # the reading side notices too, and ends the handler
+        with suppress(ConnectionError):  # the reader sees it too, and ends the handler
             while batch := await self._subscription.take(BATCH):
                 transport = self._request.transport
                 if transport is None or transport.is_closing():
@@ -139,7 +140,7 @@ class Connection:
             await self._close()
 
     def _send_now(self) -> None:
-        """Write to a client that keeps up without waking its task; a slow one is left to it."""
+        """Write to a client that keeps up at once; a slow one is left to ``_send_all``."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             return
@@ -161,26 +162,21 @@ class Connection:
             reason = f"too slow; resync with since={self._last_seq}"
         await self._ws.close(code=code, message=reason.encode(), drain=False)
         if (transport := self._request.transport) is not None:
-            transport.abort()  # a client that reads nothing would keep what is unsent for ever
+            transport.abort()  # a client that does not read would keep the unsent bytes for ever
 
     async def _receive_all(self) -> None:
         async for message in self._ws:
             if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
                 return
-            try:
-                answer = await self._obey(_decode(message.data))
-            except msgspec.ValidationError as error:
-                answer = FrameError(str(error), "invalid_frame")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                answer = FrameError(f"not JSON: {error}", "invalid_json")
-            try:
-                await self._ws.send_str(_encode(answer).decode())
-            except ConnectionError:
-                return
+            reply = await self._obey(decode_frame(message.data))
+            await self._ws.send_str(_encode(reply).decode())
 
-    async def _obey(self, command: ClientFrame) -> ServerFrame:
+    async def _obey(self, command: ClientFrame | FrameError) -> ServerFrame:
+        """Carry out a client's command; the frame that answers it."""
         tasks = self._request.app[TASKS]
         match command:
+            case FrameError():
+                return command
             case Subscribe(types=types) | Unsubscribe(types=types):
                 if unknown := unknown_types(types or ()):
                     return FrameError(unknown, "invalid_parameter")
@@ -207,7 +203,7 @@ def _preview_frame(event: Event) -> bytes:
 
 
 def _changed(heard: EventFilter, command: Subscribe | Unsubscribe) -> EventFilter:
-    """The filter after the command. Naming types on a connection that hears all picks those."""
+    """The filter after the command. Naming types where all were heard leaves only those."""
     if isinstance(command, Unsubscribe):
         return EventFilter(_without(heard.types, command.types), heard.task_id)
     types = None if command.types is None else (heard.types or frozenset()).union(command.types)
