@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     webhook_url: Annotated[
         str,
         Meta(
-            description="Told of every ended task that names no webhook itself.",
+            description="Webhook of the tasks that name none themselves.",
             pattern=r"^(https?://\S+)?$",
         ),
     ] = ""
@@ -123,12 +123,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = False
     on_restart: Annotated[
         Literal["requeue", "fail"],
-        Meta(description="What becomes of tasks that a stop or crash left unfinished."),
+        Meta(
+            description="What happens at the next start to tasks that a stop or crash left"
+            " unfinished."
+        ),
     ] = "requeue"
     idle_unload_minutes: Annotated[
         float,
         Meta(
-            description="Give the models' memory back after so long without a task; 0 never does.",
+            description="Minutes without a task after which the models are unloaded; 0: never.",
             ge=0,
             le=525_600,
         ),
@@ -136,7 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_days: Annotated[
         float,
         Meta(
-            description="Delete ended tasks and their pictures when they are so old; 0 keeps them."
+            description="Delete ended tasks and their pictures after so many days; 0 keeps them."
             " Favourites stay.",
             ge=0,
             le=36_500,

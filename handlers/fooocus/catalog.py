@@ -1,4 +1,4 @@
-"""What a request may name: model files and styles, read from disk afresh each time."""
+"""Model files and styles that a request may name, listed from disk at each request."""
 
 import asyncio
 

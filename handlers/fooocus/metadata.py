@@ -1,4 +1,4 @@
-"""POST /v1/tools/read-metadata: from a picture back to the request that made it."""
+"""POST /v1/tools/read-metadata: from an image file back to the request that made it."""
 
 from functools import partial
 
@@ -28,7 +28,7 @@ from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_
     errors=(400, 401, 403, 404, 413, 415, 422, 501),
 )
 async def picture_metadata(request: web.Request) -> web.Response:
-    """What a picture says of its making. One that says nothing is an answer too, not an error."""
+    """The generation parameters in a picture's metadata. A picture without any is answered too."""
     body, headers = await read_json(request, ReadMetadata)
     images = RequestImages(own_urls=own_urls(request))
     data = await request.app[IMAGES].read(("image",), body.image, images)
@@ -37,7 +37,7 @@ async def picture_metadata(request: web.Request) -> web.Response:
 
 
 def _read(app: web.Application, data: bytes) -> PictureMetadata:
-    """Decodes pictures and lists model files: not on the loop."""
+    """Decodes the picture and lists model files: not for the event loop."""
     facts = look_at(data)
     text = facts.text.parameters if facts.text else ""
     catalog = app[CATALOG]
@@ -45,7 +45,7 @@ def _read(app: web.Application, data: bytes) -> PictureMetadata:
     parameters = read_metadata(text, names, app[STYLES].templates())
     scheme = scheme_of(text) if parameters else None
     if parameters:
-        # How the text is written and into what: without these the bytes would differ.
+        # Without scheme and file format, the bytes of a repeat would differ.
         parameters |= {"metadata_scheme": scheme, "save_metadata_to_images": True}
         if facts.format in MIME_TYPES:
             parameters["output_format"] = facts.format

@@ -1,4 +1,4 @@
-"""Bodies and replies that belong to no other module; the OpenAPI document shows them too."""
+"""Bodies and replies of the catalog, the image tools and the metadata endpoint."""
 
 from typing import Annotated
 

@@ -46,7 +46,7 @@ class ProgressStream:
     def __init__(self, position: Callable[[], int | None]) -> None:
         self.progress = 0  # of the newest event
         self._position = position
-        self._ahead: int | None = None  # what the client was told last
+        self._ahead: int | None = None  # the last number sent
         self._preview: str | None = None
 
     def event_of(self, data: EventData) -> StreamEvent | None:
@@ -62,7 +62,7 @@ class ProgressStream:
         return None
 
     def place(self) -> StreamEvent | None:
-        """How many tasks are ahead, if there are any and the client does not know it."""
+        """The number of tasks ahead, where there are any and the number has changed."""
         ahead = self._position()
         if not ahead or ahead == self._ahead:
             return None
@@ -74,7 +74,7 @@ class ProgressStream:
         return self._event(snapshot.progress, snapshot.message, snapshot.preview or None)
 
     def last(self, end: TaskRecord | PipelineError) -> StreamEvent:
-        """The last event: of an ended task, or of one whose end cannot be told."""
+        """The last event: how the task ended, or why no end can be reported."""
         if isinstance(end, PipelineError):
             return self._end(str(end), (), str(end))
         images = tuple(end.result or ())

@@ -1,4 +1,4 @@
-"""The image tools: a picture into words, and a mask of something in it."""
+"""The image tools: describe an image, and draw a mask of something in it."""
 
 import base64
 
@@ -29,7 +29,7 @@ from pipeline.scheduling.worker import Describe, DrawMask
     errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
 )
 async def describe_image(request: web.Request) -> web.Response:
-    """Put a picture into words."""
+    """A prompt that describes an image."""
     body, headers = await read_json(request, DescribeImage)
     picture = await _picture(request, body.image)
     call = Describe(picture=picture, image_type=body.image_type)
@@ -52,7 +52,7 @@ async def describe_image(request: web.Request) -> web.Response:
     errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
 )
 async def generate_mask(request: web.Request) -> web.Response:
-    """Find something in a picture and draw a mask of it: a PNG file, in base64."""
+    """A mask of something in an image: a PNG file, in base64."""
     body, headers = await read_json(request, GenerateMask)
     options = _options(body)
     options.check(("dino_prompt_text",))

@@ -1,4 +1,4 @@
-"""Who may ask: the API key, sessions and tokens, and the origins and hosts that are accepted."""
+"""Access rules: the API key, sessions and tokens, and the accepted origins and hosts."""
 
 import hashlib
 import hmac

@@ -60,7 +60,7 @@ async def _read_multipart(request: web.Request, limit: int) -> Form:
 
 
 async def _read_part(part: BodyPartReader, left: int, limit: int) -> bytes:
-    """The bytes as sent: a part's own compression is not undone, so nothing can swell."""
+    """The bytes as sent: a part's Content-Encoding is ignored, so no bomb can expand."""
     data = bytearray()
     while chunk := await part.read_chunk():
         data += chunk

@@ -21,7 +21,7 @@ FORMATS: Final[dict[str, OutputFormat]] = {
 def weights_of(header: str) -> dict[str, float]:
     """Each choice of an Accept or Accept-Encoding header with its weight, in the header's order.
 
-    Names are in lower case, without parameters. A weight that is none counts as 1; of a name
+    Names are in lower case, without parameters. An invalid weight counts as 1; of a name
     given twice the last weight counts.
     """
     weights: dict[str, float] = {}

@@ -25,7 +25,7 @@ class EndTime(int):
 
 
 class QueryDecoder(Generic[Q]):
-    """Decodes query strings into one struct. Built once an operation.
+    """Decodes query strings into one struct. Built once per operation.
 
     Of a name given twice the first value counts, unknown names are ignored, and an empty value
     of a field that may be None counts as left out.
@@ -64,7 +64,7 @@ def _decoded(name: str, text: str, kind: Any) -> object:
 
 
 def _expected(kind: Any) -> str:
-    """What a parameter of this type may be; "" where msgspec's own message says it well."""
+    """What a parameter of this type may be; "" where msgspec's own message is clear."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return f"Expected one of {', '.join(str(value) for value in arguments)}"

@@ -23,7 +23,7 @@ def sse_response(headers: Mapping[str, str] | None = None) -> web.StreamResponse
 
 
 async def batches(subscription: Subscription, limit: int = BATCH) -> AsyncIterator[list[Event]]:
-    """Deliveries as they arrive, up to ``limit`` at a time, until the subscription ends.
+    """Events as they arrive, up to ``limit`` at a time, until the subscription ends.
 
     An empty list stands for ``KEEP_ALIVE_S`` without any: time for a comment, since proxies and
     clients drop connections that are silent.

@@ -40,7 +40,7 @@ class Skip(msgspec.Struct, tag="skip", tag_field="op"):
 
 
 class Pong(msgspec.Struct, tag="pong", tag_field="op"):
-    """CommandReply to a ping."""
+    """Reply to a ping. ``seq`` is the newest event."""
 
     seq: int
 

@@ -1,4 +1,4 @@
-"""Base64 of megabytes to bytes, in pieces: one call would hold up every other thread."""
+"""Decodes megabytes of base64 in pieces: a single call would hold the GIL for milliseconds."""
 
 import binascii
 from typing import Final
@@ -8,9 +8,9 @@ _END: Final = "= \t\r\n"
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes. White space counts nowhere; padding may be left out, or be too much.
+    """The decoded bytes. White space is ignored; padding may be missing or excessive.
 
-    To be called off the loop. Raises binascii.Error, a ValueError, for anything else than base64.
+    Not for the event loop. Raises binascii.Error, a ValueError, for anything but base64.
     """
     text = text.rstrip(_END)
     made = bytearray()

@@ -10,7 +10,7 @@ class NotFound(PipelineError):
 
 
 class TaskNotEnded(PipelineError):
-    """The task waits or runs, and only an ended one can be used so."""
+    """The task waits or runs, where an ended one is needed."""
 
     code = "not_ended"
 

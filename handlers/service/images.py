@@ -211,8 +211,8 @@ def _from_text(place: Place, value: str) -> bytes:
 
 
 def _check_shape(place: Place, width: int, height: int) -> None:
-    """Refuse strips: scaled to a model's number of pixels, nothing is left of their short side,
-    and covering a square with one takes gigabytes.
+    """Refuse strips: scaled to the model's pixel count their short side vanishes, and covering a
+    square with one takes gigabytes.
     """
     if max(width, height) > MAX_SHAPE * min(width, height):
         message = (

@@ -1,7 +1,9 @@
 """What each exception becomes, seen through a small application."""
 
 import errno
+import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,7 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from handlers.http.errors import error_middleware, note_prepared
+from handlers.http.errors import STATUS_OF, error_middleware, note_prepared
 from handlers.http.refusal import RequestRefused
 from pipeline.errors import (
     DeviceOutOfMemory,
@@ -21,6 +23,8 @@ from pipeline.errors import (
     UnsupportedFeature,
 )
 from pipeline.images.encode import ImageTooLarge, UnreadableImage
+
+ROOT = Path(__file__).parents[2]
 
 Client = TestClient[web.Request, web.Application]
 Ask = Callable[[BaseException], None]
@@ -80,6 +84,31 @@ CASES = [
     (RequestRefused(406, "not_acceptable", "no"), 406, "not_acceptable"),
     (web.HTTPRequestEntityTooLarge(10, 20), 413, "body_too_large"),
 ]
+
+
+# Codes of failures that are ours, or of what ends a task and not a request: 500 if they get so far.
+NO_STATUS = {
+    "pipeline_error",
+    "fetch_failed",
+    "input_missing",
+    "internal",
+    "invalid_model_file",
+    "invalid_preset",
+    "out_of_memory",
+    "saving_failed",
+    "skipped",
+    "stopped",
+    "unknown_device",
+    "url_refused",
+    "worker_lost",
+}
+
+
+def test_every_code_of_our_errors_has_its_status_or_is_known_to_be_our_failure() -> None:
+    folders = [ROOT / name for name in ("handlers", "pipeline", "storage")]
+    sources = [path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py")]
+    codes = {code for text in sources for code in re.findall(r'^    code = "(\w+)"', text, re.M)}
+    assert codes - set(STATUS_OF) == NO_STATUS
 
 
 @pytest.mark.parametrize(("error", "status", "code"), CASES, ids=lambda value: str(value)[:40])
