@@ -11,7 +11,8 @@ import aiosqlite
 
 from storage.schema import MIGRATIONS
 
-_BUSY_SECONDS: Final = 10.0
+BUSY_S: Final = 10.0  # how long a write waits for another process that holds the file
+WRITE_WAIT_S: Final = 1.0  # the same for what is kept in memory meanwhile, the queue included
 
 
 class DatabaseTooNew(Exception):
@@ -26,30 +27,53 @@ class Database:
         writing: aiosqlite.Connection,
         reading: aiosqlite.Connection,
         searching: aiosqlite.Connection,
+        busy_s: float,
     ) -> None:
         self._writing = writing
         self._reading = reading
         self._searching = searching
+        self._busy_s = self._waits_s = busy_s
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+    async def transaction(self, wait_s: float | None = None) -> AsyncIterator[aiosqlite.Connection]:
         """Commit on leaving, roll back on any exception, cancellation included.
 
         Coroutines share the connection: without the lock one could commit half of another's work.
         A caller cancelled while the commit runs cannot know which of the two happened.
+
+        Raises sqlite3.OperationalError if the file is locked by another process for longer than
+        ``busy_s``, or, where ``wait_s`` is given, if it cannot begin within about that time.
         """
-        async with self._lock:
+        async with self._writer(wait_s):
             # BEGIN and COMMIT stand inside the try: cancelling their await does not stop the
             # database thread, and a transaction left open would fail every later write. After a
             # commit that went through, rolling back does nothing.
             try:
+                await self._wait_for_file(self._busy_s if wait_s is None else wait_s)
                 await self._writing.execute("BEGIN IMMEDIATE")
                 yield self._writing
                 await self._writing.commit()
             except BaseException:
                 await self._writing.rollback()
                 raise
+
+    @asynccontextmanager
+    async def _writer(self, wait_s: float | None) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise sqlite3.OperationalError("another write has waited for long already") from None
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    async def _wait_for_file(self, seconds: float) -> None:
+        if seconds != self._waits_s:
+            self._waits_s = seconds  # before the await: cancelling that does not stop the thread
+            await self._writing.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     async def fetch_all(self, sql: str, values: Mapping[str, object]) -> list[sqlite3.Row]:
         """Read what is committed. Never waits behind a write: the file is in WAL mode."""
@@ -66,28 +90,28 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
+async def open_database(path: Path, busy_s: float = BUSY_S) -> AsyncIterator[Database]:
     """Open, and create or migrate where needed. A file of the reference server keeps all it has.
 
     Raises DatabaseTooNew, or sqlite3.DatabaseError where the file is no database.
     """
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-    async with _connect(path) as writing:
+    async with _connect(path, busy_s) as writing:
         await writing.execute("PRAGMA journal_mode = WAL")
         # FULL syncs the log at every commit: an answered request outlives a power cut too. A task
         # has two commits and takes seconds, so it is cheap. (kill -9 loses nothing either way.)
         await writing.execute("PRAGMA synchronous = FULL")
         await _migrate(writing)
-        async with _connect(path) as reading, _connect(path) as searching:
+        async with _connect(path, busy_s) as reading, _connect(path, busy_s) as searching:
             await reading.execute("PRAGMA query_only = ON")
             await searching.execute("PRAGMA query_only = ON")
-            yield Database(writing, reading, searching)
+            yield Database(writing, reading, searching, busy_s)
 
 
 @asynccontextmanager
-async def _connect(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+async def _connect(path: Path, busy_s: float) -> AsyncIterator[aiosqlite.Connection]:
     # isolation_level None: no transaction begins but by our own BEGIN.
-    async with aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_SECONDS) as connection:
+    async with aiosqlite.connect(path, isolation_level=None, timeout=busy_s) as connection:
         connection.row_factory = sqlite3.Row
         yield connection
 

@@ -1,4 +1,4 @@
-"""The history as people look at it: small cards, searched, filtered and counted; favourites."""
+"""The history as the gallery shows it: small cards, searched, filtered, counted; favourites."""
 
 import sqlite3
 from typing import Final
@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 from bus.events import now_ms
 from storage.database import Database
 from storage.history import HistoryRepository
-from storage.records import stored_record
+from storage.merge import merged_page
+from storage.records import TaskRecord, stored_record
 
 # Only the page's own rows are joined to their requests. {} is what ``CardFilter.condition`` says.
 _PAGE: Final = """
@@ -71,6 +72,16 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
         """Is nothing asked but a range of time?"""
         return not (self.search.split() or self.status or self.model or self.favourite)
 
+    def matches(self, card: Card) -> bool:
+        """As ``condition``, the range excepted, for a card that is not in the database."""
+        prompt = card.prompt.casefold()
+        return (
+            self.status in ("", card.status)
+            and self.model in ("", card.model)
+            and (card.favourite or not self.favourite)
+            and all(word.casefold() in prompt for word in self.search.split())
+        )
+
     def condition(self) -> str:
         """SQL with only the conditions that are asked for; every value is a parameter."""
         parts = ["mills BETWEEN :start AND :end"]
@@ -114,13 +125,15 @@ class GalleryRepository:
         """The chosen tasks, newest first."""
         if chosen.is_range:  # the history knows the way to any of its pages
             start, end = chosen.start_ms, chosen.end_ms
-            records = await self._history.stretch(start, end, offset, limit)
-            ids = msgspec.json.encode([record.id for record in records]).decode()
-            rows = await self._database.search(_CARDS_OF, {"ids": ids})
-        else:
-            values = {**chosen.values(), "offset": offset, "limit": limit}
-            rows = await self._database.search(_PAGE.format(chosen.condition()), values)
-        return [_card(row) for row in rows]
+            return await self._cards(await self._history.stretch(start, end, offset, limit))
+        return await merged_page(
+            await self._held(chosen),
+            lambda skipped, count: self._stored(chosen, skipped, count),
+            offset,
+            limit,
+            age=lambda card: (card.in_queue_mills or 0,),
+            name=lambda card: card.task_id,
+        )
 
     async def count(self, chosen: CardFilter) -> int:
         """How many tasks are chosen."""
@@ -128,17 +141,17 @@ class GalleryRepository:
             return await self._history.count(chosen.start_ms, chosen.end_ms)
         sql = _COUNT.format(chosen.condition())
         rows = await self._database.search(sql, chosen.values())
-        return int(rows[0][0])
+        return int(rows[0][0]) + len(await self._held(chosen))
 
     async def summary(self) -> Summary:
         """Counts over the whole history."""
-        statuses = await self._counts("status")
+        statuses, models = await self._counts("status"), await self._counts("model")
+        for card in await self._held(CardFilter()):
+            statuses[card.status] = statuses.get(card.status, 0) + 1
+            models[card.model] = models.get(card.model, 0) + 1
         favourites = await self.count(CardFilter(favourite=True))
         return Summary(
-            total=sum(statuses.values()),
-            favourites=favourites,
-            statuses=statuses,
-            models=await self._counts("model"),
+            total=sum(statuses.values()), favourites=favourites, statuses=statuses, models=models
         )
 
     async def mark(self, task_id: str, *, favourite: bool) -> bool:
@@ -148,6 +161,22 @@ class GalleryRepository:
             cursor = await connection.execute(sql, {"task_id": task_id, "mills": now_ms()})
             return cursor.rowcount > 0
 
+    async def _stored(self, chosen: CardFilter, offset: int, limit: int | None) -> list[Card]:
+        values = {**chosen.values(), "offset": offset, "limit": -1 if limit is None else limit}
+        rows = await self._database.search(_PAGE.format(chosen.condition()), values)
+        return [_card(row) for row in rows]
+
+    async def _cards(self, records: list[TaskRecord]) -> list[Card]:
+        ids = msgspec.json.encode([record.id for record in records]).decode()
+        rows = await self._database.search(_CARDS_OF, {"ids": ids})
+        stored = {row["id"]: _card(row) for row in rows}
+        return [stored.get(record.id) or _held_card(record) for record in records]
+
+    async def _held(self, chosen: CardFilter) -> list[Card]:
+        """Cards of the chosen tasks whose ends the database has not taken yet."""
+        held = await self._history.held(chosen.start_ms, chosen.end_ms)
+        return [card for card in map(_held_card, held) if chosen.matches(card)]
+
     async def _counts(self, column: str) -> dict[str, int]:
         """``column`` is a name from this file, never a client's."""
         sql = f"SELECT {column}, count(*) FROM focal_gallery GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608
@@ -156,6 +185,20 @@ class GalleryRepository:
 
 def _escaped(word: str) -> str:
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _held_card(record: TaskRecord) -> Card:
+    return Card(
+        task_id=record.task_id,
+        status=record.task_status or "",
+        prompt=str(record.req_params.get("prompt", "")),
+        model=str(record.req_params.get("base_model_name", "")),
+        images=record.result or [],
+        in_queue_mills=record.in_queue_mills,
+        finish_mills=record.finish_mills,
+        favourite=False,  # only what is in the history can be marked
+        error=record.error,
+    )
 
 
 def _card(row: sqlite3.Row) -> Card:

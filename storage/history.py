@@ -1,23 +1,24 @@
 """All SQL on ``generate_record``: a task is written when it is queued and when it ends."""
 
-import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import aiosqlite
 import msgspec
 
 from bus.events import now_ms
-from pipeline.errors import InvalidParameter
-from pipeline.request.decode import request_from
-from pipeline.request.delivery import Delivery
-from pipeline.request.resolved import ResolvedRequest
-from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database
-from storage.records import TaskRecord, params_of, stored_record, stored_records
+from storage.merge import merged_page
+from storage.open_rows import Unfinished, Unreadable, read_open_row
+from storage.records import (
+    TaskRecord,
+    ended_record,
+    params_of,
+    stored_record,
+    stored_records,
+)
 from storage.schema import BLOCK_BITS
+from storage.unwritten import UnwrittenEnds
 
 _QUEUE: Final = """
     INSERT INTO generate_record (task_id, req_params, in_queue_mills, webhook_url)
@@ -53,31 +54,12 @@ _PAGE: Final = """
          ORDER BY mills DESC, id DESC LIMIT :limit OFFSET :rest)
     ORDER BY mills DESC, id DESC
 """
-_DELETE_ROWS: Final = """
-    DELETE FROM generate_record WHERE id IN (SELECT value FROM json_each(:ids))
+_STILL_OPEN: Final = """
+    SELECT * FROM focal_record WHERE mills BETWEEN :start AND :end AND id IN
+        (SELECT id FROM focal_open WHERE task_id IN (SELECT value FROM json_each(:task_ids)))
 """
-_DELETE_TASKS: Final = """
-    DELETE FROM focal_task WHERE task_id IN (SELECT value FROM json_each(:task_ids))
-"""
-_DELETE_KEYS: Final = """
-    DELETE FROM idempotency WHERE task_id IN (SELECT value FROM json_each(:task_ids))
-"""
-_DELETE_MARKS: Final = """
-    DELETE FROM focal_favourite WHERE task_id IN (SELECT value FROM json_each(:task_ids))
-"""
-
 _FIRST_MS: Final = -(2**62)  # bounds of an open range; inside SQLite's integers with room to add
 _LAST_MS: Final = 2**62
-_DELETE_BATCH: Final = 500  # rows a transaction, so that a large delete holds up no new task
-
-
-class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that never ended and whose parameters this version cannot read any more."""
-
-    task_id: str
-    webhook_url: str
-    base_url: str
-    error: str
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,53 +69,16 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     row_id: int | None
 
 
-class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that has not ended, with the id of its row: rows are numbered in order of arrival."""
-
-    id: int
-    task: Task
-
-
-class UnresolvedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that has not ended, its request decoded; what it names may be gone meanwhile."""
-
-    id: int
-    task_id: str
-    params: GenerateParams
-    present: frozenset[str]  # the fields that the row has
-    in_queue_mills: int
-    delivery: Delivery
-
-    def resolved(self, request: ResolvedRequest) -> OpenRow:
-        """The same row with its request resolved."""
-        task = Task(
-            task_id=self.task_id,
-            request=request,
-            in_queue_mills=self.in_queue_mills,
-            delivery=self.delivery,
-        )
-        return OpenRow(id=self.id, task=task)
-
-
-class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
-    """What a former run of the server left undone, oldest first."""
-
-    rows: list[UnresolvedRow]
-    unreadable: list[Unreadable]
-
-
 class HistoryRepository:
     """Reads and writes tasks. Event loop only.
 
-    "History" means ended rows. A row ends once: closing it again changes nothing.
+    "History" means ended rows, those included whose end is ``unwritten``. A row ends once:
+    closing it again changes nothing.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, unwritten: UnwrittenEnds | None = None) -> None:
         self._database = database
-
-    def transaction(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:
-        """For what must be written together with a row; see ``close_row``."""
-        return self._database.transaction()
+        self._unwritten = UnwrittenEnds() if unwritten is None else unwritten
 
     async def add_queued(self, task: Task, idempotency_key: str = "") -> Admitted:
         """Write a new task's row; must come before the task is submitted.
@@ -167,15 +112,10 @@ class HistoryRepository:
         )
         return None if row is None else str(row["task_id"])
 
-    async def finish(self, task_id: str, outcome: Outcome) -> bool:
-        """Close an open row. False, and nothing is changed, if there is none."""
-        async with self._database.transaction() as connection:
-            return await self.close_row(connection, task_id, outcome)
-
     async def close_row(
         self, connection: aiosqlite.Connection, task_id: str, outcome: Outcome
     ) -> bool:
-        """``finish`` inside the caller's transaction, for what must be written together with it."""
+        """Close an open row in the caller's transaction. False, and no change, without one."""
         cursor = await connection.execute(
             _CLOSE,
             {
@@ -204,10 +144,13 @@ class HistoryRepository:
         """Rows that were queued and never ended, in their old order."""
         found = Unfinished(rows=[], unreadable=[])
         for row in await self._database.fetch_all(_UNFINISHED, {}):
-            try:
-                found.rows.append(_unresolved_row(row))
-            except (msgspec.MsgspecError, InvalidParameter) as error:
-                found.unreadable.append(_unreadable(row, str(error)))
+            if row["task_id"] in self._unwritten:
+                continue
+            read = read_open_row(row)
+            if isinstance(read, Unreadable):
+                found.unreadable.append(read)
+            else:
+                found.rows.append(read)
         return found
 
     async def get(self, task_id: str) -> TaskRecord | None:
@@ -216,7 +159,10 @@ class HistoryRepository:
             "SELECT * FROM focal_record WHERE task_id = :task_id ORDER BY id DESC LIMIT 1",
             {"task_id": task_id},
         )
-        return None if row is None else stored_record(row)
+        if row is None:
+            return None
+        record, ended = stored_record(row), self._unwritten.get(task_id)
+        return record if ended is None else ended_record(record, ended.outcome)
 
     async def page(
         self,
@@ -236,6 +182,39 @@ class HistoryRepository:
         self, start_ms: int | None, end_ms: int | None, offset: int, limit: int | None
     ) -> list[TaskRecord]:
         """``limit`` records (None: all) of a range after the ``offset`` newest ones."""
+        return await merged_page(
+            await self.held(start_ms, end_ms),
+            lambda skipped, count: self._stored(start_ms, end_ms, skipped, count),
+            offset,
+            limit,
+            age=lambda record: (record.in_queue_mills or 0, record.id),
+            name=lambda record: record.id,
+        )
+
+    async def held(
+        self, start_ms: int | None = None, end_ms: int | None = None
+    ) -> list[TaskRecord]:
+        """Ended tasks of a range that their rows still call open, in no order."""
+        if not self._unwritten:
+            return []
+        task_ids = [ended.task_id for ended in self._unwritten]
+        values = {
+            "start": _FIRST_MS if start_ms is None else start_ms,
+            "end": _LAST_MS if end_ms is None else end_ms,
+            "task_ids": msgspec.json.encode(task_ids).decode(),
+        }
+        rows = await self._database.fetch_all(_STILL_OPEN, values)
+        ends = {ended.task_id: ended.outcome for ended in self._unwritten}
+        records = await stored_records(rows)
+        return [
+            ended_record(record, ends[record.task_id])
+            for record in records
+            if record.task_id in ends  # it may have been written meanwhile
+        ]
+
+    async def _stored(
+        self, start_ms: int | None, end_ms: int | None, offset: int, limit: int | None
+    ) -> list[TaskRecord]:
         if end_ms is not None:
             offset += await self._newer_than(end_ms)
         place = await self._database.fetch_one(_PLACE, {"offset": offset})
@@ -253,28 +232,8 @@ class HistoryRepository:
         """How many ended tasks were queued in the range, both ends included."""
         start = _FIRST_MS if start_ms is None else start_ms - 1
         end = _LAST_MS if end_ms is None else end_ms
-        return max(0, await self._newer_than(start) - await self._newer_than(end))
-
-    async def delete_range(self, start_ms: int, end_ms: int) -> list[TaskRecord]:
-        """Delete the ended tasks queued in the range, both ends included, and return them.
-
-        Their files are the caller's to delete. Tasks that wait or run stay.
-        """
-        deleted: list[TaskRecord] = []
-        async for batch in self._delete_batches(start_ms, end_ms):
-            deleted.extend(batch)
-        return deleted
-
-    async def _delete_batches(self, start_ms: int, end_ms: int) -> AsyncIterator[list[TaskRecord]]:
-        values = {"start": start_ms, "upper": end_ms, "limit": _DELETE_BATCH, "rest": 0}
-        while True:
-            async with self._database.transaction() as connection:
-                rows = await connection.execute_fetchall(_PAGE, values)
-                batch = [stored_record(row) for row in rows]
-                await _delete(connection, batch)
-            yield batch
-            if len(batch) < _DELETE_BATCH:
-                return
+        stored = max(0, await self._newer_than(start) - await self._newer_than(end))
+        return stored + len(await self.held(start_ms, end_ms))
 
     async def _newer_than(self, mills: int) -> int:
         row = await self._database.fetch_one(_NEWER, {"mills": mills})
@@ -289,39 +248,3 @@ async def _claim_key(connection: aiosqlite.Connection, key: str, task_id: str) -
     cursor = await connection.execute("SELECT task_id FROM idempotency WHERE key = ?", (key,))
     row = await cursor.fetchone()
     return str(row[0]) if row else task_id
-
-
-async def _delete(connection: aiosqlite.Connection, records: list[TaskRecord]) -> None:
-    ids = msgspec.json.encode([record.id for record in records]).decode()
-    task_ids = msgspec.json.encode([record.task_id for record in records]).decode()
-    await connection.execute(_DELETE_ROWS, {"ids": ids})
-    await connection.execute(_DELETE_TASKS, {"task_ids": task_ids})
-    await connection.execute(_DELETE_KEYS, {"task_ids": task_ids})
-    await connection.execute(_DELETE_MARKS, {"task_ids": task_ids})
-
-
-def _unresolved_row(row: sqlite3.Row) -> UnresolvedRow:
-    fields = msgspec.json.decode(row["req_params"], type=dict[str, object])
-    request = request_from(fields)
-    delivery = msgspec.structs.replace(
-        Delivery.of(request),
-        default_webhook=row["webhook_url"] or "",
-        base_url=row["base_url"] or "",
-    )
-    return UnresolvedRow(
-        id=row["id"],
-        task_id=row["task_id"],
-        params=request.params,
-        present=frozenset(fields),
-        in_queue_mills=row["in_queue_mills"] or 0,
-        delivery=delivery,
-    )
-
-
-def _unreadable(row: sqlite3.Row, error: str) -> Unreadable:
-    return Unreadable(
-        task_id=row["task_id"],
-        webhook_url=row["webhook_url"] or "",
-        base_url=row["base_url"] or "",
-        error=f"the task waited through a restart and its parameters cannot be read: {error}",
-    )

@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.scheduling.queue import Waiting
 from storage.database import Database
-from storage.history import OpenRow
+from storage.open_rows import OpenRow
 
 _SAVE: Final = """
     INSERT INTO focal_order VALUES (:task_id, :priority, :rank)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pipeline.scheduling.task import Task
+from pipeline.scheduling.task import Outcome, Task
 
 # Where a request carries pictures, which are stored as paths on this server.
 _IMAGE_FIELDS: Final = frozenset(
@@ -90,6 +90,21 @@ def running_record(task: Task, started_mills: int, progress: int, preview: str) 
         preview=preview,
         webhook_url=task.delivery.webhook,
         result=[],
+    )
+
+
+def ended_record(record: TaskRecord, outcome: Outcome) -> TaskRecord:
+    """A record as it is once ``outcome`` is written into its row."""
+    return msgspec.structs.replace(
+        record,
+        start_mills=outcome.started_mills,
+        finish_mills=outcome.finished_mills,
+        task_status=outcome.status,
+        progress=100 if outcome.status == "finished" else None,
+        result=list(outcome.images),
+        error=outcome.error or UNSET,
+        code=outcome.code or UNSET,
+        notes=outcome.notes or UNSET,
     )
 
 

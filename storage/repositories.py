@@ -11,11 +11,13 @@ from storage.database import open_database
 from storage.fetch import GuardedClient
 from storage.gallery import GalleryRepository
 from storage.history import HistoryRepository
+from storage.outbox import Outbox
 from storage.outputs import OutputStore
 from storage.queue_state import QueueState
 from storage.recorder import Recorder, Resolve
 from storage.retention import Retention
 from storage.trash import Trash
+from storage.unwritten import Journal, UnwrittenEnds
 from storage.webhooks import WebhookSender
 
 
@@ -47,17 +49,20 @@ async def open_repositories(
 
     Raises what ``open_database`` does.
     """
-    async with (
-        open_database(path) as database,
-        WebhookSender(database, client, webhook_secret) as webhooks,
-    ):
-        history = HistoryRepository(database)
-        yield Repositories(
-            history=history,
-            gallery=GalleryRepository(database, history),
-            trash=Trash(database),
-            retention=Retention(database, outputs),
-            queue_state=QueueState(database),
-            attempts=AttemptCounter(database),
-            recorder=Recorder(database, history, webhooks),
-        )
+    async with open_database(path) as database:
+        unwritten, outbox = UnwrittenEnds(), Outbox(database)
+        history, trash = HistoryRepository(database, unwritten), Trash(database)
+        journal = Journal(path.with_name(f"{path.name}-ended"))
+        async with (
+            Recorder(database, history, outbox, unwritten, journal) as recorder,
+            WebhookSender(outbox, history, client, webhook_secret),
+        ):
+            yield Repositories(
+                history=history,
+                gallery=GalleryRepository(database, history),
+                trash=trash,
+                retention=Retention(database, outputs, trash),
+                queue_state=QueueState(database),
+                attempts=AttemptCounter(database),
+                recorder=recorder,
+            )

@@ -1,16 +1,15 @@
-"""Which ended tasks are too many: the oldest ones beyond the limits, favourites excepted."""
+"""Finds the ended tasks beyond the limits: the oldest ones, favourites excepted."""
 
 import asyncio
 from typing import Final
 
-import aiosqlite
 import msgspec
 
 from storage.database import Database
 from storage.limits import Limits
 from storage.outputs import OutputStore
 from storage.records import TaskRecord, stored_record, stored_records
-from storage.trash import COLUMNS
+from storage.trash import Trash
 
 BATCH: Final = 200  # tasks a transaction, so that a large deletion holds up no new task
 _UNMARKED: Final = "task_id NOT IN (SELECT task_id FROM focal_favourite)"
@@ -30,19 +29,15 @@ _RECORDS: Final = """
     SELECT * FROM focal_record WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY mills, id
 """
 _BEHIND: Final = "SELECT * FROM focal_record WHERE id > :after ORDER BY id LIMIT :limit"
-_THROW: Final = f"""
-    INSERT INTO focal_trash ({COLUMNS}, until_mills) SELECT {COLUMNS}, :now FROM generate_record
-    WHERE id IN (SELECT value FROM json_each(:ids))
-"""  # noqa: S608
-_REMOVE: Final = "DELETE FROM generate_record WHERE id IN (SELECT value FROM json_each(:ids))"
 
 
 class Retention:
-    """Throws away what shall not be kept. Event loop only."""
+    """Moves tasks beyond the limits to the trash. Event loop only."""
 
-    def __init__(self, database: Database, outputs: OutputStore) -> None:
+    def __init__(self, database: Database, outputs: OutputStore, trash: Trash) -> None:
         self._database = database
         self._outputs = outputs
+        self._trash = trash
 
     async def throw(self, limits: Limits, now_ms: int) -> tuple[str, ...]:
         """Move a batch of tasks beyond the limits to the trash, to be removed at once; their ids.
@@ -93,14 +88,7 @@ class Retention:
         return chosen
 
     async def _throw(self, ids: list[int], now_ms: int) -> tuple[str, ...]:
-        values = {"ids": msgspec.json.encode(ids).decode(), "now": now_ms}
-        async with self._database.transaction() as connection:
-            gone = await _task_ids(connection, values)
-            await connection.execute(_THROW, values)
-            await connection.execute(_REMOVE, values)
-        return gone
-
-
-async def _task_ids(connection: aiosqlite.Connection, values: dict[str, object]) -> tuple[str, ...]:
-    rows = await connection.execute_fetchall(_RECORDS, values)
-    return tuple(str(row["task_id"]) for row in rows)
+        values = {"ids": msgspec.json.encode(ids).decode()}
+        rows = await self._database.fetch_all(_RECORDS, values)
+        await self._trash.throw_rows(ids, now_ms)
+        return tuple(str(row["task_id"]) for row in rows)

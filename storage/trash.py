@@ -1,4 +1,7 @@
-"""Single deleted tasks: whole rows that wait until the deletion can no longer be taken back."""
+"""Deleted tasks: whole rows that wait until the deletion can no longer be taken back.
+
+Every deletion goes this way, so that one place knows which tables a task has rows in.
+"""
 
 from typing import Final
 
@@ -8,36 +11,43 @@ import msgspec
 from storage.database import Database
 from storage.records import TaskRecord, stored_record
 
-COLUMNS: Final = (
+BATCH: Final = 500  # tasks a transaction, so that a large deletion holds up no new task
+
+_COLUMNS: Final = (
     "id, task_id, req_params, in_queue_mills, start_mills, finish_mills, task_status, progress,"
     " webhook_url, result"
 )
-_THROW: Final = f"""
-    INSERT INTO focal_trash ({COLUMNS}, until_mills)
-    SELECT {COLUMNS}, :until FROM generate_record
-    WHERE id IN (SELECT id FROM focal_ended WHERE task_id = :task_id)
-"""  # noqa: S608 - a constant
-_REMOVE: Final = """
-    DELETE FROM generate_record WHERE id IN (SELECT id FROM focal_ended WHERE task_id = :task_id)
+_OF_TASK: Final = "SELECT id FROM focal_ended WHERE task_id = :task_id"
+_OF_RANGE: Final = """
+    SELECT * FROM focal_record WHERE id IN
+        (SELECT id FROM focal_ended WHERE mills BETWEEN :start AND :end
+         ORDER BY mills DESC, id DESC LIMIT :limit)
+    ORDER BY mills DESC, id DESC
 """
+_THROW: Final = f"""
+    INSERT INTO focal_trash ({_COLUMNS}, until_mills) SELECT {_COLUMNS}, :until FROM generate_record
+    WHERE id IN (SELECT value FROM json_each(:ids))
+"""  # noqa: S608 - constants, here and below
+_REMOVE: Final = "DELETE FROM generate_record WHERE id IN (SELECT value FROM json_each(:ids))"
 _RESTORE: Final = f"""
-    INSERT INTO generate_record ({COLUMNS})
-    SELECT {COLUMNS} FROM focal_trash WHERE task_id = :task_id
+    INSERT INTO generate_record ({_COLUMNS})
+    SELECT {_COLUMNS} FROM focal_trash WHERE task_id = :task_id
 """  # noqa: S608
 _EXPIRED: Final = """
-    SELECT trash.*, '' AS error, '' AS code, '' AS notes FROM focal_trash trash
-    WHERE until_mills <= :now ORDER BY id LIMIT 500
+    SELECT trash.*, task.error, task.code, task.notes FROM focal_trash trash
+    LEFT JOIN focal_task task ON task.task_id = trash.task_id
+    WHERE trash.until_mills <= :now AND trash.id > :after ORDER BY trash.id LIMIT :limit
 """
-_FORGET: Final = (
-    "DELETE FROM focal_trash WHERE id IN (SELECT value FROM json_each(:ids))",
-    "DELETE FROM focal_task WHERE task_id IN (SELECT value FROM json_each(:task_ids))",
-    "DELETE FROM idempotency WHERE task_id IN (SELECT value FROM json_each(:task_ids))",
-    "DELETE FROM focal_favourite WHERE task_id IN (SELECT value FROM json_each(:task_ids))",
+_FORGET: Final = "DELETE FROM focal_trash WHERE id IN (SELECT value FROM json_each(:ids))"
+_BESIDE: Final = ("focal_task", "idempotency", "focal_favourite", "focal_order")
+_FORGET_BESIDE: Final = tuple(
+    f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(:task_ids))"  # noqa: S608
+    for table in _BESIDE
 )
 
 
 class Trash:
-    """Throws ended tasks away, gives them back, and empties itself. Event loop only."""
+    """Takes ended tasks out of the history, gives them back, and forgets them. Event loop only."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -45,10 +55,27 @@ class Trash:
     async def throw(self, task_id: str, until_ms: int) -> bool:
         """Take an ended task out of the history until ``until_ms``; False if there is none."""
         async with self._database.transaction() as connection:
-            values = {"task_id": task_id, "until": until_ms}
-            thrown = (await connection.execute(_THROW, values)).rowcount > 0
-            await connection.execute(_REMOVE, {"task_id": task_id})
-        return thrown
+            rows = await connection.execute_fetchall(_OF_TASK, {"task_id": task_id})
+            ids = [int(row["id"]) for row in rows]
+            await _throw(connection, ids, until_ms)
+        return bool(ids)
+
+    async def throw_rows(self, ids: list[int], until_ms: int) -> None:
+        """Take the ended tasks with these row ids out of the history."""
+        async with self._database.transaction() as connection:
+            await _throw(connection, ids, until_ms)
+
+    async def throw_range(self, start_ms: int, end_ms: int, until_ms: int) -> list[TaskRecord]:
+        """Take the newest ended tasks that were queued in the range, both ends included.
+
+        A batch at a time; an empty one when all are gone. Tasks that wait or run stay.
+        """
+        values = {"start": start_ms, "end": end_ms, "limit": BATCH}
+        async with self._database.transaction() as connection:
+            rows = await connection.execute_fetchall(_OF_RANGE, values)
+            records = [stored_record(row) for row in rows]
+            await _throw(connection, [record.id for record in records], until_ms)
+        return records
 
     async def restore(self, task_id: str) -> bool:
         """Put a task back where it was; False if it is not here (any more)."""
@@ -61,22 +88,23 @@ class Trash:
             )
         return True
 
-    async def empty(self, now_ms: int) -> list[TaskRecord]:
-        """Forget, a few hundred at a time, those whose time is over, and return them.
+    async def expired(self, now_ms: int, after: int = -1) -> list[TaskRecord]:
+        """A batch of those whose time is over, with ids above ``after``, in the order of ids."""
+        values = {"now": now_ms, "after": after, "limit": BATCH}
+        return [stored_record(row) for row in await self._database.fetch_all(_EXPIRED, values)]
 
-        Their files are the caller's to delete.
-        """
+    async def forget(self, records: list[TaskRecord]) -> None:
+        """Remove every row of these tasks for good. Their files are the caller's, before."""
+        values = {
+            "ids": msgspec.json.encode([record.id for record in records]).decode(),
+            "task_ids": msgspec.json.encode([record.task_id for record in records]).decode(),
+        }
         async with self._database.transaction() as connection:
-            rows = await connection.execute_fetchall(_EXPIRED, {"now": now_ms})
-            records = [stored_record(row) for row in rows]
-            await _forget(connection, records)
-        return records
+            for statement in (_FORGET, *_FORGET_BESIDE):
+                await connection.execute(statement, values)
 
 
-async def _forget(connection: aiosqlite.Connection, records: list[TaskRecord]) -> None:
-    values = {
-        "ids": msgspec.json.encode([record.id for record in records]).decode(),
-        "task_ids": msgspec.json.encode([record.task_id for record in records]).decode(),
-    }
-    for statement in _FORGET:
-        await connection.execute(statement, values)
+async def _throw(connection: aiosqlite.Connection, ids: list[int], until_ms: int) -> None:
+    values = {"ids": msgspec.json.encode(ids).decode(), "until": until_ms}
+    await connection.execute(_THROW, values)
+    await connection.execute(_REMOVE, values)

@@ -7,7 +7,7 @@ from typing import Final
 
 from bus.bus import EventBus
 from bus.events import HistoryDeleted, HistoryRestored, now_ms
-from handlers.service.errors import NotFound
+from handlers.service.errors import NotFound, TaskNotEnded
 from storage.history import HistoryRepository
 from storage.limits import Limits
 from storage.outputs import OutputStore
@@ -46,6 +46,8 @@ class Deletion:
         """
         until_ms = now_ms() + UNDO_SECONDS * 1000
         if not await asyncio.shield(self._trash.throw(task_id, until_ms)):
+            if await self._history.get(task_id) is not None:
+                raise TaskNotEnded("the task's end is not in the database yet; try again later")
             raise NotFound("there is no such task")
         self._bus.publish(HistoryDeleted(task_ids=(task_id,)))
         return until_ms
@@ -59,18 +61,23 @@ class Deletion:
 
     async def delete_range(self, start_ms: int, end_ms: int) -> list[TaskRecord]:
         """Delete the ended tasks queued within the range, both ends included; their records."""
-        records = await self._history.delete_range(start_ms, end_ms)
-        await self._delete_files(records)
-        if records:
-            self._bus.publish(HistoryDeleted(task_ids=tuple(record.task_id for record in records)))
-        return records
+        at_ms = now_ms()
+        deleted: list[TaskRecord] = []
+        while records := await self._trash.throw_range(start_ms, end_ms, at_ms):
+            deleted += records
+        if deleted:
+            self._bus.publish(HistoryDeleted(task_ids=tuple(record.task_id for record in deleted)))
+            await self.empty_trash(at_ms)
+        return deleted
 
     async def empty_trash(self, until_ms: int) -> int:
         """Remove, files included, every task whose time to be restored has passed; how many."""
-        removed = 0
-        while records := await self._trash.empty(until_ms):
-            await self._delete_files(records)
+        removed, after = 0, -1
+        while records := await self._trash.expired(until_ms, after):
+            await self._delete_files(records)  # first: what is cut short here is done again later
+            await self._trash.forget(records)
             removed += len(records)
+            after = records[-1].id
         return removed
 
     async def tidy(self, limits: Limits, at_ms: int) -> int:

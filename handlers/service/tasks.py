@@ -11,7 +11,6 @@ from pipeline.errors import ServerStopping
 from pipeline.images.encode import MIME_TYPES
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.progress import RunningTask
-from pipeline.scheduling.task import Outcome
 from storage.history import HistoryRepository
 from storage.outputs import OutputStore
 from storage.records import TaskRecord, absolute, absolute_url, pending_record, running_record
@@ -76,17 +75,14 @@ class Tasks:
         Raises NotFound if the row has been deleted, and ServerStopping if the server ends first:
         the task then runs after the next start.
         """
-        outcome = None
         with suppress(KeyError):  # it has ended before
-            outcome = await self._executor.wait(task_id)
+            await self._executor.wait(task_id)
         record = await self._history.get(task_id)
         if record is None:
             raise NotFound("the task was deleted before it was answered")
-        if record.task_status is not None:
-            return record
-        if outcome is None:
+        if record.task_status is None:
             raise ServerStopping("the server stops; the task runs when it is back")
-        return _closed(record, outcome)
+        return record
 
     async def stop(self, task_id: str | None = None) -> bool:
         """End the running tasks, or the named one in any state. False if there was nothing to end.
@@ -130,17 +126,3 @@ def _running_record(running: RunningTask) -> TaskRecord:
     """The record of a running task, with the newest preview."""
     snapshot = running.snapshot
     return running_record(running.task, running.started_mills, snapshot.progress, snapshot.preview)
-
-
-def _closed(record: TaskRecord, outcome: Outcome) -> TaskRecord:
-    """The row as it would be, had it been possible to close it (a full disk, say)."""
-    return msgspec.structs.replace(
-        record,
-        start_mills=outcome.started_mills,
-        finish_mills=outcome.finished_mills,
-        task_status=outcome.status,
-        progress=100 if outcome.status == "finished" else None,
-        result=list(outcome.images),
-        error=outcome.error or msgspec.UNSET,
-        code=outcome.code or msgspec.UNSET,
-    )

@@ -32,8 +32,9 @@ from pipeline.scheduling.local_worker import LocalWorker
 from pipeline.scheduling.task import MadeImage, Outcome, Reporter, Task
 from server import create_app
 from settings import load_settings
-from storage.database import open_database
+from storage.database import Database, open_database
 from storage.history import HistoryRepository
+from tests.ended_tasks import finish
 
 STEPS: Final = 8
 STEP_SECONDS: Final = 0.02
@@ -131,19 +132,18 @@ async def write_history(folder: Path, count: int) -> None:
         path.write_bytes(encode_image(paint("history", number, (512, 512)), "png"))
         paths.append(f"/outputs/{day.name}/{path.name}")
     async with open_database(folder / "db.sqlite3") as database:
-        history = HistoryRepository(database)
         for number in range(count):
-            await _write_task(history, number, chance, paths)
+            await _write_task(database, number, chance, paths)
 
 
 async def _write_task(
-    history: HistoryRepository, number: int, chance: random.Random, paths: list[str]
+    database: Database, number: int, chance: random.Random, paths: list[str]
 ) -> None:
     prompt = f"a {chance.choice(COLOURS)} {chance.choice(SUBJECTS)}, number {number}"
     params = GenerateParams(prompt=prompt, image_seed=number, base_model_name="embedded")
     queued = now_ms() - (10_000_000 - number) * 1000
     task = Task(task_id=f"{number:032x}", request=resolve_params(params), in_queue_mills=queued)
-    await history.add_queued(task)
+    await HistoryRepository(database).add_queued(task)
     failed = number % 50 == 49
     images = () if failed else tuple(chance.sample(paths, 4 if number % 9 == 8 else 1))
     outcome = Outcome(
@@ -153,7 +153,7 @@ async def _write_task(
         started_mills=queued + 5,
         finished_mills=queued + 900,
     )
-    await history.finish(task.task_id, outcome)
+    await finish(database, task.task_id, outcome)
 
 
 def main(arguments: list[str]) -> None:

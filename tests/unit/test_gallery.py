@@ -14,6 +14,7 @@ from storage.gallery import CardFilter, GalleryRepository
 from storage.history import HistoryRepository
 from storage.schema import MIGRATIONS
 from storage.trash import Trash
+from tests.ended_tasks import empty, finish
 from tests.unit.test_history import make_outcome, make_task
 
 
@@ -33,7 +34,7 @@ async def add(database: Database, task_id: str, status: str = "finished", **para
     queued = params.pop("queued_ms", 1000)
     await history.add_queued(make_task(task_id, queued, **params))
     images = (f"/outputs/2026-11-23/{task_id}.png",) if status == "finished" else ()
-    await history.finish(task_id, make_outcome(status=status, images=images))
+    await finish(database, task_id, make_outcome(status=status, images=images))
 
 
 async def ids(gallery: GalleryRepository, **chosen: Any) -> str:
@@ -104,13 +105,13 @@ async def test_a_deleted_task_comes_back_whole_or_is_forgotten(
     assert await history.get("a") is None
     assert await history.count() == 0
     assert await ids(gallery) == ""
-    assert await trash.empty(99) == []
+    assert await empty(trash, 99) == []
     assert await trash.restore("a")
     assert await history.get("a") == before
     assert await ids(gallery, favourite=True) == "a"
     assert not await trash.restore("a")
     assert await trash.throw("a", until_ms=100)
-    gone = await trash.empty(100)
+    gone = await empty(trash, 100)
     assert [record.result for record in gone] == [["/outputs/2026-11-23/a.png"]]
     assert not await trash.restore("a")
     assert (await gallery.summary()).favourites == 0

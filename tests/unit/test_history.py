@@ -14,8 +14,10 @@ from pipeline.request.delivery import Delivery
 from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
-from storage.history import Admitted, HistoryRepository, Unfinished
+from storage.history import Admitted, HistoryRepository
+from storage.open_rows import Unfinished
 from storage.records import absolute, accepted_record, pending_record, running_record
+from tests.ended_tasks import delete_range, finish
 
 DAY_MS = 86_400_000
 
@@ -49,9 +51,9 @@ def tasks_of(unfinished: Unfinished) -> list[Task]:
     return [row.resolved(resolve_params(row.params)).task for row in unfinished.rows]
 
 
-async def add_ended(history: HistoryRepository, task_id: str, queued_ms: int) -> None:
-    await history.add_queued(make_task(task_id, queued_ms))
-    await history.finish(task_id, make_outcome(images=(f"/outputs/2026-11-23/{task_id}.png",)))
+async def add_ended(database: Database, task_id: str, queued_ms: int) -> None:
+    await HistoryRepository(database).add_queued(make_task(task_id, queued_ms))
+    await finish(database, task_id, make_outcome(images=(f"/outputs/2026-11-23/{task_id}.png",)))
 
 
 async def ids(history: HistoryRepository, *args: Any) -> list[str]:
@@ -73,12 +75,13 @@ async def test_a_queued_task_has_null_in_place_of_everything_that_is_not_known_y
 
 async def test_an_ended_task_keeps_its_times_pictures_error_and_notes(
     history: HistoryRepository,
+    database: Database,
 ) -> None:
     await history.add_queued(make_task("a"))
     outcome = make_outcome(
         status="failed", error="no room", code="out_of_memory", notes={"native": [256, 256]}
     )
-    assert await history.finish("a", outcome)
+    assert await finish(database, "a", outcome)
     record = await history.get("a")
     assert record is not None
     assert (record.task_status, record.error, record.code) == (
@@ -90,11 +93,11 @@ async def test_an_ended_task_keeps_its_times_pictures_error_and_notes(
     assert (record.start_mills, record.finish_mills, record.result) == (2, 3, [])
 
 
-async def test_a_task_ends_once(history: HistoryRepository) -> None:
+async def test_a_task_ends_once(history: HistoryRepository, database: Database) -> None:
     await history.add_queued(make_task("a"))
-    assert await history.finish("a", make_outcome())
-    assert not await history.finish("a", make_outcome(status="failed"))
-    assert not await history.finish("never queued", make_outcome())
+    assert await finish(database, "a", make_outcome())
+    assert not await finish(database, "a", make_outcome(status="failed"))
+    assert not await finish(database, "never queued", make_outcome())
     record = await history.get("a")
     assert record is not None
     assert (record.task_status, record.progress) == ("finished", 100)
@@ -102,11 +105,12 @@ async def test_a_task_ends_once(history: HistoryRepository) -> None:
 
 async def test_unfinished_tasks_come_back_whole_and_in_their_old_order(
     history: HistoryRepository,
+    database: Database,
 ) -> None:
     tasks = [make_task(name, 5000 - i, image_number=3) for i, name in enumerate("cab")]
     for task in tasks:
         await history.add_queued(task)
-    await history.finish("a", make_outcome())
+    await finish(database, "a", make_outcome())
     assert tasks_of(await history.unfinished()) == [tasks[0], tasks[2]]
 
 
@@ -130,7 +134,7 @@ async def test_pages_hold_the_newest_first_and_miss_none_across_many_days(
 ) -> None:
     queued = [day * DAY_MS + i // 2 for day in range(5) for i in range(7)]  # with equal times
     for i, mills in enumerate(queued):
-        await add_ended(history, f"t{i:02d}", mills)
+        await add_ended(database, f"t{i:02d}", mills)
     everything = await ids(history)
     assert everything == [f"t{i:02d}" for i in reversed(range(35))]
     paged = [name for page in range(9) for name in await ids(history, None, None, page, 4)]
@@ -138,9 +142,11 @@ async def test_pages_hold_the_newest_first_and_miss_none_across_many_days(
     assert await ids(history, None, None, 9, 4) == []
 
 
-async def test_a_range_holds_both_its_ends_and_can_be_paged(history: HistoryRepository) -> None:
+async def test_a_range_holds_both_its_ends_and_can_be_paged(
+    history: HistoryRepository, database: Database
+) -> None:
     for i in range(10):
-        await add_ended(history, f"t{i}", i * DAY_MS)
+        await add_ended(database, f"t{i}", i * DAY_MS)
     assert await ids(history, 2 * DAY_MS, 6 * DAY_MS) == ["t6", "t5", "t4", "t3", "t2"]
     assert await ids(history, 2 * DAY_MS, 6 * DAY_MS, 1, 2) == ["t4", "t3"]
     assert await ids(history, 2 * DAY_MS, 6 * DAY_MS, 2, 2) == ["t2"]
@@ -152,11 +158,12 @@ async def test_a_range_holds_both_its_ends_and_can_be_paged(history: HistoryRepo
 
 async def test_deleting_a_range_returns_what_is_gone_and_spares_waiting_tasks(
     history: HistoryRepository,
+    database: Database,
 ) -> None:
     for i in range(6):
-        await add_ended(history, f"t{i}", i * 1000)
+        await add_ended(database, f"t{i}", i * 1000)
     await history.add_queued(make_task("waiting", 3000))
-    deleted = await history.delete_range(2000, 4000)
+    deleted = await delete_range(database, 2000, 4000)
     assert [record.task_id for record in deleted] == ["t4", "t3", "t2"]
     assert deleted[0].result == ["/outputs/2026-11-23/t4.png"]
     assert await ids(history) == ["t5", "t1", "t0"]
@@ -188,10 +195,12 @@ async def test_a_repeated_key_joins_the_first_task_also_after_a_restart(tmp_path
         assert (await history.add_queued(make_task("c"), "other key")).task_id == "c"
 
 
-async def test_a_key_is_forgotten_with_its_task(history: HistoryRepository) -> None:
+async def test_a_key_is_forgotten_with_its_task(
+    history: HistoryRepository, database: Database
+) -> None:
     await history.add_queued(make_task("a"), "key")
-    await history.finish("a", make_outcome())
-    await history.delete_range(0, 2000)
+    await finish(database, "a", make_outcome())
+    await delete_range(database, 0, 2000)
     assert await history.task_of_key("key") is None
 
 
@@ -211,17 +220,19 @@ async def test_a_half_run_task_of_the_reference_server_is_unfinished(
 async def test_a_damaged_cell_does_not_hide_the_rest_of_the_history(
     history: HistoryRepository, database: Database
 ) -> None:
-    await add_ended(history, "a", 1)
-    await add_ended(history, "b", 2)
+    await add_ended(database, "a", 1)
+    await add_ended(database, "b", 2)
     async with database.transaction() as connection:
         await connection.execute("UPDATE generate_record SET req_params = '{' WHERE task_id = 'a'")
     assert await ids(history) == ["b", "a"]
 
 
-async def test_paths_become_urls_and_prompts_stay_as_they_are(history: HistoryRepository) -> None:
+async def test_paths_become_urls_and_prompts_stay_as_they_are(
+    history: HistoryRepository, database: Database
+) -> None:
     task = make_task("a", prompt="/inputs/is a folder", uov_input_image="/inputs/x.png")
     await history.add_queued(task)
-    await history.finish("a", make_outcome(images=("/outputs/2026-11-23/a.png",)))
+    await finish(database, "a", make_outcome(images=("/outputs/2026-11-23/a.png",)))
     stored = await history.get("a")
     assert stored is not None
     record = absolute(stored, "https://far.example/")

@@ -10,9 +10,11 @@ import pytest
 from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.queue import PriorityQueue, Waiting
 from storage.database import open_database
-from storage.history import HistoryRepository, OpenRow
+from storage.history import HistoryRepository
+from storage.open_rows import OpenRow
 from storage.queue_state import QueueState
 from storage.schema import MIGRATIONS
+from tests.ended_tasks import finish
 from tests.unit.test_history import make_outcome, make_task
 
 
@@ -58,7 +60,7 @@ async def test_the_order_of_ended_tasks_is_forgotten(tmp_path: Path) -> None:
         for name in "ab":
             await history.add_queued(make_task(name))
             await state.save(Waiting(task=make_task(name), priority=2, order=Fraction(21, 2)))
-        await history.finish("a", make_outcome())
+        await finish(database, "a", make_outcome())
         await state.arranged([])
         rows = await database.fetch_all("SELECT task_id, rank FROM focal_order", {})
         assert [tuple(row) for row in rows] == [("b", "21/2")]

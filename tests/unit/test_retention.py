@@ -13,6 +13,7 @@ from storage.limits import Limits
 from storage.outputs import OutputStore
 from storage.retention import Retention
 from storage.trash import Trash
+from tests.ended_tasks import empty, finish
 from tests.unit.test_history import make_outcome, make_task
 
 NOW = 1_000_000
@@ -26,7 +27,7 @@ async def fill(database: Database, outputs: OutputStore, count: int) -> None:
         made = MadeImage(data=b"." * PICTURE_BYTES, extension="png", seed=index, width=1, height=1)
         name = chr(ord("a") + index)
         await history.add_queued(make_task(name, NOW - (count - index) * 1000))
-        await history.finish(name, make_outcome(images=(outputs.save(made),)))
+        await finish(database, name, make_outcome(images=(outputs.save(made),)))
     await GalleryRepository(database, HistoryRepository(database)).mark("b", favourite=True)
 
 
@@ -52,11 +53,12 @@ async def test_the_oldest_go_and_favourites_stay(
     outputs = OutputStore(tmp_path / "outputs")
     async with open_database(tmp_path / "db.sqlite3") as database:
         await fill(database, outputs, 5)
-        retention, trash = Retention(database, outputs), Trash(database)
+        trash = Trash(database)
+        retention = Retention(database, outputs, trash)
         thrown = ""
         while batch := await retention.throw(Limits(**limits), NOW):
             thrown += "".join(batch)
-            for record in await trash.empty(NOW):
+            for record in await empty(trash, NOW):
                 for path in record.result or ():
                     outputs.delete(path)
         left = await HistoryRepository(database).page()
@@ -72,4 +74,4 @@ async def test_pictures_of_nobody_push_no_task_out(tmp_path: Path) -> None:
         (tmp_path / "outputs" / "2020-01-01").mkdir()
         (tmp_path / "outputs" / "2020-01-01" / "fooocus.png").write_bytes(b"." * 10**6)
         limits = Limits(bytes=5 * PICTURE_BYTES)
-        assert await Retention(database, outputs).throw(limits, NOW) == ()
+        assert await Retention(database, outputs, Trash(database)).throw(limits, NOW) == ()

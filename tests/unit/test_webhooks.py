@@ -19,7 +19,9 @@ from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
 from storage.fetch import GuardedClient
 from storage.history import HistoryRepository
+from storage.outbox import Outbox
 from storage.recorder import Recorder
+from storage.unwritten import Journal, UnwrittenEnds
 from storage.webhooks import WebhookSender, signing_key
 
 NO_PAUSES = (0.0, 0.0, 0.0, 0.0)
@@ -76,10 +78,29 @@ def make_task(task_id: str, webhook_url: str) -> Task:
     )
 
 
-async def end_task(database: Database, sender: WebhookSender, task: Task) -> None:
-    history = HistoryRepository(database)
-    await history.add_queued(task)
-    await Recorder(database, history, sender).on_ended(task, DONE)
+class Post(WebhookSender):
+    """A sender with an outbox of its own, and pauses that no test waits for."""
+
+    def __init__(
+        self,
+        database: Database,
+        client: GuardedClient,
+        secret: str = "",
+        pauses: tuple[float, ...] = NO_PAUSES,
+    ) -> None:
+        self.outbox = Outbox(database)
+        super().__init__(self.outbox, HistoryRepository(database), client, secret, pauses)
+
+
+def recorder_of(database: Database, outbox: Outbox) -> Recorder:
+    unwritten = UnwrittenEnds()
+    history = HistoryRepository(database, unwritten)
+    return Recorder(database, history, outbox, unwritten, Journal(Path("/nowhere/journal")))
+
+
+async def end_task(database: Database, sender: Post, task: Task) -> None:
+    await HistoryRepository(database).add_queued(task)
+    await recorder_of(database, sender.outbox).on_ended(task, DONE)
 
 
 async def owed(database: Database) -> list[str]:
@@ -97,11 +118,11 @@ async def test_an_ended_task_is_posted_once_as_its_record_with_whole_urls(
     database: Database, client: GuardedClient, receiver: Receiver
 ) -> None:
     task = make_task("a", receiver.url)
-    async with WebhookSender(database, client, pauses=NO_PAUSES) as sender:
+    async with Post(database, client) as sender:
         await end_task(database, sender, task)
         record, headers = await receiver.next()
         await settled(database)
-        await Recorder(database, HistoryRepository(database), sender).on_ended(task, DONE)
+        await recorder_of(database, sender.outbox).on_ended(task, DONE)
         assert await owed(database) == []
     assert record["task_id"] == headers["webhook-id"] == "a"
     assert record["task_status"] == "finished"
@@ -113,7 +134,7 @@ async def test_a_failing_receiver_is_tried_five_times_and_no_more(
     database: Database, client: GuardedClient, receiver: Receiver
 ) -> None:
     receiver.statuses = [500, 502, 503, 504, 500, 500, 500]
-    async with WebhookSender(database, client, pauses=NO_PAUSES) as sender:
+    async with Post(database, client) as sender:
         await end_task(database, sender, make_task("a", receiver.url))
         for _ in range(5):
             await receiver.next()
@@ -125,7 +146,7 @@ async def test_a_receiver_that_recovers_gets_its_webhook(
     database: Database, client: GuardedClient, receiver: Receiver
 ) -> None:
     receiver.statuses = [500, 200]
-    async with WebhookSender(database, client, pauses=NO_PAUSES) as sender:
+    async with Post(database, client) as sender:
         await end_task(database, sender, make_task("a", receiver.url))
         assert (await receiver.next())[0] == (await receiver.next())[0]
         await settled(database)
@@ -136,7 +157,7 @@ async def test_a_receiver_that_refuses_is_not_asked_again(
     database: Database, client: GuardedClient, receiver: Receiver, status: int
 ) -> None:
     receiver.statuses = [status]
-    async with WebhookSender(database, client, pauses=NO_PAUSES) as sender:
+    async with Post(database, client) as sender:
         await end_task(database, sender, make_task("a", receiver.url))
         await receiver.next()
         await settled(database)
@@ -148,7 +169,7 @@ async def test_a_webhook_to_a_private_address_is_given_up_at_once(
 ) -> None:
     async with (
         GuardedClient(seconds=5) as guarded,
-        WebhookSender(database, guarded, pauses=NO_PAUSES) as sender,
+        Post(database, guarded) as sender,
     ):
         await end_task(database, sender, make_task("a", receiver.url))
         await settled(database)
@@ -160,12 +181,12 @@ async def test_what_was_owed_is_delivered_after_a_restart(
 ) -> None:
     path = tmp_path / "other.sqlite3"
     async with open_database(path) as database:
-        stopped = WebhookSender(database, client, pauses=NO_PAUSES)
+        stopped = Post(database, client)
         await end_task(database, stopped, make_task("a", receiver.url))
         assert await owed(database) == ["a"]
     async with (
         open_database(path) as database,
-        WebhookSender(database, client, pauses=NO_PAUSES),
+        Post(database, client),
     ):
         assert (await receiver.next())[0]["task_id"] == "a"
         await settled(database)
@@ -177,7 +198,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
     writers: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     silent_url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/"
-    async with WebhookSender(database, client, pauses=NO_PAUSES) as sender:
+    async with Post(database, client) as sender:
         await end_task(database, sender, make_task("hangs", silent_url))
         await end_task(database, sender, make_task("b", receiver.url))
         assert (await receiver.next())[0]["task_id"] == "b"
@@ -194,7 +215,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_others(
 async def test_a_secret_signs_by_standard_webhooks(
     database: Database, client: GuardedClient, receiver: Receiver, secret: str
 ) -> None:
-    async with WebhookSender(database, client, secret, NO_PAUSES) as sender:
+    async with Post(database, client, secret) as sender:
         await end_task(database, sender, make_task("a", receiver.url))
         async with asyncio.timeout(5):
             body, headers = await receiver.received.get()
@@ -209,10 +230,10 @@ def test_a_plain_secret_is_its_own_key_and_a_broken_prefixed_one_is_refused() ->
 
 
 async def test_a_restart_requeues_or_fails_what_never_ended(
-    database: Database, client: GuardedClient
+    database: Database,
 ) -> None:
     history = HistoryRepository(database)
-    recorder = Recorder(database, history, WebhookSender(database, client))
+    recorder = recorder_of(database, Outbox(database))
     async with database.transaction() as connection:
         await connection.execute(
             "INSERT INTO generate_record (task_id, req_params) VALUES ('bad', '{')"

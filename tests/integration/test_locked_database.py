@@ -1,0 +1,64 @@
+"""Another process holds the database while tasks end: clients see their ends all the same."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.serving import Focal, serve
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.recorder.WRITE_WAIT_S", 0.01)
+
+
+@contextmanager
+def locked(focal: Focal) -> Iterator[None]:
+    path = focal.folder / "outputs" / "db.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def test_a_task_that_ends_meanwhile_is_answered_shown_and_listed(focal: Focal) -> None:
+    focal.device.gate.clear()
+    task_id = await focal.queue(prompt="a cat")
+    waiting = await focal.queue(prompt="a dog")
+    await focal.started()
+    with locked(focal):
+        await focal.control(action="stop", task_id=waiting)
+        focal.device.gate.set()
+        record = await focal.ended(task_id)
+        assert record["task_status"] == "finished"
+        assert len(record["result"]) == 1
+        assert (await focal.get(f"/tasks/{waiting}"))["task_status"] == "stop"
+        tasks = await focal.get("/tasks")
+        assert {task["task_id"] for task in tasks["history"]} == {task_id, waiting}
+        assert (tasks["current"], tasks["pending"]) == ([], [])
+        cards = (await focal.get("/v1/history"))["items"]
+        assert {card["task_id"] for card in cards} == {task_id, waiting}
+
+
+async def test_a_task_that_ended_is_not_made_again_by_the_next_start(tmp_path: Path) -> None:
+    async with serve(tmp_path) as first:
+        first.device.gate.clear()
+        task_id = await first.queue(prompt="a cat")
+        await first.started()
+        lock = locked(first)
+        lock.__enter__()
+        first.device.gate.set()
+        ended = await first.ended(task_id)
+    lock.__exit__(None, None, None)
+    async with serve(tmp_path) as second:
+        record = await second.get(f"/tasks/{task_id}")
+        assert (record["task_status"], record["result"][0].rpartition("/")[2]) == (
+            "finished",
+            ended["result"][0].rpartition("/")[2],
+        )
+        queue = await second.get("/v1/queue")
+        assert (queue["running"], queue["pending"]) == ([], [])
+        assert second.device.seen == []
