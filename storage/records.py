@@ -8,18 +8,11 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pipeline.request.schema import IMAGE_FIELDS
 from pipeline.scheduling.task import Outcome, Task
 
-# Where a request carries pictures, which are stored as paths on this server.
-_IMAGE_FIELDS: Final = frozenset(
-    {
-        "uov_input_image",
-        "inpaint_input_image",
-        "inpaint_mask_image_upload",
-        "enhance_input_image",
-        "cn_img",
-    }
-)
+# Fields of a request whose values are paths on this server, at any depth.
+_IMAGE_FIELDS: Final = frozenset({*IMAGE_FIELDS, "cn_img"})
 _OWN_FOLDERS: Final = ("/outputs/", "/inputs/")
 _FEW: Final = 20  # rows, a third of a millisecond
 

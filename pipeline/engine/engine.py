@@ -106,7 +106,7 @@ class Engine:
 
     def _make_images(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
         reporter.progress(_LOADING_PERCENT, "Loading models ...")
-        self._manager.begin_task()
+        self._manager.begin_task(task.request.files)
         plans = self._plan(task)
         for plan in plans:
             _tell_notes(plan, reporter)

@@ -10,11 +10,11 @@ from PIL import Image
 
 from pipeline.errors import InputMissing
 from pipeline.files.auxiliary import AuxiliaryFiles
-from pipeline.files.registry import KnownFile
 from pipeline.images.encode import open_mask, open_upright
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.manager import ModelManager
 from pipeline.models.vae import Vae
+from pipeline.request.model_file import ModelFile
 from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.task import Reporter, check_stopped
 
@@ -51,7 +51,7 @@ class TaskContext:
             raise InputMissing(f"the input image {path} was not given to this run")
         return self.inputs[path]
 
-    def auxiliary_path(self, file: KnownFile) -> Path:
+    def auxiliary_path(self, file: ModelFile) -> Path:
         """Path of an auxiliary model file for the base model, fetched if need be.
 
         Raises ModelNotInstalled, DownloadFailed, TaskAborted.
@@ -59,7 +59,7 @@ class TaskContext:
         return self.files.require(file, self.model, self.reporter)
 
     def auxiliary(
-        self, kind: str, file: KnownFile, load: Callable[[Path], T], *, bound: bool = False
+        self, kind: str, file: ModelFile, load: Callable[[Path], T], *, bound: bool = False
     ) -> T:
         """The auxiliary model that ``load`` reads from ``file``, from the cache if it is there.
 
@@ -71,6 +71,6 @@ class TaskContext:
             kind, path.name, path, load, base=base, reporter=self.reporter
         )
 
-    def done_with(self, kind: str, file: KnownFile) -> None:
+    def done_with(self, kind: str, file: ModelFile) -> None:
         """The task no longer needs that auxiliary model: it may be evicted."""
         self.manager.done_with(kind, self.auxiliary_path(file).name)

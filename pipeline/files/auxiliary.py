@@ -21,12 +21,12 @@ from pipeline.files.registry import (
     INPAINT_HEAD,
     INPAINT_PATCHES,
     UPSCALER,
-    KnownFile,
 )
 from pipeline.files.vision import VisionFiles
 from pipeline.request.choices import EMBEDDED
 from pipeline.request.decode import ControlNetImage, GenerateParams
 from pipeline.request.goals import Inpaint, Upscale
+from pipeline.request.model_file import ModelFile
 from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import SAM
 from pipeline.scheduling.task import Reporter
@@ -56,7 +56,7 @@ class AuxiliaryFiles:
         self._files = files
         self._companions = companions
 
-    def require(self, part: KnownFile, model: str, reporter: Reporter | None = None) -> Path:
+    def require(self, part: ModelFile, model: str, reporter: Reporter | None = None) -> Path:
         """Its path; a published file that is missing is fetched where that is allowed.
 
         Raises ModelNotInstalled, DownloadFailed, TaskAborted.
@@ -65,14 +65,14 @@ class AuxiliaryFiles:
             return self._stand_in(part)
         return self._files.require(part, reporter)
 
-    def check(self, part: KnownFile, model: str) -> None:
+    def check(self, part: ModelFile, model: str) -> None:
         """Raise ModelNotInstalled if the file is neither there nor to be fetched."""
         if model == EMBEDDED:
             self._stand_in(part)
         elif not self._files.allowed and not self._files.has(part):
-            raise self._files.not_installed(part.folder, part.name, part)
+            raise self._files.not_installed(part)
 
-    def _stand_in(self, part: KnownFile) -> Path:
+    def _stand_in(self, part: ModelFile) -> Path:
         path = self._companions / _STAND_INS.get(part, "no stand-in")
         if not path.exists():
             raise ModelNotInstalled(
@@ -94,7 +94,7 @@ def check_parts(request: ResolvedRequest, files: ModelFiles) -> None:
         _check_vision(request, VisionFiles(files))
 
 
-def needed_parts(request: ResolvedRequest) -> Iterator[KnownFile]:
+def needed_parts(request: ResolvedRequest) -> Iterator[ModelFile]:
     """The files that the request's pictures need beside its model."""
     params, goals = request.params, request.goals
     for goal in (goals.start, *(stage.goal for stage in request.stages)):
@@ -108,7 +108,7 @@ def needed_parts(request: ResolvedRequest) -> Iterator[KnownFile]:
             yield from _parts_of(control, params)
 
 
-def _parts_of(control: ControlNetImage, params: GenerateParams) -> Iterator[KnownFile]:
+def _parts_of(control: ControlNetImage, params: GenerateParams) -> Iterator[ModelFile]:
     """Who only looks at what is taken from a picture needs no more than what takes it."""
     for part in _OF_CONTROL[control.cn_type]:
         if part == FACE_DETECTOR and params.skipping_cn_preprocessor:

@@ -1,6 +1,8 @@
-"""One model file over HTTP to its place on disk: resumed, checked, whole or not at all.
+"""Downloads one model file: resumed, verified, whole or not at all. Blocks its thread.
 
-Knows no list of models and no reporter. Torch-free; blocks, so it is for a device's thread.
+``huggingface_hub`` (2.4.0) does not do: a download that ``hf_hub_download`` does not finish leaves
+nothing to resume after a stop or a restart, content is checked by its length and not by its
+checksum, a stop must be raised inside a progress bar's class, and files come from other hosts too.
 """
 
 import logging
@@ -38,39 +40,39 @@ _WAIT_STEP_S: Final = 0.2
 
 
 class DownloadLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient a download is."""
+    """Time-outs, retries and disk space of a download."""
 
     connect_seconds: float = 15.0
     stall_seconds: float = 20.0  # without a byte
-    tries: int = 4  # in a row that brought nothing
+    tries: int = 4  # in a row without a new byte
     retry_seconds: float = 2.0  # before the second try; then twice as long each time
     redirects: int = 5
     spare_bytes: int = 256 * 2**20  # that stay free on the disk
 
 
 class Watch(Protocol):
-    """Who looks on."""
+    """Cancellation and progress of a download."""
 
     def check(self) -> None:
-        """Raise to end the download; what is there stays for the next time."""
+        """Raise to end the download; the received part is kept for the next try."""
 
     def progress(self, received: int, total: int) -> None:
-        """Bytes so far; ``total`` is 0 where the sender does not say."""
+        """Bytes so far; ``total`` is 0 where the server does not say."""
 
 
-class _BrokenOff(Exception):
-    """This try brought no whole file; another may."""
+class _Interrupted(Exception):
+    """The transfer ended early; another try may succeed."""
 
 
-class _Spoilt(Exception):
-    """What came is not the file that was wanted."""
+class _Corrupt(Exception):
+    """The received bytes are not the wanted file."""
 
 
 class Download:
-    """Fetches one file. ``environment`` may hold HF_TOKEN, HF_MIRROR and the usual proxies'.
+    """Fetches one file. ``environment`` may hold HF_TOKEN, HF_MIRROR or HF_ENDPOINT, and proxies.
 
-    ``checksum`` is ``sha256:…``, ``md5:…`` or "": then it is checked only against what the sender
-    tells.
+    ``checksum`` is ``sha256:…``, ``md5:…`` or "": then it is verified only against what the server
+    says.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Download:
         environment: Mapping[str, str] = os.environ,
         place: str = "",
     ) -> None:
-        """``place`` is what people are told of the folder: clients need not know its path."""
+        """``place`` stands for the folder in messages: clients need not know its path."""
         self._url = mirrored(url, environment)
         self._name = target.name
         self._folder = target.parent
@@ -93,35 +95,37 @@ class Download:
         self._token = environment.get("HF_TOKEN", "")
 
     def run(self, watch: Watch) -> None:
-        """Bring the file to its place. Raises DownloadFailed, and whatever ``watch`` does."""
+        """Fetch the file to its place. Raises DownloadFailed, and whatever ``watch`` raises."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with requests.Session() as session:
                 session.auth = HubToken(self._token)
                 self._try_until_whole(session, watch)
             self._part.finish()
-        except OSError as error:  # requests' own errors are told apart before
+        except OSError as error:  # requests' own errors are handled before
             raise DownloadFailed(f"{self._name} could not be written: {error.strerror}") from error
 
     def _try_until_whole(self, session: requests.Session, watch: Watch) -> None:
-        """As long as tries bring bytes; a few more when they do not."""
+        """Retry while tries bring new bytes, and a few times more."""
         failures, most = 0, self._part.size
         begun_before = most > 0
         while True:
             try:
                 self._fetch(session, watch)
                 self._verify(watch)
-            except _Spoilt as error:
+            except _Corrupt as error:
                 self._part.clear()
                 if not begun_before:
-                    raise self._failed(f"what came is not the file: {error}") from None
-                log.warning("%s: the part from before is no beginning of the file", self._name)
+                    raise self._failed(f"the content is wrong: {error}") from None
+                log.warning("%s: the part kept from before is not of this file", self._name)
                 begun_before, most = False, 0
-            except _BrokenOff as error:
+            except _Interrupted as error:
                 failures = failures + 1 if self._part.size <= most else 1
                 most = max(most, self._part.size)
                 if failures >= self._limits.tries:
-                    raise self._failed(f"{error}; what has come is kept for the next try") from None
+                    raise self._failed(
+                        f"{error}; the received part is kept for the next try"
+                    ) from None
                 log.warning("%s: %s; trying again", self._name, error)
                 self._wait(failures, watch)
             else:
@@ -135,7 +139,7 @@ class Download:
             watch.check()
 
     def _fetch(self, session: requests.Session, watch: Watch) -> None:
-        """One try, from where the last one ended. Raises _BrokenOff, DownloadFailed."""
+        """One try, from where the last one ended. Raises _Interrupted, DownloadFailed."""
         known = self._part.origin(self._url)
         have = self._part.size
         if known.total and have == known.total:
@@ -149,12 +153,12 @@ class Download:
                     self._part.begin(origin)
                 self._receive(response, offset, origin.total, watch)
         except (requests.RequestException, HTTPError) as error:
-            raise _BrokenOff(_reason(error)) from error
+            raise _Interrupted(_reason(error)) from error
 
     def _open(
         self, session: requests.Session, have: int, known: Origin
     ) -> tuple[requests.Response, Origin]:
-        """The answer that brings the file, after redirects, and what it says of the file."""
+        """The response that holds the file, after redirects, and what it says of the file."""
         url = self._url
         headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
         if have and (known.validator or known.sha256):
@@ -185,17 +189,17 @@ class Download:
         return following
 
     def _offset(self, response: requests.Response, have: int, known: Origin, told: Origin) -> int:
-        """At which byte the answer begins: where we left off, or 0. Raises if it brings no file."""
+        """The byte at which the response begins: where we left off, or 0. Raises otherwise."""
         status = response.status_code
         if status in _PASSING:
-            raise _BrokenOff(f"the server answered with status {status}")
+            raise _Interrupted(f"the server answered with status {status}")
         if status == 416:
             self._part.clear()
-            raise _BrokenOff("the server has no more of it than is there already")
+            raise _Interrupted("the file is shorter than the part that is here")
         if status in _LOCKED:
             raise self._failed(
-                f"the server lets nobody in without a login (status {status}); for Hugging Face"
-                " accept the model's terms there and set HF_TOKEN"
+                f"the server wants a login (status {status}); for Hugging Face accept the model's"
+                " terms there and set HF_TOKEN"
             )
         if status not in (200, 206):
             raise self._failed(f"the server answered with status {status}")
@@ -205,7 +209,7 @@ class Download:
         same = told.sha256 == known.sha256 and known.total in (0, told.total)
         if first_byte(response) != have or not same:
             self._part.clear()
-            raise _BrokenOff("the server went on with another file")
+            raise _Interrupted("the server continued with another file")
         return have
 
     def _refuse_pages(self, response: requests.Response) -> None:
@@ -213,22 +217,22 @@ class Download:
         if kind in ("text/html", "application/xhtml+xml"):
             raise self._failed("the server sent a web page in place of the file")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise self._failed("the server sent it compressed, which nobody asked for")
+            raise self._failed("the server sent it compressed, which was not asked for")
 
     def _make_room(self, wanted: int) -> None:
         free = shutil.disk_usage(self._folder).free
         if free < wanted + self._limits.spare_bytes:
             raise self._failed(
                 f"{megabytes(max(0, wanted) + self._limits.spare_bytes)} MB must be free for it,"
-                f" and there are {megabytes(free)} MB"
+                f" and {megabytes(free)} MB are"
             )
 
     def _receive(self, response: requests.Response, offset: int, total: int, watch: Watch) -> None:
-        """Append what comes. Raises RequestException, urllib3's HTTPError, OSError."""
+        """Append the body. Raises RequestException, urllib3's HTTPError, OSError."""
         received = offset
         with self._part.path.open("r+b") as file:
             file.seek(offset)
-            # As it comes: requests' own reading waits for whole chunks and loses a broken one.
+            # Not iter_content: it waits for whole chunks and loses the last of a broken transfer.
             while chunk := response.raw.read1(CHUNK_BYTES):
                 watch.check()
                 file.write(chunk)
@@ -237,22 +241,22 @@ class Download:
                     break
                 watch.progress(received, total)
         if received < total:
-            raise _BrokenOff(f"the server ended after {received} of {total} bytes")
-        if not total:  # a sender that did not say has sent all
+            raise _Interrupted(f"the server ended after {received} of {total} bytes")
+        if not total:  # without a Content-Length the end of the body is the end of the file
             self._part.note_total(received)
 
     def _verify(self, watch: Watch) -> None:
-        """Raises _Spoilt for a file that is not what it should be."""
+        """Raises _Corrupt for a file that is not what it should be."""
         origin = self._part.origin(self._url)
         if origin.total != self._part.size:
-            raise _Spoilt(f"it has {self._part.size} bytes, not {origin.total}")
+            raise _Corrupt(f"it has {self._part.size} bytes, not {origin.total}")
         checksums = [self._checksum, f"sha256:{origin.sha256}" if origin.sha256 else ""]
         for algorithm, _, wanted in (each.partition(":") for each in checksums if each):
             kind = cast(Literal["sha256", "md5"], algorithm)
             if self._part.digest(kind, watch.check) != wanted.lower():
-                raise _Spoilt(f"its {algorithm} is not {wanted}")
+                raise _Corrupt(f"its {algorithm} is not {wanted}")
         if self._name.endswith(".safetensors") and not self._part.is_whole_safetensors():
-            raise _Spoilt("it is no whole safetensors file")
+            raise _Corrupt("it is no whole safetensors file")
 
     def _failed(self, why: str) -> DownloadFailed:
         return DownloadFailed(

@@ -1,4 +1,4 @@
-"""What a server's answer says of a file, and which address is asked. Knows no file on disk."""
+"""Hugging Face's token, mirrors and response headers. Knows no file on disk."""
 
 import re
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 class HubToken(AuthBase):
-    """Hugging Face's access token, sent to its own host and to no other.
+    """Hugging Face's access token, sent to its own host only.
 
-    Also keeps ``requests`` from sending what it finds in a .netrc file.
+    It also keeps ``requests`` from sending credentials of a .netrc file.
     """
 
     def __init__(self, token: str) -> None:
@@ -33,13 +33,16 @@ class HubToken(AuthBase):
 
 
 def mirrored(url: str, environment: Mapping[str, str]) -> str:
-    """HF_MIRROR, as in Fooocus, stands in for Hugging Face."""
-    mirror = environment.get("HF_MIRROR", "").rstrip("/")
+    """The URL at the mirror of Hugging Face that is configured, if any.
+
+    HF_MIRROR is Fooocus's variable, HF_ENDPOINT that of ``huggingface_hub``.
+    """
+    mirror = (environment.get("HF_MIRROR") or environment.get("HF_ENDPOINT") or "").rstrip("/")
     return url.replace(HUB, mirror, 1) if mirror and url.startswith(f"{HUB}/") else url
 
 
 def read_linked(response: requests.Response, told: Origin) -> Origin:
-    """What Hugging Face says of a large file before it redirects to where the bytes are."""
+    """SHA-256 and size, which Hugging Face tells before it redirects to the bytes."""
     etag = response.headers.get("X-Linked-Etag", "").strip('"')
     size = response.headers.get("X-Linked-Size", "")
     if _SHA256.fullmatch(etag):
@@ -48,7 +51,7 @@ def read_linked(response: requests.Response, told: Origin) -> Origin:
 
 
 def read_described(response: requests.Response, told: Origin) -> Origin:
-    """Length and validator of the answer; Hugging Face's word on the length goes before."""
+    """Length and validator of the response; a length from ``read_linked`` goes before."""
     headers = response.headers
     etag = headers.get("ETag", "")
     validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
@@ -62,13 +65,13 @@ def read_described(response: requests.Response, told: Origin) -> Origin:
 
 
 def first_byte(response: requests.Response) -> int | None:
-    """At which byte a partial answer begins; None if it does not say."""
+    """The byte at which a partial response begins; None if it does not say."""
     found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 
 def shown(url: str) -> str:
-    """The URL without what may be secret."""
+    """The URL without credentials and query, which may be secret."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

@@ -1,8 +1,9 @@
-"""Where a model file is, fetched first if it is missing and this server knows where from.
+"""Finds model files by name; a missing one is fetched if its URL is known.
 
 A file that two workers want at once, in this process or another one, is fetched once.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +14,12 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import DownloadFailed, ModelNotFound, ModelNotInstalled, PipelineError
+from pipeline.errors import DownloadFailed, ModelNotInstalled, PipelineError
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field, ModelCatalog
 from pipeline.files.download import Download, DownloadLimits, megabytes
 from pipeline.files.hub import shown
-from pipeline.files.registry import KnownFile, find_known
+from pipeline.files.registry import find_known
+from pipeline.request.model_file import ModelFile
 from pipeline.request.presets import INITIAL, Preset, PresetStore
 from pipeline.scheduling.task import Reporter, check_stopped
 
@@ -28,6 +30,7 @@ OnProgress = Callable[[str, int, int], None]
 
 _TELL_EVERY_S: Final = 0.25
 _LOOK_EVERY_S: Final = 0.2
+_LOCKS: Final = ".locks"
 
 
 class ModelFiles:
@@ -50,7 +53,7 @@ class ModelFiles:
         self._on_progress = on_progress
         self._limits = limits
 
-    def find(self, folder: str, name: str) -> KnownFile | None:
+    def find(self, folder: str, name: str) -> ModelFile | None:
         """Where the file of that name is to be had, by our own list or by any preset."""
         known = find_known(folder, name)
         if known is not None or self._presets is None:
@@ -58,62 +61,51 @@ class ModelFiles:
         names = (name for name in self._presets.names() if name != INITIAL)
         return next(_downloads(self._presets, names, (folder, name)), None)
 
-    def has(self, file: KnownFile) -> bool:
+    def has(self, file: ModelFile) -> bool:
         """Is it there?"""
         return self._path(file.folder, file.name).is_file()
 
-    def require(self, file: KnownFile | tuple[str, str], reporter: Reporter | None = None) -> Path:
-        """The path of a file, which may be named as (folder, name); fetched if it is missing.
+    def look_up(self, folder: str, name: str, field: Field) -> ModelFile:
+        """The file or diffusers folder that a request names, with its URL where it is missing.
 
-        Blocks while it fetches, so it is for device threads. Raises ModelNotInstalled,
-        DownloadFailed, TaskAborted.
+        Raises ModelNotFound for an unknown name, ModelNotInstalled for a missing file that may not
+        be fetched here.
         """
-        folder, name = file if isinstance(file, tuple) else (file.folder, file.name)
-        path = self._path(folder, name)
-        if path.is_file():
+        if self.catalog.has(folder, name):
+            return ModelFile(folder, name)
+        file = self.find(folder, name)
+        if file is None:
+            raise self.catalog.not_found(folder, name, field)
+        if not self.allowed:
+            raise self.not_installed(file)
+        return file
+
+    def require(self, file: ModelFile, reporter: Reporter | None = None) -> Path:
+        """The path of a file or diffusers folder; a missing file is fetched from its URL.
+
+        Blocks meanwhile, so it is for device threads. Raises ModelNotInstalled, DownloadFailed,
+        TaskAborted.
+        """
+        path = self._path(file.folder, file.name)
+        if path.exists():
             return path
-        known = file if isinstance(file, KnownFile) else self.find(folder, name)
-        if known is None or not self.allowed:
-            raise self.not_installed(folder, name, known)
-        watch = _Told(name, reporter, self._on_progress)
+        if not file.url or not self.allowed:
+            raise self.not_installed(file)
+        watch = _Told(file.name, reporter, self._on_progress)
         with self._alone(path, watch):
             if not path.is_file():
-                self._fetch(known, path, watch)
+                self._fetch(file, path, watch)
         return path
 
-    def named(self, folder: str, name: str, field: Field, reporter: Reporter | None = None) -> Path:
-        """The file or diffusers folder that a request or preset names; fetched if need be.
-
-        Raises ModelNotFound for a name that nobody knows, and what ``require`` raises.
-        """
-        if self._is_to_be_fetched(folder, name, field):
-            return self.require((folder, name), reporter)
-        return self.catalog.file(folder, name, field)
-
-    def check(self, folder: str, name: str, field: Field) -> None:
-        """As ``named`` without fetching: raises if the task could not get its file."""
-        if self._is_to_be_fetched(folder, name, field) and not self.allowed:
-            raise self.not_installed(folder, name, self.find(folder, name))
-
-    def _is_to_be_fetched(self, folder: str, name: str, field: Field) -> bool:
-        """False where it is there. Raises ModelNotFound where it is to be had nowhere."""
-        try:
-            self.catalog.file(folder, name, field)
-        except ModelNotFound:
-            if self.find(folder, name) is None:
-                raise
-            return True
-        return False
-
-    def not_installed(self, folder: str, name: str, known: KnownFile | None) -> ModelNotInstalled:
+    def not_installed(self, file: ModelFile) -> ModelNotInstalled:
         """The error that says what is missing, where it belongs, and where it is to be had."""
-        told = f"{name} is not installed in models/{folder}"
-        if known is None:
+        told = f"{file.name} is not installed in models/{file.folder}"
+        if not file.url:
             return ModelNotInstalled(f"{told}; put it there")
         why = "" if self.allowed else " (this server does not download: --downloads forbid)"
-        return ModelNotInstalled(f"{told}; fetch it from {shown(known.url)}{why}")
+        return ModelNotInstalled(f"{told}; fetch it from {shown(file.url)}{why}")
 
-    def _fetch(self, known: KnownFile, path: Path, watch: "_Told") -> None:
+    def _fetch(self, known: ModelFile, path: Path, watch: "_Told") -> None:
         log.info("downloading %s from %s", known.name, shown(known.url))
         started = time.perf_counter()
         place = f"models/{known.folder}"
@@ -130,8 +122,11 @@ class ModelFiles:
     def _alone(self, path: Path, watch: "_Told") -> Iterator[None]:
         """Hold the file's lock: one download at a time, over all processes of the machine."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path.with_name(f"{path.name}.lock"))
+            # In one hidden folder: a lock file cannot be removed safely, and would stay there.
+            locks = self.models_dir / _LOCKS
+            locks.mkdir(parents=True, exist_ok=True)
+            name = hashlib.sha256(str(path.relative_to(self.models_dir)).encode()).hexdigest()
+            lock = FileLock(locks / f"{name[:32]}.lock")
             while not _acquired(lock):
                 watch.waiting()
         except OSError as error:
@@ -150,7 +145,7 @@ def _acquired(lock: FileLock) -> bool:
     return True
 
 
-def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], KnownFile]:
+def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], ModelFile]:
     """The files that a preset says where to fetch, by folder and name."""
     by_folder = {
         CHECKPOINTS: preset.checkpoint_downloads,
@@ -159,7 +154,7 @@ def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], KnownFile]:
         VAES: preset.vae_downloads,
     }
     return {
-        (folder, name): KnownFile(folder, name, url)
+        (folder, name): ModelFile(folder, name, url)
         for folder, files in by_folder.items()
         for name, url in files.items()
         if _stays_inside(name) and _is_web_address(url)
@@ -168,7 +163,7 @@ def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], KnownFile]:
 
 def _downloads(
     presets: PresetStore, names: Iterator[str], wanted: tuple[str, str]
-) -> Iterator[KnownFile]:
+) -> Iterator[ModelFile]:
     for name in names:
         try:
             files = preset_downloads(presets.load(name))

@@ -1,7 +1,6 @@
-"""A file that is still being fetched: its bytes so far, and what they are the beginning of.
+"""A partial download: the bytes so far and what file they belong to.
 
-Both lie beside the place where the file will be, so that a later try goes on from there. Knows no
-network. Torch-free.
+Both are kept beside the target, so that a later try resumes. Knows no network.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ _MAX_HEADER_BYTES: Final = 100_000_000  # the limit of the safetensors format
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Which file the bytes are of, as its sender told. Empty or 0: it did not say."""
+    """Which file the bytes belong to, as its server said. Empty or 0: it did not say."""
 
     url: str
     validator: str = ""  # a strong ETag or a Last-Modified date, for If-Range
@@ -28,7 +27,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartFile:
-    """The bytes of one file that is on its way. One thread at a time."""
+    """The received bytes of one file. One thread at a time."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -44,7 +43,7 @@ class PartFile:
             return 0
 
     def origin(self, url: str) -> Origin:
-        """What the bytes are of; where that is unknown or another URL, they are thrown away."""
+        """What the bytes belong to; if that is unknown or another URL, they are discarded."""
         try:
             origin = msgspec.json.decode(self._origin_path.read_bytes(), type=Origin)
         except (OSError, msgspec.DecodeError):
@@ -60,18 +59,18 @@ class PartFile:
         self.path.write_bytes(b"")
 
     def note_total(self, total: int) -> None:
-        """How long the file turned out to be, where its sender did not say. Raises OSError."""
+        """Record the length of a file whose server did not say it. Raises OSError."""
         origin = msgspec.json.decode(self._origin_path.read_bytes(), type=Origin)
         known = msgspec.structs.replace(origin, total=total)
         self._origin_path.write_bytes(msgspec.json.encode(known))
 
     def clear(self) -> None:
-        """Throw away what is there."""
+        """Discard the bytes."""
         self.path.unlink(missing_ok=True)
         self._origin_path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Put the file in its place, whole or not at all. Raises OSError."""
+        """Move the file to its place, atomically. Raises OSError."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         self.path.replace(self._target)
@@ -87,7 +86,7 @@ class PartFile:
         return state.hexdigest()
 
     def is_whole_safetensors(self) -> bool:
-        """Does the file's own header agree with its length?"""
+        """Whether the file's length is the one that its header implies."""
         with self.path.open("rb") as file:
             head = file.read(8)
             length = struct.unpack("<Q", head)[0] if len(head) == 8 else _MAX_HEADER_BYTES + 1

@@ -7,13 +7,13 @@ from typing import Final
 
 import msgspec
 
-from pipeline.files.catalog import LORAS
+from pipeline.files.catalog import LORAS, PROMPT_EXPANSION
+from pipeline.request.model_file import ModelFile
 from pipeline.request.performance import FAST_MODES
 
 CLIP_VISION: Final = "clip_vision"
 CONTROLNET: Final = "controlnet"
 INPAINT: Final = "inpaint"
-PROMPT_EXPANSION: Final = "prompt_expansion/fooocus_expansion"
 REMBG: Final = "rembg"
 SAFETY_CHECKER: Final = "safety_checker"
 SAM: Final = "sam"
@@ -26,19 +26,6 @@ _FOOOCUS_INPAINT: Final = "https://huggingface.co/lllyasviel/fooocus_inpaint/res
 _OPENCV: Final = "https://huggingface.co/opencv/face_detection_yunet/resolve/main/"
 _HUB: Final = "https://huggingface.co"
 _REMBG: Final = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
-
-
-class KnownFile(msgspec.Struct, frozen=True):
-    """A file below the models folder and its address.
-
-    ``checksum`` is ``sha256:…`` or ``md5:…`` in hexadecimal, or "" where the sender tells it:
-    Hugging Face answers with the SHA-256 of every large file.
-    """
-
-    folder: str  # below the models folder, such as "controlnet"
-    name: str  # below that folder, with forward slashes
-    url: str
-    checksum: str = ""
 
 
 class KnownFolder(msgspec.Struct, frozen=True):
@@ -55,77 +42,79 @@ class KnownFolder(msgspec.Struct, frozen=True):
         return f"{_HUB}/{self.repository}"
 
     @property
-    def files(self) -> tuple[KnownFile, ...]:
+    def files(self) -> tuple[ModelFile, ...]:
         """Each file of it."""
         base = f"{self.source}/resolve/main/"
-        return tuple(KnownFile(self.folder, name, f"{base}{name}") for name in self.names)
+        return tuple(ModelFile(self.folder, name, f"{base}{name}") for name in self.names)
 
 
-INPAINT_HEAD: Final = KnownFile(
+INPAINT_HEAD: Final = ModelFile(
     INPAINT, "fooocus_inpaint_head.pth", f"{_FOOOCUS_INPAINT}fooocus_inpaint_head.pth"
 )
 # By the value of the parameter inpaint_engine.
 INPAINT_PATCHES: Final = {
-    "v1": KnownFile(INPAINT, "inpaint.fooocus.patch", f"{_FOOOCUS_INPAINT}inpaint.fooocus.patch"),
-    "v2.5": KnownFile(
+    "v1": ModelFile(INPAINT, "inpaint.fooocus.patch", f"{_FOOOCUS_INPAINT}inpaint.fooocus.patch"),
+    "v2.5": ModelFile(
         INPAINT, "inpaint_v25.fooocus.patch", f"{_FOOOCUS_INPAINT}inpaint_v25.fooocus.patch"
     ),
-    "v2.6": KnownFile(
+    "v2.6": ModelFile(
         INPAINT, "inpaint_v26.fooocus.patch", f"{_FOOOCUS_INPAINT}inpaint_v26.fooocus.patch"
     ),
 }
-CANNY_CONTROL: Final = KnownFile(
+CANNY_CONTROL: Final = ModelFile(
     CONTROLNET,
     "control-lora-canny-rank128.safetensors",
     f"{_FOOOCUS}control-lora-canny-rank128.safetensors",
 )
-CPDS_CONTROL: Final = KnownFile(
+CPDS_CONTROL: Final = ModelFile(
     CONTROLNET, "fooocus_xl_cpds_128.safetensors", f"{_FOOOCUS}fooocus_xl_cpds_128.safetensors"
 )
-IMAGE_PROMPT_ADAPTER: Final = KnownFile(
+IMAGE_PROMPT_ADAPTER: Final = ModelFile(
     CONTROLNET, "ip-adapter-plus_sdxl_vit-h.bin", f"{_FOOOCUS}ip-adapter-plus_sdxl_vit-h.bin"
 )
-FACE_ADAPTER: Final = KnownFile(
+FACE_ADAPTER: Final = ModelFile(
     CONTROLNET,
     "ip-adapter-plus-face_sdxl_vit-h.bin",
     f"{_FOOOCUS}ip-adapter-plus-face_sdxl_vit-h.bin",
 )
-ADAPTER_NEGATIVE: Final = KnownFile(
+ADAPTER_NEGATIVE: Final = ModelFile(
     CONTROLNET, "fooocus_ip_negative.safetensors", f"{_FOOOCUS}fooocus_ip_negative.safetensors"
 )
-FACE_DETECTOR: Final = KnownFile(
+FACE_DETECTOR: Final = ModelFile(
     CONTROLNET,
     "face_detection_yunet_2023mar.onnx",
     f"{_OPENCV}face_detection_yunet_2023mar.onnx",
 )
-IMAGE_ENCODER: Final = KnownFile(
+IMAGE_ENCODER: Final = ModelFile(
     CLIP_VISION, "clip_vision_vit_h.safetensors", f"{_FOOOCUS}clip_vision_vit_h.safetensors"
 )
-UPSCALER: Final = KnownFile(
+UPSCALER: Final = ModelFile(
     UPSCALE_MODELS, "fooocus_upscaler_s409985e5.bin", f"{_FOOOCUS}fooocus_upscaler_s409985e5.bin"
 )
-INTERPOSER: Final = KnownFile(
+INTERPOSER: Final = ModelFile(
     VAE_APPROX,
     "xl-to-v1_interposer-v4.0.safetensors",
     f"{_FOOOCUS_LATER}xl-to-v1_interposer-v4.0.safetensors",
 )
-EXPANSION_MODEL: Final = KnownFile(
-    PROMPT_EXPANSION, "pytorch_model.bin", f"{_FOOOCUS}fooocus_expansion.bin"
+EXPANSION_MODEL: Final = ModelFile(
+    f"{PROMPT_EXPANSION}/fooocus_expansion",
+    "pytorch_model.bin",
+    f"{_FOOOCUS}fooocus_expansion.bin",
 )
-SAFETY_MODEL: Final = KnownFile(
+SAFETY_MODEL: Final = ModelFile(
     SAFETY_CHECKER,
     "stable-diffusion-safety-checker.bin",
     f"{_FOOOCUS_LATER}stable-diffusion-safety-checker.bin",
 )
 # By the names that the parameters of mask tools use.
 SAM_MODELS: Final = {
-    "vit_b": KnownFile(SAM, "sam_vit_b_01ec64.pth", f"{_FOOOCUS_LATER}sam_vit_b_01ec64.pth"),
-    "vit_l": KnownFile(SAM, "sam_vit_l_0b3195.pth", f"{_FOOOCUS_LATER}sam_vit_l_0b3195.pth"),
-    "vit_h": KnownFile(SAM, "sam_vit_h_4b8939.pth", f"{_FOOOCUS_LATER}sam_vit_h_4b8939.pth"),
+    "vit_b": ModelFile(SAM, "sam_vit_b_01ec64.pth", f"{_FOOOCUS_LATER}sam_vit_b_01ec64.pth"),
+    "vit_l": ModelFile(SAM, "sam_vit_l_0b3195.pth", f"{_FOOOCUS_LATER}sam_vit_l_0b3195.pth"),
+    "vit_h": ModelFile(SAM, "sam_vit_h_4b8939.pth", f"{_FOOOCUS_LATER}sam_vit_h_4b8939.pth"),
 }
 # The checksums are those that rembg itself checks.
 BACKGROUND_MODELS: Final = {
-    name: KnownFile(REMBG, f"{name}.onnx", f"{_REMBG}{name}.onnx", f"md5:{md5}")
+    name: ModelFile(REMBG, f"{name}.onnx", f"{_REMBG}{name}.onnx", f"md5:{md5}")
     for name, md5 in {
         "u2net": "60024c5c889badc19c04ad937298a77b",
         "u2netp": "8e83ca70e441ab06c318d82300c84806",
@@ -163,7 +152,7 @@ TAGGER: Final = KnownFolder(
 )
 
 KNOWN_FILES: Final = (
-    *(KnownFile(LORAS, mode.lora, mode.url) for mode in FAST_MODES.values()),
+    *(ModelFile(LORAS, mode.lora, mode.url) for mode in FAST_MODES.values()),
     INPAINT_HEAD,
     *INPAINT_PATCHES.values(),
     CANNY_CONTROL,
@@ -185,6 +174,6 @@ KNOWN_FILES: Final = (
 )
 
 
-def find_known(folder: str, name: str) -> KnownFile | None:
+def find_known(folder: str, name: str) -> ModelFile | None:
     """The file of that name in that folder, if it is one of these."""
     return next((file for file in KNOWN_FILES if (file.folder, file.name) == (folder, name)), None)

@@ -10,9 +10,10 @@ from pipeline.errors import ModelNotFound, ModelNotInstalled
 from pipeline.files.auxiliary import check_parts
 from pipeline.files.catalog import CHECKPOINTS, LORAS, VAES, Field, ModelCatalog
 from pipeline.files.locate import ModelFiles
-from pipeline.files.lora_paths import check_mode_lora
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
 from pipeline.request.images import check_images
+from pipeline.request.model_file import ModelFile
+from pipeline.request.performance import FastMode
 from pipeline.request.presets import INITIAL, Preset, PresetStore
 from pipeline.request.resolved import ResolvedRequest, resolve_params
 from pipeline.request.schema import GenerateParams
@@ -45,27 +46,34 @@ class Resolver:
         if params.image_seed < 0:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
             params = msgspec.structs.replace(params, image_seed=seed)
-        self._check_names(params, present)
+        files = list(self._named_files(params, present))
         preset = self._presets.describing(params)
         request = resolve_params(params, preset, self._files.catalog.loras())
-        check_mode_lora(request.fast_mode, self._files)
+        files += [ModelFile(LORAS, name) for name in request.prompt_loras]
+        if request.fast_mode is not None:
+            files.append(self._mode_lora(params.performance_selection, request.fast_mode))
         self._styles.check(params.style_selections)
         check_images(request)
         check_parts(request, self._files)
-        if told := self._stand_in_note(params):
-            notes = {**request.notes, "model": told}
-            request = msgspec.structs.replace(request, notes=notes)
-        return request
+        notes = request.notes | dict(self._stand_in_notes(params))
+        return msgspec.structs.replace(request, files=tuple(dict.fromkeys(files)), notes=notes)
 
-    def _check_names(self, params: GenerateParams, present: frozenset[str]) -> None:
-        for folder, name, field in _named(params):
+    def _named_files(self, params: GenerateParams, present: frozenset[str]) -> Iterator[ModelFile]:
+        """The files that the parameters name."""
+        for folder, name, field in _names(params):
             try:
-                self._files.check(folder, name, field)
+                yield self._files.look_up(folder, name, field)
             except ModelNotFound as error:
                 if field[0] in present:
                     raise
                 told = f"the preset needs a file that is not installed: {error}"
                 raise ModelNotInstalled(told) from None
+
+    def _mode_lora(self, title: str, mode: FastMode) -> ModelFile:
+        try:
+            return self._files.look_up(LORAS, mode.lora, ("performance_selection",))
+        except ModelNotInstalled as error:
+            raise ModelNotInstalled(f"performance {title!r}: {error}") from None
 
     def _stand_in(self, params: GenerateParams) -> str | None:
         """As in Fooocus, nothing is fetched where an earlier default of the preset is there."""
@@ -74,15 +82,15 @@ class Resolver:
                 return installed_default(preset, self._files.catalog)
         return None
 
-    def _stand_in_note(self, params: GenerateParams) -> str | None:
+    def _stand_in_notes(self, params: GenerateParams) -> Iterator[tuple[str, str]]:
         """What the record says where an earlier model of the preset makes the images."""
         for preset in self._presets_of(params):
             wanted = preset.default_model
             earlier = params.base_model_name in preset.previous_default_models
-            if wanted and earlier and wanted not in self._files.catalog.checkpoints():
-                name = params.base_model_name
-                return f"{wanted} is not installed; made with {name}, its forerunner"
-        return None
+            if wanted and earlier and not self._files.catalog.has(CHECKPOINTS, wanted):
+                made_with = f"made with {params.base_model_name}, its forerunner"
+                yield "model", f"{wanted} is not installed; {made_with}"
+                return
 
     def _presets_of(self, params: GenerateParams) -> Iterator[Preset]:
         for name in (params.preset, INITIAL):
@@ -101,7 +109,7 @@ def installed_default(preset: Preset, catalog: ModelCatalog) -> str | None:
     return next((name for name in preset.models if name in there), None)
 
 
-def _named(params: GenerateParams) -> Iterator[tuple[str, str, Field]]:
+def _names(params: GenerateParams) -> Iterator[tuple[str, str, Field]]:
     """Folder, name and request field of each file that the parameters name."""
     if params.base_model_name != EMBEDDED:
         yield CHECKPOINTS, params.base_model_name, ("base_model_name",)

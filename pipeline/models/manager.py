@@ -2,16 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import torch
 
 from bus.events import now_ms
-from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, VAES, Field
+from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field
 from pipeline.files.locate import ModelFiles
-from pipeline.files.lora_paths import lora_path
 from pipeline.files.registry import INTERPOSER
 from pipeline.memory.cache import Budgets, CacheEntry, ModelCache, choose_budgets
 from pipeline.memory.cache_key import (
@@ -28,6 +27,7 @@ from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
+from pipeline.request.model_file import ModelFile
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.task import Reporter
 from pipeline.weights.lora import ChosenLora, LoraStack
@@ -61,6 +61,7 @@ class ModelManager:
         self._device = device
         self._on_unloaded = on_unloaded
         self._cache = ModelCache(device, budgets or choose_budgets(device), self._tell_unloaded)
+        self._admitted: dict[tuple[str, str], ModelFile] = {}
         self._has_unloaded = False  # since memory was last released
         self._loaded: tuple[LoadedModel, ...] = ()  # replaced whole: other threads read it
 
@@ -68,8 +69,12 @@ class ModelManager:
         """The models on the device, with the LoRAs in their weights. Any thread may call it."""
         return self._loaded
 
-    def begin_task(self) -> None:
-        """Call before each task: models of earlier tasks may be evicted from now on."""
+    def begin_task(self, files: Iterable[ModelFile] = ()) -> None:
+        """Call before each task: models of earlier tasks may be evicted from now on.
+
+        ``files`` are those that were looked up for the task when it was admitted.
+        """
+        self._admitted = {(file.folder, file.name): file for file in files}
         self._cache.end_use()
 
     def done_with(self, kind: str, name: str) -> None:
@@ -114,7 +119,7 @@ class ModelManager:
         """
         if name in (DEFAULT_VAE, NO_MODEL):
             return checkpoint.vae
-        path = self._files.named(VAES, name, ("vae_name",), reporter)
+        path = self._located(VAES, name, ("vae_name",), reporter)
         config, placement = checkpoint.vae_config, checkpoint.placement
         source = model_source(_VAE, name, path, variant=variant_of(config))
         return self._get(source, lambda each: load_vae(each, config, placement), reporter)
@@ -173,7 +178,10 @@ class ModelManager:
         A refiner takes the changes that fit it, as in Fooocus; ``patch`` is for the checkpoint
         alone. Raises what ``checkpoint`` does.
         """
-        chosen = [ChosenLora(name, lora_path(name, self._files, reporter), w) for name, w in loras]
+        chosen = [
+            ChosenLora(name, self._located(LORAS, name, ("loras",), reporter), weight)
+            for name, weight in loras
+        ]
         with_patch = [*chosen, patch] if patch else chosen
         stacks = {"loras": (checkpoint.loras, with_patch)}
         if refiner:
@@ -229,7 +237,15 @@ class ModelManager:
     def _path(self, name: str, field: Field, reporter: Reporter | None) -> Path:
         if name == EMBEDDED:
             return EMBEDDED_FOLDER
-        return self._files.named(CHECKPOINTS, name, field, reporter)
+        return self._located(CHECKPOINTS, name, field, reporter)
+
+    def _located(self, folder: str, name: str, field: Field, reporter: Reporter | None) -> Path:
+        """The path of a file, fetched if need be; one that no task was admitted with is looked up.
+
+        Raises ModelNotFound, ModelNotInstalled, DownloadFailed, TaskAborted.
+        """
+        file = self._admitted.get((folder, name)) or self._files.look_up(folder, name, field)
+        return self._files.require(file, reporter)
 
     def _load(self, name: str, path: Path) -> Checkpoint:
         if name == EMBEDDED:

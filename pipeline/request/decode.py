@@ -13,7 +13,7 @@ import msgspec
 from pipeline.errors import InvalidParameter
 from pipeline.request.choices import ControlNetType
 from pipeline.request.delivery import Delivery, GenerateRequest
-from pipeline.request.schema import MAX_SEED, MAX_SIDE, MIN_SIDE, GenerateParams
+from pipeline.request.schema import IMAGE_FIELDS, MAX_SEED, MAX_SIDE, MIN_SIDE, GenerateParams
 from pipeline.request.schema_parts import ControlNetImage, EnhanceControl, Lora
 
 __all__ = [
@@ -35,12 +35,6 @@ __all__ = [
 
 Location = tuple[str | int, ...]
 
-IMAGE_FIELDS: Final = (
-    "uov_input_image",
-    "inpaint_input_image",
-    "inpaint_mask_image_upload",
-    "enhance_input_image",
-)
 # (stop, weight) of an image prompt that names neither.
 CONTROL_DEFAULTS: Final[Mapping[str, tuple[float, float]]] = {
     "ImagePrompt": (0.5, 0.6),

@@ -28,7 +28,7 @@ PATCH_UNTIL: Final = 0.8
 _DENOISE: Final = {"Vary (Subtle)": 0.5, "Vary (Strong)": 0.85}
 _UPSCALE_DENOISE: Final = 0.382
 _FACTORS: Final = {"Upscale (1.5x)": 1.5, "Upscale (2x)": 2.0, "Upscale (Fast 2x)": 2.0}
-_NOT_PATCHED: Final = "None"
+NOT_PATCHED: Final = "None"
 
 
 class Vary(msgspec.Struct, frozen=True, tag="vary"):
@@ -60,7 +60,7 @@ class Inpaint(msgspec.Struct, frozen=True, kw_only=True, tag="inpaint"):
     @property
     def patched(self) -> bool:
         """Does the model get the engine's patch and head?"""
-        return self.engine != _NOT_PATCHED
+        return self.engine != NOT_PATCHED
 
     @property
     def outpaints(self) -> bool:
@@ -133,14 +133,19 @@ def denoise_of(goal: StartGoal | None) -> float:
     return goal.strength if isinstance(goal, Inpaint) else goal.denoise
 
 
-def refines_itself(goal: StartGoal | None, refiner: str) -> bool:
-    """Does the model without its inpaint patch finish what the model with it began?"""
-    return isinstance(goal, Inpaint) and goal.patched and refiner == NO_MODEL
+def engine_of(goal: StartGoal | None) -> InpaintEngine:
+    """The inpaint engine whose patch and head the model gets."""
+    return goal.engine if isinstance(goal, Inpaint) else NOT_PATCHED
+
+
+def refines_itself(engine: InpaintEngine, refiner: str) -> bool:
+    """Whether the last steps are sampled without the model's inpaint patch."""
+    return engine != NOT_PATCHED and refiner == NO_MODEL
 
 
 def switch_share(goal: StartGoal | None, refiner: str, share: float) -> float:
-    """The part of the steps before a refiner; ``share`` is the request's or its mode's."""
-    return PATCH_UNTIL if refines_itself(goal, refiner) else share
+    """The share of the steps before the refiner; ``share`` is the request's or its mode's."""
+    return PATCH_UNTIL if refines_itself(engine_of(goal), refiner) else share
 
 
 def with_addition(prompt: str, addition: str, goal: StartGoal | None) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from pipeline.errors import InvalidParameter
-from pipeline.request.decode import IMAGE_FIELDS, GenerateParams
 from pipeline.request.resolved import ResolvedRequest
+from pipeline.request.schema import IMAGE_FIELDS, GenerateParams
 from pipeline.request.tools import MaskOptions
 
 Place = tuple[str | int, ...]

@@ -8,9 +8,11 @@ import msgspec
 from pipeline.request.choices import DEFAULT_VAE, NO_MODEL, InpaintEngine, SwapMethod
 from pipeline.request.enhance_goals import Stage
 from pipeline.request.goals import (
-    Inpaint,
+    NOT_PATCHED,
     StartGoal,
     denoise_of,
+    engine_of,
+    refines_itself,
     steps_of,
     switch_share,
     with_addition,
@@ -54,7 +56,7 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     loras: tuple[tuple[str, float], ...] = ()  # (name, weight)
     mode_lora: bool = False  # whether the last of the LoRAs is the performance mode's own
     freeu: FreeU | None = None
-    inpaint_engine: InpaintEngine = "None"  # whose patch and head the model gets
+    inpaint_engine: InpaintEngine = NOT_PATCHED  # whose patch and head the model gets
     notes: dict[str, object] = {}  # facts for the task's record
 
     @property
@@ -65,7 +67,7 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def refines_itself(self) -> bool:
         """Whether the model without its inpaint patch samples from ``switch`` on."""
-        return self.inpaint_engine != "None" and self.refiner == NO_MODEL
+        return refines_itself(self.inpaint_engine, self.refiner)
 
     @property
     def negative_copies_positive(self) -> bool:
@@ -120,7 +122,7 @@ def _plan(request: ResolvedRequest, run: _Run, index: int, sources: PromptSource
         loras=_loras(request, run.prompts),
         mode_lora=fast is not None,
         freeu=freeu if params.freeu_enabled else None,
-        inpaint_engine=goal.engine if isinstance(goal, Inpaint) else "None",
+        inpaint_engine=engine_of(goal),
         notes=request.notes | dict(_prompt_notes(run.prompts)),
     )
 

@@ -104,8 +104,8 @@ def prompt_loras(prompt: str, known: Sequence[str]) -> tuple[str, list[tuple[str
 
 def named_loras(prompts: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
     """The files of ``known`` that prompts name as ``<lora:name:weight>``, each once."""
-    by_stem = {_stem(name): name for name in reversed(known)}
-    stems = (match[1] for prompt in prompts for match in _LORA.finditer(prompt))
+    stems = [match[1] for prompt in prompts for match in _LORA.finditer(prompt)]
+    by_stem = {_stem(name): name for name in reversed(known)} if stems else {}
     return tuple(dict.fromkeys(by_stem[stem] for stem in stems if stem in by_stem))
 
 

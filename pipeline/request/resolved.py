@@ -11,6 +11,7 @@ import msgspec
 from pipeline.request.choices import NO_MODEL
 from pipeline.request.enhance_goals import Stage, read_stages
 from pipeline.request.goals import NATIVE_SIDE, Goals, native_side, read_goals
+from pipeline.request.model_file import ModelFile
 from pipeline.request.performance import FAST_MODES, FEW_STEPS, FastMode, fast_mode
 from pipeline.request.presets import Preset
 from pipeline.request.prompts import named_loras
@@ -31,16 +32,17 @@ class ResolvedRequest(msgspec.Struct, frozen=True, kw_only=True):
     fast_mode: FastMode | None = None  # the few-step mode in force
     native_side: int = NATIVE_SIDE  # side of the square the model was trained on, in pixels
     prompt_loras: tuple[str, ...] = ()  # LoRA files that the prompts name as <lora:...>
+    files: tuple[ModelFile, ...] = ()  # checkpoints, VAE and LoRAs; with a URL where to be fetched
     notes: dict[str, object] = {}  # facts for the task's record
 
 
 def resolve_params(
     params: GenerateParams, preset: Preset | None = None, known_loras: Sequence[str] = ()
 ) -> ResolvedRequest:
-    """Everything that complete parameters and the facts about their model decide; reads no file.
+    """What complete parameters and the facts about their model decide, without ``files``.
 
-    ``preset`` describes the model (``PresetStore.describing``); ``known_loras`` are the installed
-    LoRA files.
+    Reads no file. ``preset`` describes the model (``PresetStore.describing``); ``known_loras`` are
+    the installed LoRA files.
     """
     preset = preset or Preset()
     goals = read_goals(params)

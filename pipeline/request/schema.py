@@ -39,6 +39,13 @@ MAX_SEED: Final = 2**63 - 1
 MIN_SIDE: Final = 64
 MAX_SIDE: Final = 2048
 MAX_LORAS: Final = 32  # slots of a request
+# The fields that hold an image; so does cn_img of each entry of controlnet_image.
+IMAGE_FIELDS: Final = (
+    "uov_input_image",
+    "inpaint_input_image",
+    "inpaint_mask_image_upload",
+    "enhance_input_image",
+)
 
 Weight3 = Annotated[float, Meta(ge=0, le=3)]
 Distance = Annotated[int, Meta(ge=0, le=MAX_SIDE)]

@@ -3,6 +3,7 @@
 from typing import Final
 
 from pipeline.errors import InvalidParameter
+from pipeline.request.choices import SAMPLER_NAMES
 from pipeline.sampling import (
     samplers_distilled,
     samplers_dpm,
@@ -38,8 +39,6 @@ _PLAIN: Final[dict[str, Sampler]] = {
     "uni_pc": samplers_unipc.uni_pc,
     "uni_pc_bh2": samplers_unipc.uni_pc_bh2,
 }
-
-SAMPLER_NAMES: Final = (*_PLAIN, "tcd")
 
 # These draw noise along one Brownian path; the others fresh noise, if any.
 BROWNIAN_SAMPLERS: Final = frozenset(name for name in _PLAIN if "_sde" in name)

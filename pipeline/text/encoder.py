@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -137,11 +138,12 @@ class TextEncoder:
     def sections(self, text: str, encoder: str) -> list[Section]:
         """Token sections of a text for ``clip_l`` or ``clip_g``."""
         clip = self._clip_l if encoder == "clip_l" else self._clip_g
-        words = split_words(
-            parse_weights(text),
-            self._tokenizer.tokens,
-            lambda name: self._inversions.vectors(name, encoder, clip.width),
-        )
+
+        @cache  # a text may name a file a thousand times
+        def find_vectors(name: str) -> Sequence[Tensor] | None:
+            return self._inversions.vectors(name, encoder, clip.width)
+
+        words = split_words(parse_weights(text), self._tokenizer.tokens, find_vectors)
         return make_sections(words, clip.special)
 
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pipeline.files.catalog import TORCH_TOO, file_names
+from pipeline.files.catalog import TORCH_TOO
 from pipeline.files.file_format import FileFormat, require_format
+from pipeline.files.listing import FolderListing
 from pipeline.weights.pickled import load_pickled
 from pipeline.weights.tensors import read_tensors
 
@@ -32,7 +33,9 @@ class InversionLibrary:
     """The folder of textual inversions. Files are read when a prompt names them."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+        self._folder = folder or Path()
+        self._listing = FolderListing(folder, SUFFIXES) if folder else None
+        self._index: tuple[Sequence[str], Mapping[str, str]] = ((), {})  # of these names
 
     def vectors(self, name: str, encoder: str, width: int) -> Sequence[Tensor] | None:
         """Vectors of ``width`` for ``clip_l`` or ``clip_g``; None without such a file or part.
@@ -54,15 +57,12 @@ class InversionLibrary:
         The name is a path below the folder, as ``/v1/models`` lists it, or the file's name alone;
         of several files of that name the one in the outermost folder is meant, then the first.
         """
-        if self._folder is None:
+        if self._listing is None:
             return None
-        asked = name.replace("\\", "/")
-        wanted = {asked, *(asked + suffix for suffix in SUFFIXES)}
-        listed = file_names(self._folder, SUFFIXES)
-        found = next((each for each in listed if each in wanted), None)
-        if found is None:
-            listed.sort(key=lambda each: each.count("/"))
-            found = next((each for each in listed if each.rpartition("/")[2] in wanted), None)
+        names = self._listing.names()
+        if names is not self._index[0]:
+            self._index = (names, _index(names))
+        found = self._index[1].get(name.replace("\\", "/"))
         return self._folder / found if found else None
 
 
@@ -70,6 +70,22 @@ def named_inversions(texts: Iterable[str]) -> tuple[str, ...]:
     """The names that texts say after ``embedding:``, each once, in order."""
     found = (name.strip(",") for text in texts for name in _IN_PROMPT.findall(text))
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _index(names: Sequence[str]) -> dict[str, str]:
+    """Each file by what a prompt may call it: its path first, else its name alone."""
+    index: dict[str, str] = {}
+    for name in names:
+        for key in _with_and_without_ending(name):
+            index.setdefault(key, name)
+    for name in sorted(names, key=lambda each: each.count("/")):
+        for key in _with_and_without_ending(name.rpartition("/")[2]):
+            index.setdefault(key, name)
+    return index
+
+
+def _with_and_without_ending(name: str) -> tuple[str, str]:
+    return name, name.rpartition(".")[0]
 
 
 def _learned(path: Path, encoder: str, width: int) -> list[Tensor]:

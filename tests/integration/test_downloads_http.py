@@ -14,7 +14,7 @@ from bus.subscription import EventFilter
 from handlers.keys import BUS
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
-from pipeline.files.registry import KnownFile
+from pipeline.request.model_file import ModelFile
 from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.task import Reporter, Task
 from pipeline.scheduling.worker_events import Download, Sink
@@ -31,7 +31,7 @@ class FetchingDevice(FakeDevice):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self.file = KnownFile("sam", "needed.pth", f"{url}/needed.pth")
+        self.file = ModelFile("sam", "needed.pth", f"{url}/needed.pth")
         self.files: ModelFiles | None = None
 
     def build(self, settings: Settings, sink: Sink) -> "FetchingDevice":

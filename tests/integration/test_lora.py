@@ -442,7 +442,8 @@ def run(engine: Engine, presets: PresetStore, **asked: object) -> Listener:
     decoded = decode_params(msgspec.json.encode(body))
     params = presets.apply(decoded.params, decoded.present)
     listener = Listener()
-    request = resolve_params(params, presets.describing(params))
+    loras = engine._library.catalog.loras()
+    request = resolve_params(params, presets.describing(params), loras)
     engine(Task(task_id="a" * 32, request=request, in_queue_mills=0), listener)
     return listener
 

@@ -11,7 +11,7 @@ import requests
 
 from pipeline.errors import DownloadFailed, TaskAborted
 from pipeline.files.download import Download, DownloadLimits
-from pipeline.files.hub import HubToken, mirrored
+from pipeline.files.hub import HUB, HubToken, mirrored
 from tests.file_server import (
     FileServer,
     breaks_off_after,
@@ -334,6 +334,9 @@ def test_a_mirror_stands_in_for_the_hub_alone(files: FileServer, target: Path) -
     Download(url, target, "", LIMITS, {"HF_MIRROR": f"{files.url}/"}).run(Watch())
     assert target.read_bytes() == CONTENT
     assert mirrored("https://github.com/a", {"HF_MIRROR": "https://m"}) == "https://github.com/a"
+    both = {"HF_MIRROR": "https://m", "HF_ENDPOINT": "https://e"}
+    assert mirrored(f"{HUB}/a", both) == "https://m/a"
+    assert mirrored(f"{HUB}/a", {"HF_ENDPOINT": "https://e/"}) == "https://e/a"
 
 
 def test_a_netrc_file_is_not_asked(

@@ -9,6 +9,7 @@ from pipeline.request.goals import (
     Upscale,
     Vary,
     denoise_of,
+    engine_of,
     inpaint_of,
     native_side,
     read_goals,
@@ -116,7 +117,7 @@ def test_upscaling_takes_fewer_steps() -> None:
 
 def test_a_patched_model_without_a_refiner_goes_on_without_its_patch() -> None:
     patched, plain = Inpaint(engine="v2.6"), Inpaint(engine="None")
-    assert refines_itself(patched, "None")
+    assert refines_itself(engine_of(patched), "None")
     assert switch_share(patched, "None", 0.5) == 0.8
     assert switch_share(patched, "refiner.safetensors", 0.5) == 0.5
     assert switch_share(plain, "None", 0.5) == 0.5

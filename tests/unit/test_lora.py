@@ -12,13 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.errors import InvalidModelFile, ModelNotFound, ModelNotInstalled
+from pipeline.errors import InvalidModelFile
 from pipeline.files.catalog import ModelCatalog
-from pipeline.files.locate import ModelFiles
-from pipeline.files.lora_paths import check_mode_lora, lora_path
 from pipeline.request.decode import params_from
 from pipeline.request.plan import plan_images
-from pipeline.request.presets import Preset
 from pipeline.request.prompts import PromptSources
 from pipeline.request.resolved import resolve_params
 from pipeline.request.styles import StyleLibrary
@@ -302,44 +299,6 @@ def test_loras_may_be_in_torchs_own_format_and_checkpoints_may_not(tmp_path: Pat
         path.touch()
     assert ModelCatalog(tmp_path).loras() == ["a.bin", "b.safetensors"]
     assert ModelCatalog(tmp_path).checkpoints() == ["embedded"]
-
-
-@pytest.mark.parametrize(
-    ("mode", "file"),
-    [
-        ("Extreme Speed", "sdxl_lcm_lora.safetensors"),
-        ("Lightning", "sdxl_lightning_4step_lora.safetensors"),
-        ("Hyper-SD", "sdxl_hyper_sd_4step_lora.safetensors"),
-    ],
-)
-def test_a_few_step_mode_says_which_file_it_needs_and_where_from(
-    tmp_path: Path, mode: str, file: str
-) -> None:
-    files = ModelFiles(ModelCatalog(tmp_path), allowed=False)
-    needed = resolve_params(params_from({"performance_selection": mode})).fast_mode
-    for check in (
-        lambda: check_mode_lora(needed, files),
-        lambda: lora_path(file, files),
-    ):
-        with pytest.raises(ModelNotInstalled) as told:
-            check()
-        assert repr(mode) in str(told.value)
-        assert f"{file} is not installed in models/loras" in str(told.value)
-        assert f"/resolve/main/{file}" in str(told.value)
-        assert "https://huggingface.co/" in str(told.value)
-    (tmp_path / "loras").mkdir()
-    (tmp_path / "loras" / file).touch()
-    check_mode_lora(needed, files)
-    assert lora_path(file, files) == tmp_path / "loras" / file
-
-
-def test_a_model_without_few_step_loras_needs_no_file(tmp_path: Path) -> None:
-    params = params_from({"performance_selection": "Lightning"})
-    files = ModelFiles(ModelCatalog(tmp_path), allowed=False)
-    check_mode_lora(resolve_params(params, Preset(few_step_lora="")).fast_mode, files)
-    check_mode_lora(resolve_params(params_from({})).fast_mode, files)
-    with pytest.raises(ModelNotFound):
-        lora_path("other.safetensors", files)
 
 
 def test_a_lora_in_the_prompt_that_is_not_there_is_noted(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pipeline.errors import (
 from pipeline.files.catalog import CHECKPOINTS, LORAS, VAES, ModelCatalog
 from pipeline.files.download import DownloadLimits
 from pipeline.files.locate import ModelFiles
-from pipeline.files.registry import BACKGROUND_MODELS, KNOWN_FILES, UPSCALER, KnownFile, find_known
+from pipeline.files.registry import BACKGROUND_MODELS, KNOWN_FILES, UPSCALER, find_known
+from pipeline.request.model_file import ModelFile
 from pipeline.request.performance import FAST_MODES
 from pipeline.request.presets import PresetStore
 from pipeline.scheduling.task import MadeImage
@@ -66,8 +67,8 @@ def server() -> Iterator[FileServer]:
 
 
 @pytest.fixture
-def known(server: FileServer) -> KnownFile:
-    return KnownFile("upscale_models", "up.bin", server.file_url("up.bin"))
+def known(server: FileServer) -> ModelFile:
+    return ModelFile("upscale_models", "up.bin", server.file_url("up.bin"))
 
 
 def files_in(
@@ -98,18 +99,18 @@ def test_files_whose_sender_tells_no_checksum_have_one_here() -> None:
     assert all(file.checksum for file in BACKGROUND_MODELS.values())
 
 
-def test_a_file_that_is_there_is_not_fetched(tmp_path: Path, known: KnownFile) -> None:
+def test_a_file_that_is_there_is_not_fetched(tmp_path: Path, known: ModelFile) -> None:
     files = files_in(tmp_path, allowed=False)
     path = tmp_path / "models" / "upscale_models" / "up.bin"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
     assert files.require(known) == path
-    assert files.require(("upscale_models", "up.bin")) == path
+    assert files.require(ModelFile("upscale_models", "up.bin")) == path
     assert path.read_bytes() == b"mine"
 
 
 def test_a_missing_file_is_fetched_and_the_task_is_told(
-    tmp_path: Path, known: KnownFile, server: FileServer
+    tmp_path: Path, known: ModelFile, server: FileServer
 ) -> None:
     told: list[tuple[str, int, int]] = []
     catalog = ModelCatalog(tmp_path / "models")
@@ -126,7 +127,7 @@ def test_a_missing_file_is_fetched_and_the_task_is_told(
 
 
 def test_without_permission_the_error_says_what_to_put_where(
-    tmp_path: Path, known: KnownFile, server: FileServer
+    tmp_path: Path, known: ModelFile, server: FileServer
 ) -> None:
     with pytest.raises(ModelNotInstalled) as refused:
         files_in(tmp_path, allowed=False).require(known)
@@ -138,11 +139,11 @@ def test_without_permission_the_error_says_what_to_put_where(
 
 def test_a_file_that_nobody_knows_is_named_with_its_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelNotInstalled, match=r"strange\.bin.*models/sam; put it there"):
-        files_in(tmp_path).require(("sam", "strange.bin"))
+        files_in(tmp_path).require(ModelFile("sam", "strange.bin"))
 
 
 def test_a_download_that_fails_names_the_file_and_can_be_tried_again(
-    tmp_path: Path, known: KnownFile, server: FileServer
+    tmp_path: Path, known: ModelFile, server: FileServer
 ) -> None:
     files = files_in(tmp_path)
     server.answers = [status(404)]
@@ -153,7 +154,7 @@ def test_a_download_that_fails_names_the_file_and_can_be_tried_again(
 
 
 def test_two_tasks_that_want_one_file_fetch_it_once(
-    tmp_path: Path, known: KnownFile, server: FileServer
+    tmp_path: Path, known: ModelFile, server: FileServer
 ) -> None:
     begun = threading.Event()
 
@@ -185,7 +186,7 @@ def test_two_tasks_that_want_one_file_fetch_it_once(
 
 
 def test_a_task_that_waits_for_anothers_download_can_be_stopped(
-    tmp_path: Path, known: KnownFile, server: FileServer
+    tmp_path: Path, known: ModelFile, server: FileServer
 ) -> None:
     server.answers = [stalls_after(10)]
     files = files_in(tmp_path)
@@ -212,7 +213,7 @@ def test_a_task_that_waits_for_anothers_download_can_be_stopped(
     assert ended.is_set()
 
 
-def test_a_skip_skips_no_download(tmp_path: Path, known: KnownFile) -> None:
+def test_a_skip_skips_no_download(tmp_path: Path, known: ModelFile) -> None:
     listener = Listener()
     listener.error = ImageSkipped("skipped")
     assert files_in(tmp_path).require(known, listener).read_bytes() == CONTENT
@@ -228,15 +229,16 @@ def test_a_preset_says_where_its_files_are_to_be_had(tmp_path: Path, server: Fil
         embeddings_downloads={"e.pt": url},
     )
     files = files_in(tmp_path, presets=presets)
-    lora = files.named(LORAS, "l.bin", ("loras",))
+    lora = files.require(files.look_up(LORAS, "l.bin", ("loras",)))
     assert lora == tmp_path / "models" / "loras" / "l.bin"
     assert lora.read_bytes() == CONTENT
-    assert files.named(VAES, "sub/v.pt", ("vae_name",)).read_bytes() == CONTENT
-    files.check(CHECKPOINTS, "c.safetensors", ("base_model_name",))
+    vae = files.look_up(VAES, "sub/v.pt", ("vae_name",))
+    assert files.require(vae).read_bytes() == CONTENT
+    files.look_up(CHECKPOINTS, "c.safetensors", ("base_model_name",))
     with pytest.raises(ModelNotFound):
-        files.check(CHECKPOINTS, "l.bin", ("base_model_name",))
+        files.look_up(CHECKPOINTS, "l.bin", ("base_model_name",))
     with pytest.raises(ModelNotInstalled, match=r"https://example\.com/c"):
-        files_in(tmp_path, presets=presets, allowed=False).check(
+        files_in(tmp_path, presets=presets, allowed=False).look_up(
             CHECKPOINTS, "c.safetensors", ("base_model_name",)
         )
 
@@ -251,7 +253,7 @@ def test_no_preset_leads_out_of_the_models_folder(
     files = files_in(tmp_path, presets=presets)
     assert files.find(LORAS, name) is None
     with pytest.raises(ModelNotInstalled, match="no name of a file"):
-        files.require(KnownFile(LORAS, name, server.file_url("x")))
+        files.require(ModelFile(LORAS, name, server.file_url("x")))
     assert server.seen == []
 
 
@@ -270,7 +272,8 @@ def test_clients_and_logs_are_not_told_the_secret_in_a_presets_address(
     url = server.file_url("l.bin") + "?token=SECRET"
     presets = preset_with(tmp_path, lora_downloads={"l.bin": url})
     with pytest.raises(ModelNotInstalled) as refused:
-        files_in(tmp_path, presets=presets, allowed=False).require((LORAS, "l.bin"))
+        files_in(tmp_path, presets=presets, allowed=False).look_up(LORAS, "l.bin", ("loras",))
     assert "/l.bin" in str(refused.value)
-    files_in(tmp_path, presets=presets).require((LORAS, "l.bin"))
+    files = files_in(tmp_path, presets=presets)
+    files.require(files.look_up(LORAS, "l.bin", ("loras",)))
     assert "SECRET" not in f"{refused.value} {caplog.text}"

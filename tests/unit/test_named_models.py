@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.errors import ModelNotFound, ModelNotInstalled
@@ -11,6 +12,7 @@ from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.files.resolve import Resolver, installed_default
 from pipeline.request.decode import GenerateParams, decode_params
+from pipeline.request.model_file import ModelFile
 from pipeline.request.presets import PresetStore
 from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.styles import StyleLibrary
@@ -143,3 +145,93 @@ def test_the_start_takes_the_first_model_of_a_preset_that_is_there(
     assert installed_default(presets.load("start"), catalog) == "embedded"
     install(tmp_path, "checkpoints/old.safetensors", "checkpoints/older.safetensors")
     assert installed_default(presets.load("p"), catalog) == "old.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("mode", "file"),
+    [
+        ("Extreme Speed", "sdxl_lcm_lora.safetensors"),
+        ("Lightning", "sdxl_lightning_4step_lora.safetensors"),
+        ("Hyper-SD", "sdxl_hyper_sd_4step_lora.safetensors"),
+    ],
+)
+def test_a_few_step_mode_says_which_file_it_needs_and_where_from(
+    tmp_path: Path, presets: PresetStore, mode: str, file: str
+) -> None:
+    install(tmp_path, "checkpoints/new.safetensors")
+    asked = {"performance_selection": mode}
+    with pytest.raises(ModelNotInstalled) as told:
+        resolve(tmp_path, presets, asked, allowed=False)
+    assert repr(mode) in str(told.value)
+    assert f"{file} is not installed in models/loras" in str(told.value)
+    assert f"/resolve/main/{file}" in str(told.value)
+    assert "https://huggingface.co/" in str(told.value)
+    to_fetch = resolve(tmp_path, presets, asked).files[-1]
+    assert (to_fetch.folder, to_fetch.name) == ("loras", file)
+    assert to_fetch.url.endswith(file)
+    install(tmp_path, f"loras/{file}")
+    assert resolve(tmp_path, presets, asked, allowed=False).files[-1] == ModelFile("loras", file)
+
+
+def test_a_model_without_few_step_loras_needs_no_file(tmp_path: Path, presets: PresetStore) -> None:
+    (tmp_path / "presets" / "q.json").write_text(
+        '{"default_model": "new.safetensors", "few_step_lora": ""}'
+    )
+    install(tmp_path, "checkpoints/new.safetensors")
+    asked = {"performance_selection": "Lightning", "preset": "q"}
+    request = resolve(tmp_path, presets, asked, allowed=False)
+    assert request.fast_mode is None
+    assert [file.folder for file in request.files] == ["checkpoints"]
+
+
+def test_every_file_that_a_request_names_is_looked_up_once(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    for name in ("checkpoints/a.safetensors", "vae/v.pt", "loras/x.safetensors", "loras/y.pt"):
+        install(tmp_path, name)
+    slot = {"model_name": "x.safetensors", "weight": 1}
+    asked = {
+        "base_model_name": "a.safetensors",
+        "refiner_model_name": "new.safetensors",
+        "vae_name": "v.pt",
+        "loras": [slot, slot],
+        "prompt": "a cat <lora:y:0.5> <lora:x:1>",
+    }
+    assert resolve(tmp_path, presets, asked).files == (
+        ModelFile("checkpoints", "a.safetensors"),
+        ModelFile("checkpoints", "new.safetensors", URL),
+        ModelFile("vae", "v.pt"),
+        ModelFile("loras", "x.safetensors"),
+        ModelFile("loras", "y.pt"),
+    )
+
+
+def test_a_resolved_request_crosses_to_another_process(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    install(tmp_path, "checkpoints/new.safetensors")
+    asked = {
+        "inpaint_input_image": "/inputs/a.png",
+        "outpaint_selections": ["Left"],
+        "enhance_checkbox": True,
+        "enhance_uov_method": "Vary (Strong)",
+        "enhance_ctrls": [{"enhance_enabled": True, "enhance_mask_dino_prompt": "face"}],
+    }
+    request = resolve(tmp_path, presets, asked)
+    assert len(request.stages) == 2
+    sent = msgspec.msgpack.encode(request)
+    assert msgspec.msgpack.decode(sent, type=ResolvedRequest) == request
+    assert str(tmp_path).encode() not in sent  # files are named, so that they are found elsewhere
+
+
+def test_a_stored_request_needs_no_preset_but_its_files(
+    tmp_path: Path, presets: PresetStore
+) -> None:
+    install(tmp_path, "checkpoints/new.safetensors")
+    first = resolve(tmp_path, presets)
+    (tmp_path / "presets" / "p.json").unlink()
+    stored = msgspec.to_builtins(first.params)
+    assert resolve(tmp_path, presets, stored).params == first.params
+    (tmp_path / "models/checkpoints/new.safetensors").unlink()
+    with pytest.raises(ModelNotFound):
+        resolve(tmp_path, presets, stored)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InvalidParameter, TaskAborted
+from pipeline.request.choices import SAMPLER_NAMES
 from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.diffusion import NetworkDenoise, sample
 from pipeline.sampling.interface import OnStep, ancestral_split
@@ -12,7 +13,7 @@ from pipeline.sampling.latent_format import LatentFormat
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.noise_levels import DiscreteLevels
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.samplers import SAMPLER_NAMES, sampler_for
+from pipeline.sampling.samplers import sampler_for
 from pipeline.sampling.sigmas import make_sigmas
 
 SHAPE = (1, 4, 8, 8)

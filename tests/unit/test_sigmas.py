@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import InvalidParameter
+from pipeline.request.choices import SAMPLER_NAMES
 from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.noise import ImageNoise, seeded_generator
 from pipeline.sampling.noise_levels import DiscreteLevels
 from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.samplers import SAMPLER_NAMES
+from pipeline.sampling.samplers import sampler_for
 from pipeline.sampling.sigmas import DROP_IN_RUN, SCHEDULES, make_sigmas
 
 SHAPE = (1, 4, 8, 8)
@@ -54,6 +55,7 @@ def test_an_unknown_scheduler_is_refused_by_name() -> None:
 
 def test_there_are_as_many_samplers_and_schedulers_as_requests_may_name() -> None:
     assert len(SAMPLER_NAMES) == len(set(SAMPLER_NAMES)) == 24
+    assert all(callable(sampler_for(name, ModelSampling().levels)) for name in SAMPLER_NAMES)
     assert len(SCHEDULES) == 11
 
 
