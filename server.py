@@ -16,7 +16,7 @@ from bus.supervision import Supervisor
 from handlers import keys
 from handlers.http.access import AccessPolicy
 from handlers.http.guard import ACCESS
-from handlers.http.serving import end_process, run
+from handlers.http.serving import run
 from handlers.routes import install
 from handlers.service_keys import install_services
 from pipeline.engine.options import EngineOptions
@@ -127,13 +127,11 @@ def main() -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     try:
         settings = load_settings(sys.argv[1:], os.environ)
-        lock = FolderLock(settings.outputs_dir)  # before anything in the folder is touched
+        FolderLock(settings.outputs_dir)  # held until the process ends
         app = create_app(settings)
     except (SettingsError, FolderInUse, PipelineError, ValueError, OSError) as error:
         sys.exit(f"focal: {error}")
     run(app, settings.host, settings.port, settings.log_level)
-    lock.release()
-    end_process(0)
 
 
 if __name__ == "__main__":

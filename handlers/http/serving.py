@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from typing import Final
+from typing import Final, NoReturn
 
 import uvloop
 from aiohttp import web
@@ -15,13 +15,18 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 REQUEST_GRACE_S: Final = 1.0  # for requests that are being answered when the application has ended
 
 
-def run(app: web.Application, host: str, port: int, log_level: str) -> None:
-    """Log to standard error and ``serve`` on uvloop. Raises OSError."""
+def run(app: web.Application, host: str, port: int, log_level: str) -> NoReturn:
+    """Log to standard error, ``serve`` on uvloop and end the process; 1 without the address."""
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
         runner.run(serve(app, host, port))
+    except OSError as error:
+        log.error("%s", error)
+        end_process(1)
+    end_process(0)  # without runner.close(), which waits for every thread of the loop's pool
 
 
 async def serve(app: web.Application, host: str, port: int) -> None:
@@ -54,7 +59,7 @@ def _on_signal(number: signal.Signals, stop: asyncio.Event) -> None:
     stop.set()
 
 
-def end_process(code: int) -> None:
+def end_process(code: int) -> NoReturn:
     """End without waiting for other threads.
 
     One that is inside a C++ library while the interpreter is torn down aborts the process

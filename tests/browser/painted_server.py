@@ -8,7 +8,6 @@ import asyncio
 import colorsys
 import hashlib
 import json
-import logging
 import os
 import random
 import sys
@@ -19,10 +18,10 @@ from typing import Final
 if __package__ in {None, ""}:  # run as a file: the packages stand two folders up
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from aiohttp import web
 from PIL import Image, ImageDraw
 
 from bus.events import now_ms
+from handlers.http.serving import run
 from pipeline.errors import ImageSkipped, PipelineError
 from pipeline.images.encode import encode_image
 from pipeline.request.decode import GenerateParams, parse_aspect_ratio
@@ -164,11 +163,10 @@ def main(arguments: list[str]) -> None:
         count = int(arguments[at + 1])
         del arguments[at : at + 2]
     settings = load_settings(arguments, os.environ)
-    logging.basicConfig(level=logging.INFO)
     if count and not (settings.outputs_dir / "db.sqlite3").exists():
         asyncio.run(write_history(settings.outputs_dir, count))
     app = create_app(settings, [LocalWorker("painted", lambda _sink: PaintedDevice())])
-    web.run_app(app, host=settings.host, port=settings.port, access_log=None, print=None)
+    run(app, settings.host, settings.port, settings.log_level)
 
 
 if __name__ == "__main__":

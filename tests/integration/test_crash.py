@@ -77,7 +77,7 @@ def test_on_sigterm_the_queue_stays_for_the_next_start(tmp_path: Path) -> None:
         running = submit(first, LONG)
         events_until(first, f"task_id={running}&since=0", "task.progress")
         waiting = submit(first, QUICK)
-        assert first.stop(signal.SIGTERM, seconds=25) == 0
+        assert first.stop(signal.SIGTERM, seconds=10) == 0
     assert [row[1] for row in ended_rows(tmp_path)] == [None, None]
     assert not list((tmp_path / "outputs").glob("*/*.png"))  # the aborted task begins anew
     with server(tmp_path) as second:
