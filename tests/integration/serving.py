@@ -12,6 +12,7 @@ from aiohttp import web
 
 from handlers.keys import EXECUTOR
 from pipeline.scheduling.local_worker import LocalWorker
+from pipeline.scheduling.worker import Worker
 from server import create_app
 from settings import Settings
 from tests.integration.fake_device import FakeDevice
@@ -94,9 +95,13 @@ async def serve(
     folder: Path,
     device: FakeDevice | None = None,
     routes: Iterable[web.RouteDef] = (),
+    others: Iterable[Worker] = (),
     **options: Any,
 ) -> AsyncIterator[Focal]:
-    """Serve from an empty folder, ``routes`` as well. The gate is open when the server ends."""
+    """Serve from an empty folder, with ``routes`` as well, and ``others`` beside the device.
+
+    The gate is open when the server ends.
+    """
     device = device or FakeDevice()
     options.setdefault("downloads", "forbid")  # a test reaches no other machine
     settings = Settings(
@@ -106,8 +111,8 @@ async def serve(
         preset="embedded",
         **options,
     )
-    worker = LocalWorker("fake", partial(device.build, settings))
-    app = create_app(settings, [worker])
+    workers = [LocalWorker("fake", partial(device.build, settings)), *others]
+    app = create_app(settings, workers)
     app.add_routes(routes)
     runner = web.AppRunner(app)
     await runner.setup()

@@ -1,4 +1,7 @@
-"""A server whose device never looks whether its task was stopped, as in one long step."""
+"""A server whose device does not look whether its task was stopped, as in one long step.
+
+A task whose prompt is "die" ends the process; one whose prompt is "live" ends at once.
+"""
 
 import os
 import sys
@@ -17,9 +20,12 @@ from settings import load_settings
 
 
 def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
-    """Begin, and do not come back."""
-    reporter.progress(5, "one long step")
-    threading.Event().wait()
+    """Begin, and mostly do not come back."""
+    if task.params.prompt == "die":
+        os._exit(9)
+    if task.params.prompt != "live":
+        reporter.progress(5, "one long step")
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

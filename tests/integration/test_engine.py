@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
 from pipeline.images.encode import encode_image, open_image, read_text
-from pipeline.models.manager import EMBEDDED_FOLDER
+from pipeline.models.manager import EMBEDDED_FOLDER, ModelManager
 from pipeline.request.decode import GenerateParams, decode_params
 from pipeline.request.presets import PresetStore
 from pipeline.request.resolved import resolve_params
@@ -307,6 +308,29 @@ def test_a_skip_before_the_first_picture_is_begun_skips_nothing(
     listener = Listener({(0, 0): ImageSkipped("skipped while models are loaded")})
     run(engine, presets, listener)
     assert len(listener.images) == 1
+
+
+def test_a_start_model_without_room_for_it_leaves_the_engine_for_other_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = ModelManager.checkpoint
+
+    def without_room(self: ModelManager, name: str, *arguments: Any) -> Any:
+        if name == "embedded":  # as CUDA and its libraries say it, by RuntimeError
+            raise RuntimeError("CUDA error: out of memory")
+        return checkpoint(self, name, *arguments)
+
+    monkeypatch.setattr(ModelManager, "checkpoint", without_room)
+    settings = Settings(models_dir=tmp_path / "models", preset="embedded")
+    spec = msgspec.structs.replace(engine_spec(settings, "embedded"), device="cpu")
+    engine = build_engine(spec, lambda _event: None)
+    assert "embedded was not loaded" in caplog.text
+    with pytest.raises(DeviceOutOfMemory):
+        engine.preload("embedded")
+    (tmp_path / "models" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "models" / "checkpoints" / "copy").symlink_to(EMBEDDED_FOLDER)
+    engine.preload("copy")
+    assert [model.name for model in engine.loaded()] == ["copy"]
 
 
 def test_a_damaged_start_model_is_told_and_the_device_starts_all_the_same(

@@ -112,6 +112,22 @@ def test_a_second_signal_ends_it_at_once_and_quietly(
         assert is_quiet(server), server.log.read_text()
 
 
+def test_a_task_that_kills_the_server_twice_is_not_run_a_third_time(tmp_path: Path) -> None:
+    with stubborn_server(tmp_path) as server:
+        body = {"prompt": "die", "async_process": True}
+        deadly = server.post("/v1/engine/generate/", body)["task_id"]
+        assert server.process.wait(30) == 9
+    second = ServerProcess(tmp_path, ["--preset", "embedded"], program=PROGRAM)
+    try:
+        assert second.process.wait(30) == 9
+    finally:
+        second.stop(signal.SIGKILL)
+    with stubborn_server(tmp_path) as third:
+        assert third.post("/v1/engine/generate/", {"prompt": "live"})["task_status"] == "finished"
+        record = third.get(f"/tasks/{deadly}")
+    assert (record["task_status"], record["code"]) == ("failed", "worker_lost")
+
+
 def test_an_address_in_use_ends_the_start_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     with stubborn_server(tmp_path) as server:
