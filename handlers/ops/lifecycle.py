@@ -12,7 +12,7 @@ from handlers.ops.metrics import METRICS, count_tasks, sample_lag
 from handlers.service.idle import unload_when_idle
 from handlers.service_keys import DELETION
 
-STOP_SECONDS: Final = 6.0  # for running tasks; closing connections and files comes on top
+STOP_SECONDS: Final = 7.0  # for running tasks; closing connections and files comes on top
 
 
 async def run_background(app: web.Application) -> AsyncIterator[None]:
