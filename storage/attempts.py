@@ -4,7 +4,7 @@ import logging
 import sqlite3
 from typing import Final
 
-from storage.database import Database
+from storage.database import WRITE_WAIT_S, Database
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class AttemptCounter:
         """As ``Attempts.begin``; committed when it returns."""
         values = {"task_id": task_id}
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(WRITE_WAIT_S) as connection:
                 await connection.execute(_BEGIN, values)
                 rows = list(await connection.execute_fetchall(_COUNT, values))
         except sqlite3.Error as error:
@@ -41,7 +41,7 @@ class AttemptCounter:
     async def forgive(self, task_id: str) -> None:
         """As ``Attempts.forgive``."""
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(WRITE_WAIT_S) as connection:
                 await connection.execute(_FORGIVE, {"task_id": task_id})
         except sqlite3.Error as error:
             log.warning("the run of task %s stays counted: %s", task_id, error)

@@ -9,10 +9,11 @@ import pytest
 
 from pipeline.request.resolved import resolve_params
 from pipeline.request.schema import GenerateParams
-from pipeline.scheduling.task import Outcome, Task
+from pipeline.scheduling.task import Outcome, Task, TaskStatus
 from storage.attempts import AttemptCounter
 from storage.database import Database, open_database
 from storage.history import HistoryRepository
+from tests.ended_tasks import finish
 
 TASK = "a" * 32
 
@@ -46,11 +47,11 @@ async def test_a_run_that_the_server_broke_off_does_not_count(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("status", ["finished", "stop", "skip", "failed"])
-async def test_a_task_that_ends_has_no_count(tmp_path: Path, status: str) -> None:
+async def test_a_task_that_ends_has_no_count(tmp_path: Path, status: TaskStatus) -> None:
     async with opened(tmp_path) as (attempts, history, database):
         await add_task(history)
         await attempts.begin(TASK)
-        await history.finish(TASK, Outcome(status=status, finished_mills=2))  # type: ignore[arg-type]
+        assert await finish(database, TASK, Outcome(status=status, finished_mills=2))
         assert await database.fetch_all("SELECT * FROM focal_attempt", {}) == []
 
 
