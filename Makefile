@@ -40,11 +40,10 @@ bench: $(VENV)/.dev-stamp
 clean:
 	rm -rf $(VENV) $(JS) .mypy_cache .ruff_cache .pytest_cache
 
-# clip-anytorch would pull in torchvision; only its BPE table is read, so it comes without dependencies.
-$(VENV)/.run-stamp: requirements.txt
+$(VENV)/.run-stamp: requirements.txt requirements-data.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps clip-anytorch==2.6.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
 	touch $@
 
 $(VENV)/.dev-stamp: requirements-dev.txt requirements-vision.txt $(VENV)/.run-stamp

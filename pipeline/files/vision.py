@@ -1,4 +1,4 @@
-"""Where the vision models lie on disk. What is missing is fetched, if downloads are allowed."""
+"""Paths of the vision models. What is missing is fetched, if downloads are allowed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from pipeline.errors import ModelNotInstalled
 from pipeline.files.locate import ModelFiles
+from pipeline.files.packaged import packaged_model
 from pipeline.files.registry import (
     BACKGROUND_MODELS,
     CAPTIONER,
@@ -49,8 +50,11 @@ class VisionFiles:
         self._files = files
 
     def background(self, model: MaskModel, reporter: Reporter | None = None) -> Path:
-        """The ONNX file of a foreground model."""
-        return self._files.require(BACKGROUND_MODELS[model], reporter)
+        """The ONNX file of a foreground model; of u2netp the packaged copy where no other is."""
+        known = BACKGROUND_MODELS[model]
+        if not self._files.has(known) and (packaged := packaged_model(known)):
+            return packaged
+        return self._files.require(known, reporter)
 
     def sam(self, size: SamModel, reporter: Reporter | None = None) -> Path:
         """A folder in transformers' layout, else the original file."""

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import InvalidModelFile
+from pipeline.files.file_format import FileFormat, require_format
 
 FACE_SIZE: Final = 512
 
@@ -28,6 +29,8 @@ _CANVAS: Final = 640
 _DETECTION_SIDES: Final = (_CANVAS, _CANVAS // 2)
 _MIN_SCORE: Final = 0.7
 _OVERLAP: Final = 0.3  # of two boxes that share more, the better one is kept
+# A score, an objectness, a box and five landmarks of each cell, at three sizes of cell.
+_OUTPUTS: Final = {f"{kind}_{n}" for kind in ("cls", "obj", "bbox", "kps") for n in (8, 16, 32)}
 _OUTSIDE: Final = (123, 117, 104)  # CLIP's mean colour, which an image encoder sees as nothing
 
 Point = tuple[float, float]
@@ -53,9 +56,11 @@ class FaceDetector:
     """OpenCV's YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y). Device thread only."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InvalidModelFile."""
+        """Raises InvalidModelFile, also for a network with other outputs than a face detector's."""
+        require_format(path, "face detector", FileFormat.ONNX)
+        weights = np.fromfile(path, np.uint8)
         try:
-            weights = np.frombuffer(path.read_bytes(), np.uint8)
+            names = cv2.dnn.readNetFromONNX(weights).getUnconnectedOutLayersNames()
             self._net = cv2.FaceDetectorYN.create(
                 "onnx",
                 weights,
@@ -64,9 +69,12 @@ class FaceDetector:
                 score_threshold=_MIN_SCORE,
                 nms_threshold=_OVERLAP,
             )
-        except (OSError, cv2.error) as error:
-            first = str(error).partition("\n")[0][:200]
-            raise InvalidModelFile(f"{path.name} is no face detector ({first})") from error
+            self._net.detect(np.zeros((_CANVAS, _CANVAS, 3), np.uint8))  # fails for other shapes
+        except cv2.error as error:
+            reason = str(error.err).partition("\n")[0][:200]
+            raise _no_detector(path, reason) from error
+        if missing := sorted(_OUTPUTS - set(names)):
+            raise _no_detector(path, f"it has no output {missing[0]}")
 
     def faces(self, image: Image.Image) -> list[Face]:
         """The faces of a picture, the largest first."""
@@ -82,6 +90,13 @@ class FaceDetector:
         _, rows = self._net.detect(np.asarray(canvas)[:, :, ::-1].copy())  # in OpenCV's BGR
         back = (image.width / sized.width, image.height / sized.height)
         return [] if rows is None else [face_of(row.tolist(), back) for row in rows]
+
+
+def _no_detector(path: Path, reason: str) -> InvalidModelFile:
+    return InvalidModelFile(
+        f"{path.name} is no face detector that OpenCV {cv2.__version__} can use ({reason}); put"
+        f" OpenCV's YuNet in its place"
+    )
 
 
 def face_of(row: Sequence[float], scale: Point = (1.0, 1.0)) -> Face:

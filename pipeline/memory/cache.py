@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bus.events import now_ms
+from pipeline.memory.cache_key import MeasuresItself
 from pipeline.memory.machine import memory_bytes
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.weights.lora import LoraStack
@@ -53,13 +54,24 @@ class CacheEntry:
         self.value = value
         self.parts = tuple(parts)
         self.depends_on = depends_on
-        self.size_bytes = sum(map(module_bytes, self.parts))
+        self._size_bytes = sum(map(module_bytes, self.parts))
         self.backup_bytes = 0  # in main memory: originals of the weights that LoRAs changed
         self.on_device = True
         self.in_use = True
         self.seconds = 0.0  # that loading took
         self.since_mills = now_ms()
         self.loras: tuple[LoadedModel, ...] = ()  # in its weights
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that it takes: of its modules, as set, or as it measures itself."""
+        if isinstance(self.value, MeasuresItself):
+            return max(self._size_bytes, self.value.size_bytes)
+        return self._size_bytes
+
+    @size_bytes.setter
+    def size_bytes(self, value: int) -> None:
+        self._size_bytes = value
 
 
 OnUnloaded = Callable[[CacheEntry], None]

@@ -20,6 +20,15 @@ class HasParts(Protocol):
 
 
 @runtime_checkable
+class MeasuresItself(Protocol):
+    """A model without modules whose memory grows when it runs, such as an ONNX session."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that it holds now."""
+
+
+@runtime_checkable
 class FollowsBase(Protocol):
     """A model that shares weights with the checkpoint it depends on, such as a control-LoRA."""
 

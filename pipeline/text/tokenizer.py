@@ -3,14 +3,13 @@
 import gzip
 import json
 import unicodedata
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any, Final
 
 from transformers import CLIPTokenizer
 
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
+from pipeline.files.packaged import packaged_file
 
 _TABLE: Final = "bpe_simple_vocab_16e6.txt.gz"
 _TABLE_PACKAGE: Final = "clip-anytorch"
@@ -50,7 +49,7 @@ def find_tokenizer(folder: Path | None) -> ClipTokenizer:
     """
     if folder is not None and (folder / "tokenizer").is_dir():
         return _from_folder(folder / "tokenizer")
-    table = _installed_table()
+    table = packaged_file(_TABLE_PACKAGE, _TABLE)
     if table is not None:
         return tokenizer_from_table(table)
     for name in _HUB_NAMES:
@@ -88,16 +87,6 @@ def _make(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> ClipToke
         vocab=vocabulary, merges=merges, bos_token=_START, eos_token=_END, unk_token=_END
     )
     return ClipTokenizer(backend)
-
-
-def _installed_table() -> Path | None:
-    """The table's path; its package is not imported, as it would import torchvision."""
-    try:
-        listed: Iterable[Any] = files(_TABLE_PACKAGE) or ()
-    except PackageNotFoundError:
-        return None
-    paths = (Path(str(file.locate())) for file in listed if file.name == _TABLE)
-    return next((path for path in paths if path.is_file()), None)
 
 
 def _byte_symbols() -> list[str]:

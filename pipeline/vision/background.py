@@ -1,26 +1,29 @@
-"""The foreground of a picture, found by the models of the rembg project, run with onnxruntime.
+"""The foreground of a picture, found by the models that the rembg project publishes.
 
-Sizes, colours and the meaning of the outputs are those that rembg publishes with its files
+Sizes, normalisation and the meaning of the outputs are those that rembg publishes with its files
 (github.com/danielgatis/rembg); its package would bring numba, scikit-image and a downloader of
 its own, of which nothing is used here.
 """
 
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.request.choices import ClothCategory, MaskModel
 from pipeline.vision.pixels import IMAGENET_MEAN, IMAGENET_STD, Triple, mask_of_levels
-from pipeline.vision.sessions import Session
+from pipeline.vision.sessions import Session, Shapes, Sides, open_session
 
 CLOTHES: Final = "u2net_cloth_seg"
 _CLASSES: Final[dict[ClothCategory, int]] = {"upper": 1, "lower": 2, "full": 3}  # 0 is no cloth
+_KIND: Final = "foreground model"
 
 
 class _Input(NamedTuple):
-    """What a model is shown: a square of this side, colours 0…1 less ``mean``, over ``std``."""
+    """A model's input: a square of this side, colours 0…1 less ``mean``, over ``std``."""
 
     side: int
     mean: Triple = IMAGENET_MEAN
@@ -39,6 +42,12 @@ INPUTS: Final[dict[MaskModel, _Input]] = {
 }
 
 
+def load_foreground(path: Path, model: MaskModel, device: torch.device) -> Session:
+    """A foreground model of that name; any but "sam". Raises InvalidModelFile."""
+    side = INPUTS[model].side
+    return open_session(path, device, _KIND, Shapes((None, 3, side, side), _gives(model)))
+
+
 def foreground_mask(
     session: Session, model: MaskModel, image: Image.Image, cloth_category: ClothCategory
 ) -> Image.Image:
@@ -47,7 +56,7 @@ def foreground_mask(
     ``cloth_category`` matters to the clothes' model only: clothes of the upper or lower body, or
     such as cover the whole of it. Raises InvalidModelFile.
     """
-    output = session.first_output(_input(image, INPUTS[model]))
+    output = session.first_output(_input(image, INPUTS[model]), _gives(model))
     if model == CLOTHES:
         found = np.argmax(output[0], axis=0) == _CLASSES[cloth_category]  # (4, h, w) → (h, w)
         levels = found.astype(np.float32)
@@ -56,8 +65,14 @@ def foreground_mask(
     return mask_of_levels(levels, image.width, image.height)
 
 
+def _gives(model: MaskModel) -> Sides:
+    """A plane of levels, or of clothes one for each class."""
+    side = INPUTS[model].side
+    return (None, 1 + len(_CLASSES) if model == CLOTHES else 1, side, side)
+
+
 def _input(image: Image.Image, wanted: _Input) -> NDArray[np.float32]:
-    """(1, 3, side, side) float32; the brightest level of all is 1, as these models were shown."""
+    """(1, 3, side, side) float32; the brightest level of all is 1, as in these models' training."""
     sized = image.resize((wanted.side, wanted.side), Image.Resampling.LANCZOS)
     levels = np.asarray(sized, dtype=np.float32)
     levels /= max(float(levels.max()), 1e-6)

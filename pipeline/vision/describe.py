@@ -11,12 +11,13 @@ from pipeline.models.image_encoder import CLIP_MEAN, CLIP_STD
 from pipeline.vision.folders import load_folder, load_tokenizer
 from pipeline.vision.pixels import standardised
 
+_KIND: Final = "BLIP captioner"
 _BEAMS: Final = 3
 _MAX_TOKENS: Final = 60
 
 
 class Captioner:
-    """Writes one sentence about a picture, always the same one. Device thread only."""
+    """Writes a sentence about a picture, the same each time. Device thread only."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
@@ -37,5 +38,6 @@ class Captioner:
 
 def load_captioner(folder: Path, device: torch.device) -> Captioner:
     """BLIP from a folder in transformers' layout. Raises InvalidModelFile."""
-    model = load_folder(BlipForConditionalGeneration, folder, device)
-    return Captioner(model, load_tokenizer(folder))
+    model = load_folder(BlipForConditionalGeneration, folder, _KIND, device)
+    vocabulary = model.config.text_config.vocab_size
+    return Captioner(model, load_tokenizer(folder, _KIND, vocabulary))

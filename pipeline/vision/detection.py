@@ -1,4 +1,4 @@
-"""Things in a picture that words name, as boxes, found by Grounding DINO (arXiv:2303.05499)."""
+"""Boxes of what a text names in a picture, found by Grounding DINO (arXiv:2303.05499)."""
 
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,6 +10,8 @@ from transformers import GroundingDinoForObjectDetection
 
 from pipeline.vision.folders import load_folder, load_tokenizer
 from pipeline.vision.pixels import IMAGENET_MEAN, IMAGENET_STD, standardised
+
+_KIND: Final = "Grounding DINO detector"
 
 # The published preprocessing: the short side as near to 800 as the long one's limit lets it.
 _SHORT: Final = 800
@@ -36,7 +38,7 @@ class Box(NamedTuple):
 
 
 class Detector:
-    """Finds what words name. Device thread only."""
+    """Finds what a text names. Device thread only."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
@@ -76,8 +78,9 @@ class Detector:
 
 def load_detector(folder: Path, device: torch.device) -> Detector:
     """Grounding DINO from a folder in transformers' layout. Raises InvalidModelFile."""
-    model = load_folder(GroundingDinoForObjectDetection, folder, device)
-    return Detector(model, load_tokenizer(folder))
+    model = load_folder(GroundingDinoForObjectDetection, folder, _KIND, device)
+    vocabulary = model.config.text_config.vocab_size
+    return Detector(model, load_tokenizer(folder, _KIND, vocabulary))
 
 
 def caption(prompt: str) -> str:

@@ -10,11 +10,13 @@ from pipeline.files.vision import VisionFiles
 from pipeline.models.manager import ModelManager
 from pipeline.request.choices import MaskModel, SamModel
 from pipeline.scheduling.task import Reporter
+from pipeline.vision.background import load_foreground
 from pipeline.vision.describe import Captioner, load_captioner
 from pipeline.vision.detection import Detector, load_detector
+from pipeline.vision.onnx_runtime import check_installed
 from pipeline.vision.safety import SafetyChecker, load_safety_checker
 from pipeline.vision.segment import Segmenter, load_segmenter
-from pipeline.vision.sessions import Session, check_installed, open_session
+from pipeline.vision.sessions import Session
 from pipeline.vision.tagger import Tagger, load_tagger
 
 T = TypeVar("T")
@@ -40,9 +42,8 @@ class VisionModels:
 
     def background(self, model: MaskModel) -> Session:
         """A foreground model."""
-        check_installed(model)  # before hundreds of megabytes are fetched
         path = self._files.background(model, self._reporter)
-        return self._get("mask", path, lambda: open_session(path, self._device))
+        return self._get("mask", path, lambda: load_foreground(path, model, self._device))
 
     def detector(self) -> Detector:
         """What finds things by words."""
@@ -61,7 +62,7 @@ class VisionModels:
 
     def tagger(self) -> Tagger:
         """What puts a drawing into tags."""
-        check_installed("the tagger")
+        check_installed("the tagger")  # before its files are fetched
         model, table = self._files.tagger(self._reporter)
         return self._get("tagger", model, lambda: load_tagger(model, table, self._device))
 

@@ -1,7 +1,8 @@
-"""Which pictures are not fit for work, by the checker published with Stable Diffusion.
+"""The safety checker published with Stable Diffusion: which pictures are not fit for work.
 
-CLIP's image encoder, and how near the picture is to a list of ideas (arXiv:2210.04610 takes the
-published checker apart; the figures are in its file).
+CLIP's image encoder, and the cosine of its embedding to a list of concepts (arXiv:2210.04610
+describes the published checker; concepts and thresholds are in its file). diffusers has the class
+too, inside a pipeline package that warns and loads only its own folder layout.
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ from pipeline.weights.tensors import fill, read_config, read_values
 BLACKED_OUT: Final = "blacked_out"
 """The note in a task's record that lists which of its pictures, from 1, were blacked out."""
 
-_IDEAS: Final = ("concept_embeds", "concept_embeds_weights")
-_DELICATE: Final = ("special_care_embeds", "special_care_embeds_weights")
-_STRICTER: Final = 0.01  # how much sooner an idea counts where something delicate is seen
+_CONCEPTS: Final = ("concept_embeds", "concept_embeds_weights")
+_SPECIAL_CARE: Final = ("special_care_embeds", "special_care_embeds_weights")
+_STRICTER: Final = 0.01  # off every threshold where a special-care concept is seen
 _HEAD_WIDTH: Final = 64  # of every published CLIP
 _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")  # of a folder; the first one there
 
@@ -32,22 +33,22 @@ _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")  # of a folder; the
 class SafetyChecker:
     """Tells pictures that are not fit for work. Device thread only."""
 
-    def __init__(self, encoder: Any, ideas: Mapping[str, Tensor]) -> None:
+    def __init__(self, encoder: Any, concepts: Mapping[str, Tensor]) -> None:
         self._encoder = encoder
         self.parts = (encoder,)
-        self._ideas = ideas
+        self._concepts = concepts
 
     def objects_to(self, image: Image.Image) -> bool:
-        """Is an RGB picture nearer to one of the ideas than its threshold allows?"""
+        """Is an RGB picture nearer to one of the concepts than its threshold allows?"""
         pixels = clip_pixels(image, self._encoder.config.image_size)
         embedding = self._encoder(pixels.to(self._encoder.device)).image_embeds.float().cpu()
-        margin = _STRICTER if _any_above(self._excess(embedding, _DELICATE)) else 0.0
-        return _any_above(self._excess(embedding, _IDEAS) + margin)
+        margin = _STRICTER if _any_above(self._excess(embedding, _SPECIAL_CARE)) else 0.0
+        return _any_above(self._excess(embedding, _CONCEPTS) + margin)
 
     def _excess(self, embedding: Tensor, names: tuple[str, str]) -> Tensor:
         """Cosine to each idea less its threshold."""
-        ideas, thresholds = (self._ideas[name] for name in names)
-        return (normalize(embedding) @ normalize(ideas).T)[0] - thresholds
+        concepts, thresholds = (self._concepts[name] for name in names)
+        return (normalize(embedding) @ normalize(concepts).T)[0] - thresholds
 
 
 class Censor:
@@ -75,10 +76,13 @@ def load_safety_checker(path: Path, device: torch.device) -> SafetyChecker:
     """
     weights = _weights_of(path) if path.is_dir() else path
     tensors = dict(read_values(weights, "safety checker"))
-    missing = [name for name in (*_IDEAS, *_DELICATE) if name not in tensors]
+    missing = [name for name in (*_CONCEPTS, *_SPECIAL_CARE) if name not in tensors]
     if missing:
-        raise InvalidModelFile(f"{weights.name} is no safety checker; {missing[0]} is missing")
-    ideas = {name: tensors.pop(name).float() for name in (*_IDEAS, *_DELICATE)}
+        raise InvalidModelFile(
+            f"{weights.name} is no safety checker; {missing[0]} is missing. Put the published file"
+            " there"
+        )
+    concepts = {name: tensors.pop(name).float() for name in (*_CONCEPTS, *_SPECIAL_CARE)}
     # The class it was published in holds a whole vision model inside its own.
     encoder = {
         name.replace("vision_model.vision_model.", "vision_model."): tensor
@@ -86,12 +90,19 @@ def load_safety_checker(path: Path, device: torch.device) -> SafetyChecker:
         if not name.endswith("position_ids")
     }
     config = _sizes(encoder, weights.name, path / "config.json" if path.is_dir() else None)
+    for names, thresholds in (_CONCEPTS, _SPECIAL_CARE):
+        shape = tuple(concepts[names].shape)
+        if shape != (len(concepts[thresholds]), config.projection_dim):
+            raise InvalidModelFile(
+                f"{weights.name} is no safety checker: {names} is {list(shape)}, not"
+                f" {[len(concepts[thresholds]), config.projection_dim]}; download it again"
+            )
     with torch.device("meta"):
         module = CLIPVisionModelWithProjection(config)
-    fill(module, encoder, weights.name, torch.float32)
+    fill(module, encoder, f"safety checker {weights.name}", torch.float32)
     embeddings = module.vision_model.embeddings  # its positions are the one buffer no file holds
     embeddings.position_ids = torch.arange(embeddings.num_positions)[None]
-    return SafetyChecker(module.to(device), ideas)
+    return SafetyChecker(module.to(device), concepts)
 
 
 def _weights_of(folder: Path) -> Path:
@@ -111,7 +122,9 @@ def _sizes(tensors: Mapping[str, Tensor], name: str, config: Path | None) -> CLI
         inner = tensors["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
         projected = tensors["visual_projection.weight"].shape[0]
     except KeyError as error:
-        raise InvalidModelFile(f"{name} is no safety checker; {error} is missing") from error
+        raise InvalidModelFile(
+            f"{name} is no safety checker; {error} is missing. Put the published file there"
+        ) from error
     heads = max(1, width // _HEAD_WIDTH)
     if config is not None and config.is_file():
         vision = read_config(config).get("vision_config")

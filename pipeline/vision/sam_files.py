@@ -58,8 +58,10 @@ def config_of(tensors: Mapping[str, Tensor]) -> SamConfig:
             prompt_encoder_config=_prompt_sizes(tensors),
             mask_decoder_config=_decoder_sizes(tensors),
         )
-    except KeyError as error:
-        raise InvalidModelFile(f"this is no Segment Anything model; {error} is missing") from error
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise InvalidModelFile(
+            f"this is no Segment Anything model; {error} is missing. Put the published file there"
+        ) from error
 
 
 def _new_name(name: str) -> str:

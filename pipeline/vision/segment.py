@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from transformers import SamModel
 
+from pipeline.errors import InvalidModelFile
 from pipeline.vision.detection import Box
 from pipeline.vision.folders import load_folder
 from pipeline.vision.pixels import (
@@ -23,6 +24,7 @@ from pipeline.vision.pixels import (
 from pipeline.vision.sam_files import config_of, renamed
 from pipeline.weights.tensors import fill, read_values
 
+_KIND: Final = "Segment Anything model"
 _AT_ONCE: Final = 32  # boxes that are decoded together
 
 
@@ -69,9 +71,12 @@ class Segmenter:
 def load_segmenter(path: Path, device: torch.device) -> Segmenter:
     """From a folder in transformers' layout or an original file. Raises InvalidModelFile."""
     if path.is_dir():
-        return Segmenter(load_folder(SamModel, path, device))
-    tensors = renamed(read_values(path, "Segment Anything model"))
-    config = config_of(tensors)
+        return Segmenter(load_folder(SamModel, path, _KIND, device))
+    tensors = renamed(read_values(path, _KIND))
+    try:
+        config = config_of(tensors)
+    except InvalidModelFile as error:
+        raise InvalidModelFile(f"{path.name}: {error}") from None
     with torch.device("meta"):
         model = SamModel(config)
     return Segmenter(fill(model, tensors, path.name, torch.float32).to(device))

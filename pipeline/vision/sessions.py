@@ -1,81 +1,111 @@
-"""ONNX files to sessions that run them. Alone in knowing onnxruntime, which is optional."""
+"""ONNX files as networks that are run: in onnxruntime where it is installed, else in OpenCV."""
 
-import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import InvalidModelFile, ModelNotInstalled
-from pipeline.memory.device import is_out_of_memory
+from pipeline.errors import InvalidModelFile
+from pipeline.files.file_format import FileFormat, require_format
+from pipeline.memory.machine import resident_bytes
+from pipeline.vision.onnx_runtime import OnnxRuntimeNetwork, is_installed
+from pipeline.vision.opencv_network import OpenCvNetwork
 
-INSTALL: Final = "pip install -r requirements-vision.txt"
+Sides = Sequence[int | None]
+"""Sides of an array; None where any will do."""
+
+
+class Shapes(NamedTuple):
+    """What a model of some kind takes and gives."""
+
+    takes: Sides
+    gives: Sides
+
+
+class Network(Protocol):
+    """A model with one input. Shapes are () where they are not known before a run."""
+
+    input_shape: tuple[object, ...]
+    output_shape: tuple[object, ...]
+
+    def run(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The first output. Raises InvalidModelFile, MemoryError."""
 
 
 class Session:
-    """A loaded ONNX model with one input. Device thread only."""
+    """A loaded ONNX model of a known kind. Device thread only."""
 
-    def __init__(self, session: Any, name: str) -> None:
-        self._session = session
+    def __init__(self, network: Network, name: str, held_bytes: int) -> None:
+        """``held_bytes`` of memory came with loading it."""
+        self._network = network
         self._name = name
-        first = session.get_inputs()[0]
-        self._input: str = first.name
-        self.input_shape: tuple[object, ...] = tuple(first.shape)
-        """Sides of the input; a text or None where the model takes any."""
+        self._held_bytes = held_bytes
+        self._run_bytes = 0
+        self.input_shape = network.input_shape
 
-    def first_output(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The model's first output.
+    @property
+    def size_bytes(self) -> int:
+        """Resident memory that it brought, measured: onnxruntime tells of none.
 
-        Raises InvalidModelFile if it takes no such input, MemoryError.
+        What other threads allocated meanwhile counts in.
         """
-        from onnxruntime.capi import onnxruntime_pybind11_state as faults  # noqa: PLC0415
+        return self._held_bytes + self._run_bytes
 
-        try:
-            (output, *_) = self._session.run(None, {self._input: values})
-        except (faults.InvalidArgument, faults.RuntimeException, faults.Fail) as error:
-            if is_out_of_memory(error):
-                raise MemoryError(f"{self._name}: {_first_line(error)}") from error
+    def first_output(self, values: NDArray[np.float32], gives: Sides) -> NDArray[np.float32]:
+        """The model's first output, of the sides ``gives``.
+
+        Raises InvalidModelFile if it takes no such input, or gives something else; MemoryError.
+        """
+        before = resident_bytes()
+        output = self._network.run(values)
+        self._run_bytes = max(self._run_bytes, resident_bytes() - before - output.nbytes)
+        self.check(Shapes(values.shape, gives), output.shape)
+        if not np.isfinite(output).all():
             raise InvalidModelFile(
-                f"{self._name} is another model than its name says ({_first_line(error)})"
-            ) from error
-        return np.asarray(output, dtype=np.float32)
+                f"the {self._name} gives values that are not finite; download it again"
+            )
+        return output
+
+    def check(self, wanted: Shapes, output_shape: Sequence[object] | None = None) -> None:
+        """Raise InvalidModelFile unless the model takes and gives what its kind does."""
+        found = self._network.output_shape if output_shape is None else output_shape
+        for verb, sides, known in (
+            ("takes", wanted.takes, self.input_shape),
+            ("gives", wanted.gives, found),
+        ):
+            if known and not _fits(known, sides):
+                raise InvalidModelFile(
+                    f"the {self._name} is another model than its name says: it {verb}"
+                    f" {_told(known)}, not {_told(sides)}; put the published file in its place"
+                )
 
 
-def check_installed(purpose: str) -> None:
-    """Raise ModelNotInstalled if there is no onnxruntime; ``purpose`` is what wants it."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise ModelNotInstalled(f"{purpose} needs the package onnxruntime: {INSTALL}")
+def open_session(
+    path: Path, device: torch.device, kind: str = "model", shapes: Shapes | None = None
+) -> Session:
+    """Load an ONNX file that serves as ``kind``. Raises InvalidModelFile."""
+    require_format(path, kind, FileFormat.ONNX)
+    before = resident_bytes()
+    network = (
+        OnnxRuntimeNetwork(path, kind, device) if is_installed() else OpenCvNetwork(path, kind)
+    )
+    held = max(resident_bytes() - before, path.stat().st_size)
+    session = Session(network, f"{kind} {path.name}", held)
+    if shapes is not None:
+        session.check(shapes)
+    return session
 
 
-def open_session(path: Path, device: torch.device) -> Session:
-    """Load an ONNX file, on the CUDA device where onnxruntime's GPU build is installed.
-
-    Raises ModelNotInstalled without onnxruntime, InvalidModelFile.
-    """
-    check_installed(path.name)
-    import onnxruntime  # noqa: PLC0415 - optional
-    from onnxruntime.capi import onnxruntime_pybind11_state as faults  # noqa: PLC0415
-
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; what is wrong with a model is raised, too
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
-    except _load_faults(faults) as error:
-        raise InvalidModelFile(f"{path.name} is no ONNX model ({_first_line(error)})") from error
-    return Session(session, path.name)
+def _fits(found: Sequence[object], wanted: Sides) -> bool:
+    """Sides that a model names by a text, or leaves open, may be any."""
+    return len(found) == len(wanted) and all(
+        side == asked or asked is None or not isinstance(side, int)
+        for side, asked in zip(found, wanted, strict=True)
+    )
 
 
-def _load_faults(faults: Any) -> tuple[type[Exception], ...]:
-    names = ("InvalidProtobuf", "InvalidGraph", "InvalidArgument", "Fail", "NoModel", "NoSuchFile")
-    more = ("NotImplemented", "RuntimeException")
-    return tuple(getattr(faults, name) for name in (*names, *more))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
+def _told(sides: Sequence[object]) -> str:
+    return f"[{', '.join('any' if side is None else str(side) for side in sides)}]"

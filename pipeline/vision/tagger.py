@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import InvalidModelFile
+from pipeline.vision.onnx_runtime import check_installed
 from pipeline.vision.pixels import long_side_fits
-from pipeline.vision.sessions import Session, open_session
+from pipeline.vision.sessions import Session, Shapes, Sides, open_session
+from pipeline.weights.pickled import reason_of
 
 # Of the table's categories: what is seen, and who. The rest rates the picture and is left out.
 _GENERAL: Final = "0"
 _CHARACTER: Final = "4"
 _THRESHOLDS: Final = {_GENERAL: 0.35, _CHARACTER: 0.85}  # Fooocus's
+_KIND: Final = "tagger"
+_GIVES: Final[Sides] = (None, None)  # a score for each tag
 _SIDE: Final = 448  # where the model does not say its own
 _WORD: Final = re.compile(r"[A-Za-z]{2}")
 _WEIGHT_SIGNS: Final = str.maketrans({"(": r"\(", ")": r"\)", "[": r"\[", "]": r"\]"})
@@ -45,11 +49,11 @@ class Tagger:
         Written so that the prompt's weights do not take a tag's brackets for theirs. Raises
         InvalidModelFile.
         """
-        scores = self._session.first_output(_input(image, self._side))[0]
+        scores = self._session.first_output(_input(image, self._side), _GIVES)[0]
         if len(scores) != len(self._tags):
             raise InvalidModelFile(
-                f"the tagger has {len(scores)} tags, its table {len(self._tags)};"
-                " they do not belong together"
+                f"the tagger has {len(scores)} tags, its table {len(self._tags)}; they do not"
+                " belong together: put model.onnx and selected_tags.csv of one tagger there"
             )
         surest = np.argsort(-scores, kind="stable").tolist()
         named = [
@@ -63,7 +67,9 @@ class Tagger:
 
 def load_tagger(model: Path, table: Path, device: torch.device) -> Tagger:
     """The tagger and its tags. Raises ModelNotInstalled without onnxruntime, InvalidModelFile."""
-    return Tagger(open_session(model, device), read_tags(table))
+    check_installed("the tagger")
+    session = open_session(model, device, _KIND, Shapes((None, None, None, 3), _GIVES))
+    return Tagger(session, read_tags(table))
 
 
 def read_tags(table: Path) -> list[Tag]:
@@ -72,7 +78,9 @@ def read_tags(table: Path) -> list[Tag]:
         with table.open(encoding="utf-8", newline="") as file:
             return [Tag(row["name"], row["category"]) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise InvalidModelFile(f"{table.name} is no table of tags ({error})") from error
+        raise InvalidModelFile(
+            f"{table.name} is no table of tags ({reason_of(error)}); download it again"
+        ) from error
 
 
 def _input(image: Image.Image, side: int) -> NDArray[np.float32]:

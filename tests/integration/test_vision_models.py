@@ -4,6 +4,7 @@ Preprocessing and what becomes of the outputs are our own; transformers' process
 safety checker and Segment Anything's own package say what must come out.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertTokenizer
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 from transformers.models.blip.modeling_blip import BlipForConditionalGeneration
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -236,10 +237,40 @@ def test_files_of_other_kinds_are_refused_by_name(tmp_path: Path, sam_folder: Pa
         load_safety_checker(other, CPU)
     with pytest.raises(InvalidModelFile, match="no Segment Anything model"):
         load_segmenter(other, CPU)
-    with pytest.raises(InvalidModelFile):
+    with pytest.raises(InvalidModelFile, match=r"no Grounding DINO detector.*that of 'sam'"):
         load_detector(sam_folder, CPU)
     with pytest.raises(InvalidModelFile, match="no whole model folder"):
         load_captioner(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "empty"),
+        (b"<html>", "a web page"),
+        (b"version https://git-lfs.x\nsize 9\n", "Git LFS"),
+    ],
+)
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_folders_file_that_is_no_model_is_called_what_it_is(
+    sam_folder: Path, tmp_path: Path, name: str, data: bytes, told: str
+) -> None:
+    folder = tmp_path / "sam"
+    shutil.copytree(sam_folder, folder)
+    (folder / name).write_bytes(data)
+    with pytest.raises(InvalidModelFile) as refused:
+        load_segmenter(folder, CPU)
+    assert name in str(refused.value)
+    assert told in str(refused.value)
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = tiny_vision.save_captioner(tmp_path)
+    words = {f"word{i}": i for i in range(5000)} | {"[UNK]": 5000}
+    BertTokenizer(vocab=words).save_pretrained(folder)
+    with pytest.raises(InvalidModelFile, match="no BLIP captioner: its tokenizer knows 50"):
+        load_captioner(folder, CPU)
 
 
 def test_a_folder_that_lacks_tensors_is_refused_not_filled_with_random_ones(

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
+import onnx
 import pytest
 from PIL import Image, ImageDraw
 
@@ -22,7 +23,8 @@ from pipeline.images.faces import (
     similarity,
     similarity_inverse,
 )
-from tests.unit.tiny_face_detector import LANDMARKS, SIDE, STRIDE, write_detector
+from tests.integration.tiny_vision import save_background
+from tests.unit.tiny_face_detector import CANVAS, LANDMARKS, SIDE, STRIDE, write_detector
 
 GREY, RED, WHITE = (90, 90, 90), (255, 0, 0), (255, 255, 255)
 
@@ -195,5 +197,26 @@ def test_a_file_that_is_no_detector_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "face.onnx"
     for write in (lambda: None, lambda: path.write_bytes(b""), lambda: path.write_bytes(b"<html>")):
         write()
-        with pytest.raises(InvalidModelFile, match=r"face\.onnx is no face detector"):
+        with pytest.raises(InvalidModelFile, match=r"the face detector face\.onnx"):
             FaceDetector(path)
+
+
+def test_a_network_of_another_kind_is_refused_by_what_it_gives(tmp_path: Path) -> None:
+    path = save_background(tmp_path / "face.onnx", CANVAS)
+    with pytest.raises(
+        InvalidModelFile, match=r"face\.onnx is no face detector.*put OpenCV's YuNet"
+    ):
+        FaceDetector(path)
+
+
+@pytest.mark.parametrize("missing", ["kps_16", "cls_8"])
+def test_a_detector_without_one_of_its_outputs_is_refused(tmp_path: Path, missing: str) -> None:
+    path = write_detector(tmp_path / "face.onnx")
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["other" if name == missing else name for name in node.output]
+    for output in model.graph.output:
+        output.name = "other" if output.name == missing else output.name
+    onnx.save(model, path)
+    with pytest.raises(InvalidModelFile, match=r"face\.onnx is no face detector"):
+        FaceDetector(path)

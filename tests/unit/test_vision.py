@@ -1,9 +1,8 @@
 """Boxes, foregrounds, tags and mask options: what becomes of a model's outputs."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import InvalidModelFile, InvalidParameter, ModelNotInstalled
+from pipeline.memory.cache import CacheEntry
 from pipeline.request.choices import ClothCategory, MaskModel
 from pipeline.request.schema import GenerateParams
 from pipeline.request.schema_parts import EnhanceControl
 from pipeline.request.tools import MaskOptions
-from pipeline.vision.background import INPUTS, foreground_mask
+from pipeline.vision.background import INPUTS, foreground_mask, load_foreground
 from pipeline.vision.detection import Box, caption, draw_boxes
-from pipeline.vision.sessions import Session, open_session
+from pipeline.vision.onnx_runtime import OnnxRuntimeNetwork
+from pipeline.vision.sessions import Session, Sides, open_session
 from pipeline.vision.tagger import Tagger, load_tagger
 from tests.integration import tiny_vision
 from tests.integration.tiny_vision import picture
@@ -43,7 +44,7 @@ class ShownTo(Session):
         self._output = output
         self.seen: NDArray[np.float32] = np.zeros((0,), np.float32)
 
-    def first_output(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def first_output(self, values: NDArray[np.float32], gives: Sides) -> NDArray[np.float32]:
         """Zeros."""
         self.seen = values
         return np.zeros(self._output, np.float32)
@@ -113,8 +114,9 @@ def test_without_onnxruntime_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    folder = tiny_vision.save_tagger(tmp_path)
     with pytest.raises(ModelNotInstalled, match=r"pip install -r requirements-vision\.txt"):
-        open_session(tmp_path / "u2net.onnx", CPU)
+        load_tagger(folder / "model.onnx", folder / "selected_tags.csv", CPU)
 
 
 def test_tags_are_the_sure_ones_characters_first_as_a_prompt_reads_them(tmp_path: Path) -> None:
@@ -201,16 +203,103 @@ def test_only_sam_has_to_be_told_what_to_look_for() -> None:
 class Cramped:
     """An onnxruntime session on a device that is full."""
 
-    def get_inputs(self) -> list[Any]:
-        return [SimpleNamespace(name="input", shape=[1, 3, 320, 320])]
-
-    def run(self, _outputs: None, _given: object) -> None:
+    def run(self, _outputs: object, _given: object, _options: object) -> None:
         from onnxruntime.capi import onnxruntime_pybind11_state  # noqa: PLC0415
 
         told = "Failed to allocate memory for requested buffer of size 157286400"
         raise onnxruntime_pybind11_state.RuntimeException(told)
 
 
-def test_a_lack_of_memory_is_not_taken_for_another_model() -> None:
+def test_a_lack_of_memory_is_not_taken_for_another_model(tmp_path: Path) -> None:
+    path = tiny_vision.save_background(tmp_path / "u2net.onnx", 320)
+    network = OnnxRuntimeNetwork(path, "foreground model", CPU)
+    network._session = Cramped()
     with pytest.raises(MemoryError, match=r"u2net\.onnx"):
-        Session(Cramped(), "u2net.onnx").first_output(np.zeros((1, 3, 320, 320), np.float32))
+        Session(network, "u2net.onnx", 0).first_output(np.zeros((1, 3, 320, 320), np.float32), ())
+
+
+def without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.vision.sessions.is_installed", lambda: False)
+
+
+@pytest.mark.parametrize("model", ["u2netp", "u2net_cloth_seg"])
+def test_without_onnxruntime_opencv_draws_the_same_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: MaskModel
+) -> None:
+    classes = 4 if model == "u2net_cloth_seg" else 1
+    path = tiny_vision.save_background(tmp_path / "m.onnx", INPUTS[model].side, classes)
+    masks = []
+    for has_onnxruntime in (True, False):
+        if not has_onnxruntime:
+            without_onnxruntime(monkeypatch)
+        session = load_foreground(path, model, CPU)
+        masks.append(np.asarray(foreground_mask(session, model, colours(), "upper"), np.int16))
+    assert np.abs(masks[0] - masks[1]).max() <= 1
+    assert masks[0].max() > 240
+
+
+OTHERS: dict[str, Callable[[Path], Path]] = {
+    "a network of another size": lambda path: tiny_vision.save_background(path, 512),
+    "a network of other outputs": lambda path: tiny_vision.save_background(path, 320, classes=4),
+    "a tagger": lambda path: (
+        tiny_vision.save_tagger(path.parent).joinpath("model.onnx").rename(path)
+    ),
+}
+
+
+CASES = [(engine, other) for engine in ("onnxruntime", "OpenCV") for other in OTHERS]
+CASES.remove(("OpenCV", "a network of another size"))  # it runs a convolution at any size
+
+
+@pytest.mark.parametrize(("engine", "other"), CASES)
+def test_another_network_under_a_foreground_models_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, engine: str
+) -> None:
+    path = OTHERS[other](tmp_path / "u2net.onnx")
+    if engine == "OpenCV":
+        without_onnxruntime(monkeypatch)
+    with pytest.raises(InvalidModelFile, match=r"u2net\.onnx is another model than its name says"):
+        foreground_mask(load_foreground(path, "u2net", CPU), "u2net", picture(), "full")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "OpenCV"])
+def test_a_foreground_model_under_the_taggers_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    folder = tiny_vision.save_tagger(tmp_path)
+    path = tiny_vision.save_background(folder / "model.onnx", 320)
+    if engine == "OpenCV":
+        without_onnxruntime(monkeypatch)
+    with pytest.raises(InvalidModelFile, match=r"the tagger model\.onnx is another model"):
+        load_tagger(path, folder / "selected_tags.csv", CPU).describe(picture())
+
+
+class Growing:
+    """A network that keeps memory of each run, and gives what is no number on demand."""
+
+    input_shape: tuple[object, ...] = (1, 3, "height", None)
+    output_shape: tuple[object, ...] = ()
+
+    def __init__(self, fill: float = 0.5) -> None:
+        self._fill = fill
+        self._kept: list[NDArray[np.float64]] = []
+
+    def run(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Half everywhere."""
+        self._kept.append(np.ones(8 * 2**20))
+        return np.full((1, 1, *values.shape[2:]), self._fill, np.float32)
+
+
+def test_what_a_session_keeps_after_a_run_counts() -> None:
+    session = Session(Growing(), "foreground model x.onnx", held_bytes=1000)
+    entry = CacheEntry("mask", "x", session, ())
+    entry.size_bytes = 10
+    assert entry.size_bytes == 1000
+    session.first_output(np.zeros((1, 3, 8, 8), np.float32), (1, 1, 8, 8))
+    assert 60 * 2**20 < entry.size_bytes < 200 * 2**20
+
+
+def test_values_that_are_not_finite_are_refused() -> None:
+    session = Session(Growing(float("nan")), "foreground model x.onnx", held_bytes=0)
+    with pytest.raises(InvalidModelFile, match=r"x\.onnx gives values that are not finite"):
+        session.first_output(np.zeros((1, 3, 8, 8), np.float32), (None, 1, 8, 8))

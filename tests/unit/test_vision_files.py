@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DownloadFailed
+from pipeline.errors import DownloadFailed, ModelNotInstalled
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.download import DownloadLimits
 from pipeline.files.locate import ModelFiles
@@ -48,6 +48,22 @@ def test_a_folder_goes_before_a_single_file(tmp_path: Path) -> None:
     assert vision_files(tmp_path).safety_checker() == checker
     touch(tmp_path / "safety_checker" / "config.json")
     assert vision_files(tmp_path).safety_checker() == tmp_path / "safety_checker"
+
+
+def test_of_u2netp_there_is_a_packaged_copy_and_the_owners_file_goes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = vision_files(tmp_path).background("u2netp")
+    assert (packaged.name, packaged.stat().st_size) == ("u2netp.onnx", 4_574_861)
+    with pytest.raises(ModelNotInstalled, match=r"u2net\.onnx is not installed"):
+        vision_files(tmp_path).background("u2net")
+    own = touch(tmp_path / "rembg" / "u2netp.onnx")
+    assert vision_files(tmp_path).background("u2netp") == own
+    own.unlink()
+    changed = touch(tmp_path / "changed" / "u2netp.onnx")
+    monkeypatch.setattr("pipeline.files.packaged.packaged_file", lambda _package, _name: changed)
+    with pytest.raises(ModelNotInstalled, match=r"u2netp\.onnx is not installed"):
+        vision_files(tmp_path).background("u2netp")
 
 
 def test_a_folder_is_fetched_file_by_file_and_once(
