@@ -18,6 +18,7 @@ from pipeline.weights.layout import UNET_PREFIX, unet_from_original
 
 DEFAULT_TOLERANCE: Final = 2e-5
 CPU: Final = torch.device("cpu")
+ROWS: Final = ".rows"  # after a table's name: the numbers of the rows that are stored of it
 
 
 class Case(msgspec.Struct, frozen=True, rename={"tolerance": "tolerance_relative_l2"}):
@@ -77,8 +78,16 @@ class Fixtures:
         return self._tensors[file]
 
     def weights(self, file: str) -> dict[str, Tensor]:
-        """A weight file in float32, into which its 8-bit storage converts exactly."""
-        return {name: tensor.float() for name, tensor in self.tensors(file).items()}
+        """A weight file in float32, into which its 8-bit storage converts exactly.
+
+        Rows of a token table that are not stored are zero.
+        """
+        stored = self.tensors(file)
+        return {
+            name: _whole_table(tensor.float(), stored.get(name + ROWS))
+            for name, tensor in stored.items()
+            if not name.endswith(ROWS)
+        }
 
     def json(self, file: str) -> Any:
         """A JSON file."""
@@ -110,6 +119,15 @@ class Fixtures:
         bare = {name.removeprefix(UNET_PREFIX): tensor for name, tensor in tensors.items()}
         named = unet_from_original(bare, arguments)
         return UNet(build_unet(named, arguments, self.placement))
+
+
+def _whole_table(stored: Tensor, rows: Tensor | None) -> Tensor:
+    """The table of which these rows are stored; the last one is always there."""
+    if rows is None:
+        return stored
+    table = torch.zeros(int(rows.max()) + 1, *stored.shape[1:])
+    table[rows.long()] = stored
+    return table
 
 
 def unet_config(described: Mapping[str, Any]) -> dict[str, Any]:
