@@ -1,4 +1,4 @@
-"""The SQLite file: connections to write, read and search, and the schema brought up to date."""
+"""The SQLite file: connections to write, read and search, and its migrations."""
 
 import asyncio
 import sqlite3
@@ -80,7 +80,7 @@ class Database:
         return list(await self._reading.execute_fetchall(sql, values))
 
     async def search(self, sql: str, values: Mapping[str, object]) -> list[sqlite3.Row]:
-        """As ``fetch_all``, for what may take seconds: only other searches wait behind it."""
+        """As ``fetch_all`` on a connection of its own, for queries that may take seconds."""
         return list(await self._searching.execute_fetchall(sql, values))
 
     async def fetch_one(self, sql: str, values: Mapping[str, object]) -> sqlite3.Row | None:

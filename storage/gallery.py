@@ -50,7 +50,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which ended tasks: every word of ``search`` stands in the prompt; "" and None let all in.
+    """Selects ended tasks. Every word of ``search`` occurs in the prompt; "" and None select all.
 
     ``start_ms`` and ``end_ms`` bound the time of queueing, both included.
     """
@@ -64,12 +64,12 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> list[str]:
-        """What the prompt must be LIKE."""
+        """Patterns for SQL's LIKE, one a word."""
         return [f"%{_escaped(word)}%" for word in self.search.split()]
 
     @property
     def is_range(self) -> bool:
-        """Is nothing asked but a range of time?"""
+        """True if only a range of time is given."""
         return not (self.search.split() or self.status or self.model or self.favourite)
 
     def matches(self, card: Card) -> bool:
@@ -136,7 +136,7 @@ class GalleryRepository:
         )
 
     async def count(self, chosen: CardFilter) -> int:
-        """How many tasks are chosen."""
+        """Number of the chosen tasks."""
         if chosen.is_range:
             return await self._history.count(chosen.start_ms, chosen.end_ms)
         sql = _COUNT.format(chosen.condition())

@@ -39,25 +39,25 @@ class Retention:
         self._outputs = outputs
         self._trash = trash
 
-    async def throw(self, limits: Limits, now_ms: int) -> tuple[str, ...]:
-        """Move a batch of tasks beyond the limits to the trash, to be removed at once; their ids.
+    async def discard_excess(self, limits: Limits, now_ms: int) -> tuple[str, ...]:
+        """Move a batch of the tasks beyond the limits to the trash, expired at once; their ids.
 
-        To be called again, the trash emptied in between, until nothing is returned.
+        Call it again, emptying the trash in between, until nothing is returned.
         """
         if limits.seconds:
             before = now_ms - int(limits.seconds * 1000)
             if ids := await self._ids(_TOO_OLD, before=before):
-                return await self._throw(ids, now_ms)
+                return await self._discard(ids, now_ms)
         if limits.tasks and (ids := await self._ids(_TOO_MANY, keep=limits.tasks)):
-            return await self._throw(ids, now_ms)
+            return await self._discard(ids, now_ms)
         if limits.bytes:
             excess = await self._bytes() - limits.bytes
             if excess > 0 and (ids := await self._ids_of_bytes(excess)):
-                return await self._throw(ids, now_ms)
+                return await self._discard(ids, now_ms)
         return ()
 
     async def _bytes(self) -> int:
-        """What the history's pictures take. Others in the folder are nobody's to make room for."""
+        """Bytes of the history's images. Other files in the folder do not count."""
         total, after = 0, -1
         while rows := await self._database.search(_BEHIND, {"after": after, "limit": BATCH}):
             records = await stored_records(rows)
@@ -87,8 +87,8 @@ class Retention:
             excess -= self._bytes_of(record)
         return chosen
 
-    async def _throw(self, ids: list[int], now_ms: int) -> tuple[str, ...]:
+    async def _discard(self, ids: list[int], now_ms: int) -> tuple[str, ...]:
         values = {"ids": msgspec.json.encode(ids).decode()}
         rows = await self._database.fetch_all(_RECORDS, values)
-        await self._trash.throw_rows(ids, now_ms)
+        await self._trash.discard_rows(ids, now_ms)
         return tuple(str(row["task_id"]) for row in rows)

@@ -1,4 +1,4 @@
-"""Deleted tasks: whole rows that wait until the deletion can no longer be taken back.
+"""Deleted tasks: whole rows that wait until they can no longer be restored.
 
 Every deletion goes this way, so that one place knows which tables a task has rows in.
 """
@@ -24,7 +24,7 @@ _OF_RANGE: Final = """
          ORDER BY mills DESC, id DESC LIMIT :limit)
     ORDER BY mills DESC, id DESC
 """
-_THROW: Final = f"""
+_DISCARD: Final = f"""
     INSERT INTO focal_trash ({_COLUMNS}, until_mills) SELECT {_COLUMNS}, :until FROM generate_record
     WHERE id IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608 - constants, here and below
@@ -47,26 +47,26 @@ _FORGET_BESIDE: Final = tuple(
 
 
 class Trash:
-    """Takes ended tasks out of the history, gives them back, and forgets them. Event loop only."""
+    """Holds deleted tasks: restores them, or forgets them for good. Event loop only."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def throw(self, task_id: str, until_ms: int) -> bool:
-        """Take an ended task out of the history until ``until_ms``; False if there is none."""
+    async def discard(self, task_id: str, until_ms: int) -> bool:
+        """Move an ended task here, to be restored until ``until_ms``; False if there is none."""
         async with self._database.transaction() as connection:
             rows = await connection.execute_fetchall(_OF_TASK, {"task_id": task_id})
             ids = [int(row["id"]) for row in rows]
-            await _throw(connection, ids, until_ms)
+            await _discard(connection, ids, until_ms)
         return bool(ids)
 
-    async def throw_rows(self, ids: list[int], until_ms: int) -> None:
-        """Take the ended tasks with these row ids out of the history."""
+    async def discard_rows(self, ids: list[int], until_ms: int) -> None:
+        """Move the ended tasks with these row ids here."""
         async with self._database.transaction() as connection:
-            await _throw(connection, ids, until_ms)
+            await _discard(connection, ids, until_ms)
 
-    async def throw_range(self, start_ms: int, end_ms: int, until_ms: int) -> list[TaskRecord]:
-        """Take the newest ended tasks that were queued in the range, both ends included.
+    async def discard_range(self, start_ms: int, end_ms: int, until_ms: int) -> list[TaskRecord]:
+        """Move the newest ended tasks that were queued in the range here, both ends included.
 
         A batch at a time; an empty one when all are gone. Tasks that wait or run stay.
         """
@@ -74,11 +74,11 @@ class Trash:
         async with self._database.transaction() as connection:
             rows = await connection.execute_fetchall(_OF_RANGE, values)
             records = [stored_record(row) for row in rows]
-            await _throw(connection, [record.id for record in records], until_ms)
+            await _discard(connection, [record.id for record in records], until_ms)
         return records
 
     async def restore(self, task_id: str) -> bool:
-        """Put a task back where it was; False if it is not here (any more)."""
+        """Move a task back into the history; False if it is not here (any more)."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(_RESTORE, {"task_id": task_id})
             if cursor.rowcount < 1:
@@ -89,12 +89,12 @@ class Trash:
         return True
 
     async def expired(self, now_ms: int, after: int = -1) -> list[TaskRecord]:
-        """A batch of those whose time is over, with ids above ``after``, in the order of ids."""
+        """A batch of tasks that can no longer be restored, by row id, from above ``after`` on."""
         values = {"now": now_ms, "after": after, "limit": BATCH}
         return [stored_record(row) for row in await self._database.fetch_all(_EXPIRED, values)]
 
     async def forget(self, records: list[TaskRecord]) -> None:
-        """Remove every row of these tasks for good. Their files are the caller's, before."""
+        """Remove every row of these tasks for good, once the caller has removed their files."""
         values = {
             "ids": msgspec.json.encode([record.id for record in records]).decode(),
             "task_ids": msgspec.json.encode([record.task_id for record in records]).decode(),
@@ -104,7 +104,7 @@ class Trash:
                 await connection.execute(statement, values)
 
 
-async def _throw(connection: aiosqlite.Connection, ids: list[int], until_ms: int) -> None:
+async def _discard(connection: aiosqlite.Connection, ids: list[int], until_ms: int) -> None:
     values = {"ids": msgspec.json.encode(ids).decode(), "until": until_ms}
-    await connection.execute(_THROW, values)
+    await connection.execute(_DISCARD, values)
     await connection.execute(_REMOVE, values)

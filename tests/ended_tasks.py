@@ -23,6 +23,6 @@ async def empty(trash: Trash, now_ms: int) -> list[TaskRecord]:
 async def delete_range(database: Database, start_ms: int, end_ms: int) -> list[TaskRecord]:
     """Delete the ended tasks of a range for good, and return them."""
     trash = Trash(database)
-    deleted = await trash.throw_range(start_ms, end_ms, until_ms=0)
+    deleted = await trash.discard_range(start_ms, end_ms, until_ms=0)
     assert await empty(trash, 0) == sorted(deleted, key=lambda record: record.id)
     return deleted

@@ -45,7 +45,7 @@ class Deletion:
         Completes when the caller is cancelled. Raises NotFound.
         """
         until_ms = now_ms() + UNDO_SECONDS * 1000
-        if not await asyncio.shield(self._trash.throw(task_id, until_ms)):
+        if not await asyncio.shield(self._trash.discard(task_id, until_ms)):
             if await self._history.get(task_id) is not None:
                 raise TaskNotEnded("the task's end is not in the database yet; try again later")
             raise NotFound("there is no such task")
@@ -63,7 +63,7 @@ class Deletion:
         """Delete the ended tasks queued within the range, both ends included; their records."""
         at_ms = now_ms()
         deleted: list[TaskRecord] = []
-        while records := await self._trash.throw_range(start_ms, end_ms, at_ms):
+        while records := await self._trash.discard_range(start_ms, end_ms, at_ms):
             deleted += records
         if deleted:
             self._bus.publish(HistoryDeleted(task_ids=tuple(record.task_id for record in deleted)))
@@ -83,7 +83,7 @@ class Deletion:
     async def tidy(self, limits: Limits, at_ms: int) -> int:
         """Delete the tasks beyond the limits; how many."""
         removed = 0
-        while gone := await self._retention.throw(limits, at_ms):
+        while gone := await self._retention.discard_excess(limits, at_ms):
             self._bus.publish(HistoryDeleted(task_ids=gone))
             await self.empty_trash(at_ms)
             removed += len(gone)

@@ -101,7 +101,7 @@ async def test_a_deleted_task_comes_back_whole_or_is_forgotten(
     await add(database, "a", prompt="kept")
     await gallery.mark("a", favourite=True)
     before = await history.get("a")
-    assert await trash.throw("a", until_ms=100)
+    assert await trash.discard("a", until_ms=100)
     assert await history.get("a") is None
     assert await history.count() == 0
     assert await ids(gallery) == ""
@@ -110,7 +110,7 @@ async def test_a_deleted_task_comes_back_whole_or_is_forgotten(
     assert await history.get("a") == before
     assert await ids(gallery, favourite=True) == "a"
     assert not await trash.restore("a")
-    assert await trash.throw("a", until_ms=100)
+    assert await trash.discard("a", until_ms=100)
     gone = await empty(trash, 100)
     assert [record.result for record in gone] == [["/outputs/2026-11-23/a.png"]]
     assert not await trash.restore("a")
@@ -119,8 +119,8 @@ async def test_a_deleted_task_comes_back_whole_or_is_forgotten(
 
 async def test_only_ended_tasks_are_thrown_away(database: Database) -> None:
     await HistoryRepository(database).add_queued(make_task("a"))
-    assert not await Trash(database).throw("a", until_ms=1)
-    assert not await Trash(database).throw("nobody", until_ms=1)
+    assert not await Trash(database).discard("a", until_ms=1)
+    assert not await Trash(database).discard("nobody", until_ms=1)
 
 
 async def test_a_history_from_before_the_gallery_is_all_in_it(tmp_path: Path) -> None:
