@@ -1,6 +1,7 @@
 """A second API family on the service layer: one queue, one history, its own words and errors."""
 
 import base64
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,37 @@ async def test_a_form_without_its_file_is_refused_by_the_field_s_name(focal: Foc
         assert (answer.status, await answer.json()) == (400, {"oops": "picture: Expected a file"})
 
 
-async def test_a_form_beyond_the_limit_is_refused(tmp_path: Path) -> None:
-    async with serve(tmp_path, routes=ROUTES, body_limit_mb=1) as focal:
-        for _ in range(2):
-            form = aiohttp.FormData()
-            form.add_field("picture", b"x" * 2**20, filename="a.png")
-            async with focal.session.post("/tiny/vary", data=form) as answer:
-                assert (answer.status, list(await answer.json())) == (413, ["oops"])
+def multipart(*sizes: int) -> bytes:
+    """Files of these sizes in a form whose boundary is ``b``."""
+    head = b'--b\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
+    return b"".join(head + b"x" * size + b"\r\n" for size in sizes) + b"--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "status"),
+    [((2**20,), 415), ((2**20 + 1,), 413), ((2**19, 2**19), 415), ((2**19, 2**19 + 1), 413)],
+)
+async def test_the_files_of_a_form_count_together_towards_the_limit(
+    tmp_path: Path, sizes: tuple[int, ...], status: int
+) -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        yield multipart(*sizes)
+
+    headers = {"Content-Type": MULTIPART}
+    async with (
+        serve(tmp_path, routes=ROUTES, body_limit_mb=1) as focal,
+        focal.session.post("/tiny/vary", data=unannounced(), headers=headers) as answer,
+    ):
+        assert (answer.status, list(await answer.json())) == (status, ["oops"])
+
+
+async def test_a_form_that_announces_too_much_is_refused(tmp_path: Path) -> None:
+    headers, announced = {"Content-Type": MULTIPART}, io.BytesIO(multipart(2**20))
+    async with (
+        serve(tmp_path, routes=ROUTES, body_limit_mb=1) as focal,
+        focal.session.post("/tiny/vary", data=announced, headers=headers) as answer,
+    ):
+        assert (answer.status, list(await answer.json())) == (413, ["oops"])
 
 
 async def test_a_repeated_key_joins_the_task_of_another_family(focal: Focal) -> None:

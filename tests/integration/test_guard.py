@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
+from handlers.http.operation import operation_of
+from handlers.routes import create_router
 from tests.integration.serving import GENERATE, WAIT_S, Focal, serve
 
 FRIEND = "http://friend.example:3000"
@@ -38,6 +40,25 @@ async def status(focal: Focal, path: str, method: str = "GET", **headers: str) -
         method, URL(focal.url + path, encoded=True), headers=named, allow_redirects=False
     ) as answer:
         return answer.status
+
+
+PAGES = {"/", "/docs", "/static/{path}"}
+PICTURES = {"/outputs/{date}/{file}", "/inputs/{file}", "/thumbnails/{date}/{file}"}
+
+
+def routes_with(flag: str) -> set[str]:
+    """The routes whose operation has this flag."""
+    return {
+        route.resource.canonical
+        for route in create_router().routes()
+        if route.resource is not None and getattr(operation_of(route.handler), flag)
+    }
+
+
+def test_each_exception_to_the_rules_is_one_that_is_meant() -> None:
+    assert routes_with("is_open") == PAGES | {"/health", "/login"}
+    assert routes_with("is_linked") == PAGES | PICTURES
+    assert routes_with("takes_token") == PICTURES | {"/v1/events", "/ws"}
 
 
 async def test_without_a_key_nothing_but_the_open_paths_is_answered(locked: Focal) -> None:
@@ -248,6 +269,19 @@ async def test_a_body_beyond_the_limit_is_refused_unread(tmp_path: Path) -> None
                 assert body["code"] == "body_too_large"
                 assert "1 MiB" in body["detail"]
         await focal.nothing_is_left()
+
+
+async def test_a_body_of_exactly_the_limit_is_read_however_it_is_sent(tmp_path: Path) -> None:
+    async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 65536):
+            yield body[start : start + 65536]
+
+    async with serve(tmp_path, body_limit_mb=1) as focal:
+        for excess, expected in ((0, 200), (1, 413)):
+            body = b'{"async_process": true}'.ljust(2**20 + excess)
+            for data in (io.BytesIO(body), in_pieces(body)):
+                async with focal.session.post(GENERATE, data=data) as answer:
+                    assert answer.status == expected, (excess, await answer.text())
 
 
 async def test_a_damaged_compressed_body_is_refused(focal: Focal) -> None:

@@ -144,6 +144,7 @@ async def test_private_addresses_are_refused_by_name(focal: Focal, other: str) -
     ("field", "value", "status"),
     [
         ("uov_input_image", "no base64!", 422),
+        ("uov_input_image", "upload:", 422),
         ("uov_input_image", "data:image/png,abc", 422),
         ("uov_input_image", data_url(b"just text"), 415),
         ("uov_input_image", data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415),

@@ -91,6 +91,19 @@ async def test_a_paused_queue_begins_nothing_and_what_runs_goes_on(focal: Focal)
     assert [task.task_id for task in focal.device.seen] == [*ids, late]
 
 
+async def test_a_pause_that_holds_already_is_told_to_nobody(focal: Focal) -> None:
+    await post(focal, "/v1/queue/pause")
+    changes = EventFilter(types=frozenset({QueueChanged.type}))
+    with focal.app[BUS].subscribe(changes) as news:
+        await post(focal, "/v1/queue/pause")
+        await post(focal, "/v1/queue/resume")
+        told = await asyncio.wait_for(news.take(), WAIT_S)
+        await post(focal, "/v1/queue/resume")
+        await focal.get("/v1/queue")
+        assert news.take_now() == []
+    assert [getattr(event.data, "paused", None) for event in told] == [False]
+
+
 async def test_a_waiting_task_of_a_paused_queue_can_be_stopped(focal: Focal) -> None:
     await post(focal, "/v1/queue/pause")
     task_id = await focal.queue()
