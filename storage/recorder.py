@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from bus.events import now_ms
-from bus.supervision import Backoff
+from bus.supervision import Backoff, Supervisor
 from pipeline.errors import InvalidParameter, PipelineError
 from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.schema import GenerateParams
@@ -51,18 +51,16 @@ class Recorder:
         self._pauses = pauses
         self._deferred = asyncio.Event()
         self._journaled: set[str] = set()
-        self._retry: asyncio.Task[None] | None = None
+        self._supervisor = Supervisor()
 
     async def __aenter__(self) -> Self:
         """Begin to try again."""
-        self._retry = asyncio.create_task(self._keep_trying(), name="recorder")
+        self._supervisor.keep("recorder", self._keep_trying)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         """Try a last time; what is still not written is left in the journal."""
-        if self._retry is not None:
-            self._retry.cancel()
-            await asyncio.gather(self._retry, return_exceptions=True)
+        await self._supervisor.close()
         if self._unwritten and not await self._write_all():
             await self._note_in_journal()
             log.error("%d ends of tasks are left for the next start", len(self._unwritten))

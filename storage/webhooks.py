@@ -13,6 +13,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from bus.events import now_ms
+from bus.supervision import Supervisor
 from storage.fetch import FetchFailed, GuardedClient, UrlRefused
 from storage.history import HistoryRepository
 from storage.outbox import Delivery, Outbox
@@ -46,20 +47,21 @@ class WebhookSender:
         self._client = client
         self._signer = Webhook(signing_key(secret)) if secret else None
         self._pauses = pauses
-        self._loop_task: asyncio.Task[None] | None = None
+        self._supervisor = Supervisor()
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
         """Begin to deliver, first of all what a former run still owed."""
-        self._loop_task = asyncio.create_task(self._run(), name="webhooks")
+        self._supervisor.keep("webhooks", self._run)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         """Stop; what is not delivered stays owed."""
-        tasks = [*self._under_way.values(), *([self._loop_task] if self._loop_task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._supervisor.close()
+        deliveries = tuple(self._under_way.values())
+        for delivery in deliveries:
+            delivery.cancel()
+        await asyncio.gather(*deliveries, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

@@ -83,8 +83,8 @@ class Dispatcher:
         An aborted task is not reported as ended, and its images are deleted. Idempotent.
         """
         self.closing = True
-        for task_id in tuple(self._running):
-            await self._storage.attempts.forgive(task_id)  # even if the process is killed now
+        forgive = self._storage.attempts.forgive  # first: the process may be killed meanwhile
+        await asyncio.gather(*(forgive(task_id) for task_id in self._running))
         await self._join(grace_s - ABORT_GRACE_S)
         for running in self._running.values():
             if not running.stop_requested:

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
+from bus.supervision import Backoff, Supervisor
 from pipeline.request.decode import GenerateParams
 from pipeline.request.delivery import Delivery
 from pipeline.request.resolved import resolve_params
@@ -252,3 +253,28 @@ async def test_a_restart_requeues_or_fails_what_never_ended(
     assert failed is not None
     assert (failed.task_status, failed.code) == ("failed", "restarted")
     assert (await history.unfinished()).rows == []
+
+
+async def test_a_fault_in_the_sender_is_logged_and_webhooks_go_on(
+    database: Database,
+    client: GuardedClient,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    at_once = Backoff(first_s=0.0, limit_s=0.0)
+    monkeypatch.setattr("storage.webhooks.Supervisor", lambda: Supervisor(at_once))
+    look_up = Outbox.next
+    faults = iter([ZeroDivisionError("a bug")])
+
+    async def fails_once(self: Outbox, limit: int) -> object:
+        if (error := next(faults, None)) is not None:
+            raise error
+        return await look_up(self, limit)
+
+    monkeypatch.setattr(Outbox, "next", fails_once)
+    async with Post(database, client) as sender:
+        await end_task(database, sender, make_task("a", receiver.url))
+        body, _ = await receiver.next()
+    assert body["task_id"] == "a"
+    assert "webhooks ended" in caplog.text
