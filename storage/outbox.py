@@ -30,7 +30,7 @@ _TRY: Final = """
 _SETTLE: Final = "DELETE FROM webhook_delivery WHERE task_id = :task_id"
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class OwedWebhook(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook that is owed; ``tries`` were made before, the next is due at ``next_mills``."""
 
     task_id: str
@@ -51,15 +51,15 @@ class Outbox:
         self.changed = asyncio.Event()
         """Set when a delivery may have been added."""
         self._database = database
-        self._newer: dict[str, Delivery] = {}  # than in the table, or not in it
+        self._newer: dict[str, OwedWebhook] = {}  # than in the table, or not in it
         self._settled: set[str] = set()  # though the table has it, or will have it
         self._unwritten: set[str] = set()  # owed for a row that is still open
 
     async def owe(self, connection: aiosqlite.Connection, ended: EndedTask) -> None:
         """Add a delivery in the transaction that closes the row; then ``written``."""
         if ended.task_id not in self._settled:
-            delivery = self._newer.get(ended.task_id) or _first(ended)
-            await connection.execute(_OWE, msgspec.structs.asdict(delivery))
+            webhook = self._newer.get(ended.task_id) or _first(ended)
+            await connection.execute(_OWE, msgspec.structs.asdict(webhook))
 
     async def written(self, task_id: str) -> None:
         """The row is closed, and its delivery in the table unless it was settled before."""
@@ -77,7 +77,7 @@ class Outbox:
             self._newer[ended.task_id] = _first(ended)
             self.changed.set()
 
-    async def next(self, limit: int) -> list[Delivery]:
+    async def next(self, limit: int) -> list[OwedWebhook]:
         """The deliveries that are due first, in order."""
         hidden = len(self._newer) + len(self._settled)
         try:
@@ -86,17 +86,17 @@ class Outbox:
             log.error("the owed webhooks could not be read: %s", error)
             asyncio.get_running_loop().call_later(READ_PAUSE_S, self.changed.set)
             rows = []
-        stored = [msgspec.convert(dict(row), Delivery) for row in rows]
-        owed = {delivery.task_id: delivery for delivery in stored} | self._newer
-        due = [delivery for delivery in owed.values() if delivery.task_id not in self._settled]
-        return sorted(due, key=lambda delivery: delivery.next_mills)[:limit]
+        stored = [msgspec.convert(dict(row), OwedWebhook) for row in rows]
+        owed = {webhook.task_id: webhook for webhook in stored} | self._newer
+        due = [webhook for webhook in owed.values() if webhook.task_id not in self._settled]
+        return sorted(due, key=lambda webhook: webhook.next_mills)[:limit]
 
-    async def count_try(self, delivery: Delivery) -> None:
+    async def count_try(self, webhook: OwedWebhook) -> None:
         """Replace a delivery by one with more tries and a later time."""
-        if await self._write(_TRY, msgspec.structs.asdict(delivery)):
-            self._newer.pop(delivery.task_id, None)
+        if await self._write(_TRY, msgspec.structs.asdict(webhook)):
+            self._newer.pop(webhook.task_id, None)
         else:
-            self._newer[delivery.task_id] = delivery
+            self._newer[webhook.task_id] = webhook
 
     async def settle(self, task_id: str) -> None:
         """Owe it no more: it was delivered, or given up."""
@@ -114,8 +114,8 @@ class Outbox:
             return None
 
 
-def _first(ended: EndedTask) -> Delivery:
-    return Delivery(
+def _first(ended: EndedTask) -> OwedWebhook:
+    return OwedWebhook(
         task_id=ended.task_id,
         url=ended.webhook_url,
         base_url=ended.base_url,

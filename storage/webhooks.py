@@ -16,7 +16,7 @@ from bus.events import now_ms
 from bus.supervision import Supervisor
 from storage.fetch import FetchFailed, GuardedClient, UrlRefused
 from storage.history import HistoryRepository
-from storage.outbox import Delivery, Outbox
+from storage.outbox import Outbox, OwedWebhook
 from storage.records import absolute
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _KEY_BYTES: Final = range(24, 65)  # what Standard Webhooks asks of a key
 class WebhookSender:
     """Delivers what the outbox owes. Event loop only.
 
-    Each delivery is made at least once: after a crash in mid-try it is made again, with the same
+    Each webhook is made at least once: after a crash in mid-try it is made again, with the same
     ``webhook-id`` (the task's id), by which receivers can tell.
     """
 
@@ -73,17 +73,17 @@ class WebhookSender:
 
     async def _start_due(self) -> float | None:
         """Start every delivery that is due; return the seconds until the next is, if known."""
-        for delivery in await self._outbox.next(_AT_ONCE + len(self._under_way)):
-            if delivery.task_id in self._under_way:
+        for webhook in await self._outbox.next(_AT_ONCE + len(self._under_way)):
+            if webhook.task_id in self._under_way:
                 continue
             if len(self._under_way) >= _AT_ONCE:
                 return None  # the end of one wakes the loop
-            wait_ms = delivery.next_mills - now_ms()
+            wait_ms = webhook.next_mills - now_ms()
             if wait_ms > 0:
                 return wait_ms / 1000
-            task = asyncio.create_task(self._deliver(delivery))
-            self._under_way[delivery.task_id] = task
-            task.add_done_callback(partial(self._ended, delivery.task_id))
+            task = asyncio.create_task(self._deliver(webhook))
+            self._under_way[webhook.task_id] = task
+            task.add_done_callback(partial(self._ended, webhook.task_id))
         return None
 
     def _ended(self, task_id: str, task: asyncio.Task[None]) -> None:
@@ -92,33 +92,33 @@ class WebhookSender:
             log.error("webhook of task %s", task_id, exc_info=error)
         self._outbox.changed.set()
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        tries = delivery.tries + 1
-        if tries > len(self._pauses) + 1 or not await self._try(delivery, tries):
-            await self._outbox.settle(delivery.task_id)
+    async def _deliver(self, webhook: OwedWebhook) -> None:
+        tries = webhook.tries + 1
+        if tries > len(self._pauses) + 1 or not await self._try(webhook, tries):
+            await self._outbox.settle(webhook.task_id)
 
-    async def _try(self, delivery: Delivery, tries: int) -> bool:
+    async def _try(self, webhook: OwedWebhook, tries: int) -> bool:
         """Make one try. True if the delivery stays owed."""
         last = tries > len(self._pauses)
         # Counted before it is made: a delivery that brings the server down is not tried for ever.
         pause = 0.0 if last else self._pauses[tries - 1]
         next_mills = now_ms() + int(pause * 1000)
-        counted = msgspec.structs.replace(delivery, tries=tries, next_mills=next_mills)
+        counted = msgspec.structs.replace(webhook, tries=tries, next_mills=next_mills)
         await self._outbox.count_try(counted)
-        record = await self._history.get(delivery.task_id)
+        record = await self._history.get(webhook.task_id)
         if record is None:
             return False  # deleted from the history meanwhile
-        body = msgspec.json.encode(absolute(record, delivery.base_url))
-        failure, may_help = await self._post(delivery, body)
+        body = msgspec.json.encode(absolute(record, webhook.base_url))
+        failure, may_help = await self._post(webhook, body)
         if failure:
-            log.warning("webhook of task %s, try %s: %s", delivery.task_id, tries, failure)
+            log.warning("webhook of task %s, try %s: %s", webhook.task_id, tries, failure)
         return bool(failure) and may_help and not last
 
-    async def _post(self, delivery: Delivery, body: bytes) -> tuple[str, bool]:
+    async def _post(self, webhook: OwedWebhook, body: bytes) -> tuple[str, bool]:
         """What went wrong ("" if nothing), and whether another try may help."""
-        headers = self._headers(delivery.task_id, body)
+        headers = self._headers(webhook.task_id, body)
         try:
-            status = await self._client.post_json(delivery.url, body, headers)
+            status = await self._client.post_json(webhook.url, body, headers)
         except UrlRefused as error:
             return str(error), False
         except FetchFailed as error:

@@ -18,7 +18,7 @@ from handlers.service.errors import NotFound
 from pipeline.errors import InvalidParameter
 from pipeline.images.encode import ImageTooLarge, UnreadableImage, check_readable, look_at
 from pipeline.images.mask_check import check_mask
-from pipeline.request.images import Place, image_places, with_images
+from pipeline.request.images import FieldPath, image_fields, with_images
 from pipeline.request.schema import GenerateParams
 from storage.addresses import is_loopback
 from storage.fetch import FetchFailed, FetchTooLarge, GuardedClient, UrlRefused
@@ -40,7 +40,7 @@ class RequestImages(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     own_urls: tuple[str, ...] = ()
-    uploads: Mapping[Place, bytes] = {}
+    uploads: Mapping[FieldPath, bytes] = {}
 
     def applied_to(self, params: GenerateParams) -> GenerateParams:
         """The parameters with ``UPLOAD`` in the fields of the uploads."""
@@ -96,53 +96,53 @@ class ImageReader:
         Raises InvalidParameter, NotFound, FetchTooLarge, UnreadableImage and ImageTooLarge, with
         the field in their messages.
         """
-        places = list(image_places(params))
-        if not places:
+        fields = list(image_fields(params))
+        if not fields:
             return ResolvedImages(params)
-        found = await asyncio.gather(*(self._find(*place, images) for place in places))
-        by_place = dict(zip((place for place, _ in places), found, strict=True))
-        await self._check_mask(params, by_place)
+        found = await asyncio.gather(*(self._find(*field, images) for field in fields))
+        by_field = dict(zip((field for field, _ in fields), found, strict=True))
+        await self._check_mask(params, by_field)
         new = {each.path: NewInput(each.data, each.extension) for each in found if each.is_new}
-        paths = {place: each.path for place, each in by_place.items()}
+        paths = {field: each.path for field, each in by_field.items()}
         return ResolvedImages(with_images(params, paths), tuple(new.values()))
 
-    async def read(self, place: Place, value: str, images: RequestImages) -> bytes:
+    async def read(self, field: FieldPath, value: str, images: RequestImages) -> bytes:
         """The bytes behind an image field's value, whether or not they are an image.
 
         A URL of this server is read from disk, any other is fetched by the guarded client. Raises
         InvalidParameter, NotFound, FetchTooLarge.
         """
         if value in ("", "None"):
-            raise InvalidParameter(place, "an image is required")
-        if value == UPLOAD and place in images.uploads:
-            return images.uploads[place]
-        path = _own_path(place, value, images.own_urls)
+            raise InvalidParameter(field, "an image is required")
+        if value == UPLOAD and field in images.uploads:
+            return images.uploads[field]
+        path = _own_path(field, value, images.own_urls)
         if path is not None:
-            return await asyncio.to_thread(self._from_store, place, path)
+            return await asyncio.to_thread(self._from_store, field, path)
         if value[:8].lower().startswith(_WEB):
-            return await self._from_web(place, value)
-        return await asyncio.to_thread(_from_text, place, value)
+            return await self._from_web(field, value)
+        return await asyncio.to_thread(_from_text, field, value)
 
-    async def read_image(self, place: Place, value: str, images: RequestImages) -> bytes:
+    async def read_image(self, field: FieldPath, value: str, images: RequestImages) -> bytes:
         """``read``, and check that the bytes are an image. Raises UnreadableImage as well."""
-        data = await self.read(place, value, images)
+        data = await self.read(field, value, images)
         await self._decoding.run(partial(check_readable, data))
         return data
 
-    async def _find(self, place: Place, value: str, images: RequestImages) -> _Found:
-        data = await self.read(place, value, images)
+    async def _find(self, field: FieldPath, value: str, images: RequestImages) -> _Found:
+        data = await self.read(field, value, images)
         try:
             facts = await self._decoding.run(partial(look_at, data))
         except (UnreadableImage, ImageTooLarge) as error:
-            raise type(error)(f"{place_name(place)}: {error}") from error
-        _check_shape(place, facts.width, facts.height)
-        path = _own_path(place, value, images.own_urls)
+            raise type(error)(f"{field_name(field)}: {error}") from error
+        _check_shape(field, facts.width, facts.height)
+        path = _own_path(field, value, images.own_urls)
         if path is not None and path.startswith("/inputs/"):
             return _Found(data, facts.format, path, is_new=False)
         name = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         return _Found(data, facts.format, f"/inputs/{name}.{facts.format}", is_new=True)
 
-    async def _check_mask(self, params: GenerateParams, found: Mapping[Place, _Found]) -> None:
+    async def _check_mask(self, params: GenerateParams, found: Mapping[FieldPath, _Found]) -> None:
         picture = found.get(("inpaint_input_image",))
         mask = found.get(("inpaint_mask_image_upload",))
         if picture is not None and mask is not None:
@@ -150,15 +150,15 @@ class ImageReader:
             check = partial(check_mask, picture.data, mask.data, invert=invert)
             await self._decoding.run(check)
 
-    async def _from_web(self, place: Place, url: str) -> bytes:
+    async def _from_web(self, field: FieldPath, url: str) -> bytes:
         try:
             return await self._client.fetch_bytes(url, self._fetch_limit_bytes)
         except FetchTooLarge as error:
-            raise FetchTooLarge(f"{place_name(place)}: {error}") from error
+            raise FetchTooLarge(f"{field_name(field)}: {error}") from error
         except (UrlRefused, FetchFailed) as error:
-            raise InvalidParameter(place, str(error)) from error
+            raise InvalidParameter(field, str(error)) from error
 
-    def _from_store(self, place: Place, path: str) -> bytes:
+    def _from_store(self, field: FieldPath, path: str) -> bytes:
         match path.split("/"):
             case ["", "outputs", date, file]:
                 found = self._outputs.resolve(date, file)
@@ -167,17 +167,17 @@ class ImageReader:
             case _:
                 found = None
         if found is None:
-            raise NotFound(f"{place_name(place)}: there is no such picture here")
+            raise NotFound(f"{field_name(field)}: there is no such picture here")
         return found.read_bytes()
 
 
-def place_name(place: Place) -> str:
+def field_name(field: FieldPath) -> str:
     """A field's path as a person would write it: ``controlnet_image[0].cn_img``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in field)
     return "".join(parts).removeprefix(".")
 
 
-def _own_path(place: Place, value: str, own_urls: tuple[str, ...]) -> str | None:
+def _own_path(field: FieldPath, value: str, own_urls: tuple[str, ...]) -> str | None:
     """The path on this server that ``value`` names; None if it names none.
 
     Raises InvalidParameter for a malformed URL.
@@ -192,25 +192,25 @@ def _own_path(place: Place, value: str, own_urls: tuple[str, ...]) -> str | None
             if _same_server(url, own):
                 return url.path.removeprefix(own.path)
     except ValueError:  # such as a port that is no number
-        raise InvalidParameter(place, "Expected a whole URL") from None
+        raise InvalidParameter(field, "Expected a whole URL") from None
     return None
 
 
-def _from_text(place: Place, value: str) -> bytes:
+def _from_text(field: FieldPath, value: str) -> bytes:
     """Decode a data URL or base64. Takes a while for megabytes: not for the event loop."""
     content = value
     if value[:8].lower().startswith(_DATA):
         head, _, content = value.partition(",")
         if not head.lower().endswith(";base64"):
-            raise InvalidParameter(place, "Expected data:image/…;base64,… in a data URL")
+            raise InvalidParameter(field, "Expected data:image/…;base64,… in a data URL")
     try:
         return decode_base64(content)
     except ValueError:
         message = "Expected a data URL, base64, a URL, or a path of this server's pictures"
-        raise InvalidParameter(place, message) from None
+        raise InvalidParameter(field, message) from None
 
 
-def _check_shape(place: Place, width: int, height: int) -> None:
+def _check_shape(field: FieldPath, width: int, height: int) -> None:
     """Refuse strips: scaled to the model's pixel count their short side vanishes, and covering a
     square with one takes gigabytes.
     """
@@ -218,7 +218,7 @@ def _check_shape(place: Place, width: int, height: int) -> None:
         message = (
             f"the picture is {width}x{height}; a side may be at most {MAX_SHAPE} times the other"
         )
-        raise InvalidParameter(place, message)
+        raise InvalidParameter(field, message)
 
 
 def _same_server(one: SplitResult, other: SplitResult) -> bool:

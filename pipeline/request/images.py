@@ -9,13 +9,13 @@ from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.schema import IMAGE_FIELDS, GenerateParams
 from pipeline.request.tools import MaskOptions
 
-Place = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 """Path of a field in the request body, such as ``("controlnet_image", 0, "cn_img")``."""
 
 _CONTROLS = "controlnet_image"
 
 
-def image_places(params: GenerateParams) -> Iterator[tuple[Place, str]]:
+def image_fields(params: GenerateParams) -> Iterator[tuple[FieldPath, str]]:
     """Every picture that the request brings or points at, in the order of its fields."""
     for field in IMAGE_FIELDS:
         if value := getattr(params, field):
@@ -25,7 +25,7 @@ def image_places(params: GenerateParams) -> Iterator[tuple[Place, str]]:
             yield (_CONTROLS, i, "cn_img"), control.cn_img
 
 
-def with_images(params: GenerateParams, values: Mapping[Place, str]) -> GenerateParams:
+def with_images(params: GenerateParams, values: Mapping[FieldPath, str]) -> GenerateParams:
     """The request with these values in their places."""
     fields: dict[str, object] = {
         str(place[0]): value for place, value in values.items() if len(place) == 1

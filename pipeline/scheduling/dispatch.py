@@ -12,7 +12,7 @@ from bus.events import DownloadProgress, TaskStarted
 from bus.inbox import LoopInbox
 from bus.supervision import Supervisor, settled
 from pipeline.errors import InternalError, PipelineError, TaskAborted, WorkerLost
-from pipeline.request.images import image_places
+from pipeline.request.images import image_fields
 from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.pool import WorkerPool
 from pipeline.scheduling.progress import RunningTask, model_event
@@ -187,7 +187,7 @@ class Dispatcher:
     async def _read_inputs(self, task: Task) -> Inputs:
         """The task's input image files. Raises PipelineError if one is gone."""
         read = self._storage.inputs.read
-        paths = {path for _, path in image_places(task.params)}
+        paths = {path for _, path in image_fields(task.params)}
         return {path: await asyncio.to_thread(read, path) for path in sorted(paths)}
 
     def _discard(self, images: tuple[str, ...]) -> None:

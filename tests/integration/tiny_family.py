@@ -19,7 +19,7 @@ from handlers.service.images import RequestImages
 from handlers.service_keys import SUBMISSIONS, TASKS
 from pipeline.request.decode import decoded_from
 from pipeline.request.delivery import Delivery
-from pipeline.request.images import Place
+from pipeline.request.images import FieldPath
 from storage.records import TaskRecord
 
 
@@ -96,7 +96,7 @@ async def draw(request: web.Request) -> web.Response:
 async def vary(request: web.Request) -> web.Response:
     """Vary an uploaded picture; answered at once."""
     form = await read_form(request)
-    uploads: dict[Place, bytes] = {("uov_input_image",): form.file("picture")}
+    uploads: dict[FieldPath, bytes] = {("uov_input_image",): form.file("picture")}
     ticket = await request.app[SUBMISSIONS].submit(
         decoded_from({"prompt": form.value("words"), "uov_method": "Vary (Subtle)"}),
         RequestImages(own_urls=own_urls(request), uploads=uploads),
