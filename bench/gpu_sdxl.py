@@ -27,12 +27,13 @@ from transformers import CLIPTokenizer
 
 from bench.full_checkpoint import peak_bytes
 from bench.toy_sdxl import write_toy_configs
-from pipeline.engine.generate import Making, TextCache, make_image
+from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint, read_configs
 from pipeline.request.decode import params_from
 from pipeline.request.plan import ImagePlan, plan_images
 from pipeline.request.prompts import PromptSources
 from pipeline.request.resolved import resolve_params
+from pipeline.request.sizes import ImageSize
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.text.tokenizer import find_tokenizer
@@ -68,14 +69,13 @@ def plan_for(case: Case) -> ImagePlan:
     }
     sources = PromptSources(StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards"))
     (plan,) = plan_images(resolve_params(params_from(asked)), sources)
-    return msgspec.structs.replace(plan, native_width=case.side, native_height=case.side)
+    return msgspec.structs.replace(plan, size=ImageSize.same(case.side, case.side))
 
 
 def draw(checkpoint: Checkpoint, plan: ImagePlan) -> Image.Image:
     """Text, denoising and decoding, as in a task."""
     with torch.inference_mode():
-        texts = TextCache(checkpoint)
-        return make_image(plan, Making(checkpoint), texts, lambda _index, _guess: None)
+        return SdxlPipeline(checkpoint).make(plan, lambda _index, _guess: None)
 
 
 def diffusers_pipeline(checkpoint: Checkpoint) -> Callable[[Case], object]:

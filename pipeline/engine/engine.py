@@ -1,20 +1,22 @@
-"""The picture side as the executor calls it: a task in, its pictures out through the reporter.
+"""The engine of one device: a task goes in, its images come out through the reporter.
 
 Imports torch, which takes seconds: import it on the device thread.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 import torch
 
-from pipeline.engine.image_pipeline import ImagePipeline
+from pipeline.engine.image_pipeline import ImagePipeline, PatchedSdxl
 from pipeline.engine.options import EngineOptions
+from pipeline.engine.planner import TaskPlanner
+from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.engine.task_context import TaskContext
-from pipeline.engine.task_run import Staff, TaskRun
+from pipeline.engine.task_run import TaskRun
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.files.auxiliary import AuxiliaryFiles
 from pipeline.files.catalog import PROMPT_EXPANSION
@@ -22,8 +24,7 @@ from pipeline.files.library import Library
 from pipeline.memory.cache import choose_budgets
 from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
 from pipeline.models.manager import ModelManager, OnUnloaded
-from pipeline.request.enhance_goals import Stage
-from pipeline.request.plan import ImagePlan, plan_images, plan_stage
+from pipeline.request.plan import ImagePlan
 from pipeline.request.prompts import PromptSources
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
@@ -38,7 +39,7 @@ _LOADING_PERCENT: Final = 2
 
 
 class Engine:
-    """Makes the pictures of one task at a time. Device thread only."""
+    """Makes the images of one task at a time, on the device thread."""
 
     def __init__(
         self,
@@ -107,77 +108,40 @@ class Engine:
     def _make_images(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
         reporter.progress(_LOADING_PERCENT, "Loading models ...")
         self._manager.begin_task(task.request.files)
-        plans = self._plan(task)
-        for plan in plans:
-            _tell_notes(plan, reporter)
+        sources = PromptSources(self._library.styles, self._library.wildcards)
+        planner = TaskPlanner(task.request, sources, self._expansion, self._manager, reporter)
         check_stopped(reporter)
-        self._make_all(task, plans, reporter, inputs)
+        context = self._context(planner.images[0], reporter, inputs)
+        pipeline = self._pipeline(planner.images[0], context)
+        planner.fetch_inversions()
+        TaskRun(task, planner, context, pipeline).run()
 
-    def _plan(self, task: Task) -> list[ImagePlan]:
-        return plan_images(task.request, self._sources())
-
-    def _sources(self) -> PromptSources:
-        return PromptSources(self._library.styles, self._library.wildcards)
-
-    def _make_all(
-        self, task: Task, plans: list[ImagePlan], reporter: Reporter, inputs: Inputs
-    ) -> None:
-        pipeline = self._image_pipeline(plans[0], reporter, inputs)
-        self._fetch_inversions(plans, reporter)
-        expand = partial(self._expanded, reporter, [])
-        known = task.params.prompt_expansion
-
-        def plan_of(stage: Stage, index: int) -> ImagePlan:
-            plan = plan_stage(task.request, stage, index, self._sources())
-            _tell_notes(plan, reporter)
-            self._fetch_inversions([plan], reporter)
-            # What is known continues the picture's own prompt, and no other.
-            own = plan.texts.prompt == plans[index].texts.prompt
-            return expand(known if own else "", plan)
-
-        staff = Staff(partial(expand, known), plan_of, self._tools)
-        TaskRun(task, plans, pipeline, staff).run()
-
-    def _image_pipeline(self, plan: ImagePlan, reporter: Reporter, inputs: Inputs) -> ImagePipeline:
-        """What a task's pictures are made with; they all use the same."""
+    def _context(self, plan: ImagePlan, reporter: Reporter, inputs: Inputs) -> TaskContext:
+        """The models of a task; all its images use the same."""
         checkpoint = self._manager.checkpoint(plan.model, reporter, plan.refiner)
-        vae = self._manager.vae(plan.vae, checkpoint, reporter)
-        refiner = self._manager.refiner(plan.refiner, reporter)
+        return TaskContext(
+            manager=self._manager,
+            files=AuxiliaryFiles(self._files),
+            toolbox=self._tools,
+            inputs=inputs,
+            device=self.device,
+            model=plan.model,
+            checkpoint=checkpoint,
+            vae=self._manager.vae(plan.vae, checkpoint, reporter),
+            reporter=reporter,
+        )
+
+    def _pipeline(self, plan: ImagePlan, context: TaskContext) -> ImagePipeline:
+        """What makes a task's images. Other families of models get a class of their own here."""
+        checkpoint, cpu_noise = context.checkpoint, self._options.cpu_noise
+        refiner = self._manager.refiner(plan.refiner, context.reporter)
         if self._options.compile_unet:
             for model in (checkpoint, refiner):
                 if model is not None:
                     model.unet.compile()
-        context = TaskContext(
-            self._manager,
-            AuxiliaryFiles(self._files),
-            inputs,
-            self.device,
-            plan.model,
-            checkpoint,
-            vae,
-            reporter,
+        return PatchedSdxl(
+            context, SdxlPipeline(checkpoint, context.vae, refiner, cpu_noise=cpu_noise)
         )
-        return ImagePipeline(context, refiner, cpu_noise=self._options.cpu_noise)
-
-    def _fetch_inversions(self, plans: Sequence[ImagePlan], reporter: Reporter) -> None:
-        """Have the textual inversions that the texts of these plans name."""
-        texts = [text for plan in plans for text in (*plan.texts.positives, *plan.texts.negatives)]
-        self._manager.fetch_inversions(texts, reporter)
-
-    def _expanded(
-        self, reporter: Reporter, earlier: list[str], known: str, plan: ImagePlan
-    ) -> ImagePlan:
-        """``plan`` with its prompt continued; the record holds all texts, picture by picture.
-
-        ``known`` is how the prompt goes on, where that is not to be made up.
-        """
-        filled = self._expansion.fill(plan, known)
-        if filled.expansion:
-            earlier.append(filled.expansion)
-            reporter.note("expansion", list(earlier))
-        elif filled is not plan and not earlier:
-            _tell_notes(filled, reporter)
-        return filled
 
 
 def load_engine(
@@ -189,7 +153,7 @@ def load_engine(
     """The engine on ``auto``, ``cpu``, ``cuda[:n]`` or ``mps``. Raises UnknownDevice."""
     chosen = choose_device(device)
     prepare_threads(chosen)
-    log.info("pictures are made on %s", chosen)
+    log.info("images are made on %s", chosen)
     return Engine(library, chosen, on_unloaded, options)
 
 
@@ -203,8 +167,3 @@ def _memory_error(work: Callable[[], object]) -> str | None:
             raise
         return str(error)[:200] or type(error).__name__
     return None
-
-
-def _tell_notes(plan: ImagePlan, reporter: Reporter) -> None:
-    for key, value in plan.notes.items():
-        reporter.note(key, value)

@@ -1,33 +1,31 @@
-"""Enhancement: things that are found in a finished picture are painted anew, one after another.
+"""Enhancement of a finished image: each stage finds something in it and inpaints that, or varies
+or upscales the whole, in a run of its own."""
 
-Device thread only. Each stage is a run of its own, towards a goal of its own.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 from PIL import Image
 
-from pipeline.engine.generate import Place, StepReport
-from pipeline.engine.image_conditions import ImageConditions
+from pipeline.engine.conditioned import ImageConditions
 from pipeline.engine.image_pipeline import ImagePipeline, sized
 from pipeline.engine.initial_latents import begin_from, make_means
+from pipeline.engine.planner import TaskPlanner
+from pipeline.engine.progress import TaskProgress
 from pipeline.engine.start import NothingToPaint
+from pipeline.engine.task_context import TaskContext
 from pipeline.request.decode import EnhanceControl
 from pipeline.request.enhance_goals import Stage
 from pipeline.request.plan import ImagePlan
-from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import MaskOptions
-from pipeline.vision.toolbox import Toolbox
 
-PlanStage = Callable[[Stage, int], ImagePlan]
-"""The plan of a stage for the image of that index: its texts use that image's wildcards."""
+_FIRST_RUN: Final = 2  # of an image's runs, the first of which makes it
 
 
 class Enhanced(msgspec.Struct, frozen=True):
-    """What a stage has made, or is to change: a picture, or a mask to look at.
+    """The result of a stage, or what the first one starts from: an image, or a mask to look at.
 
-    ``described``: it is what its plan says, so that may stand in it.
+    ``described``: whether ``plan`` describes it and may go into its metadata.
     """
 
     image: Image.Image
@@ -37,25 +35,29 @@ class Enhanced(msgspec.Struct, frozen=True):
 
 
 class Enhancer:
-    """Enhances the pictures of one task."""
+    """Runs the enhancement stages of one task's images."""
 
-    def __init__(self, request: ResolvedRequest, pipeline: ImagePipeline, toolbox: Toolbox) -> None:
-        self._params = request.params
-        self._image_pipeline = pipeline
-        self._toolbox = toolbox
-        self._native_side = request.native_side
-        self.stages = request.stages
+    def __init__(
+        self,
+        planner: TaskPlanner,
+        context: TaskContext,
+        pipeline: ImagePipeline,
+        progress: TaskProgress,
+    ) -> None:
+        self._planner = planner
+        self._params = planner.request.params
+        self._context = context
+        self._pipeline = pipeline
+        self._progress = progress
 
-    def enhance(
-        self, image: Image.Image, place: Place, plan_stage: PlanStage
-    ) -> Iterator[Enhanced]:
-        """What each stage makes of the picture before it; the last one is the finished picture.
+    def enhance(self, image: Image.Image, index: int) -> Iterator[Enhanced]:
+        """Results of the stages of image ``index`` (from 0), each made from the one before it.
 
-        ``place`` is that of the first stage. A stage that finds nothing changes nothing, and the
-        record says so. Raises what loading models does, and what the reporter's ``check`` does.
+        A stage that finds nothing changes nothing, and the record says so. Raises what loading
+        models does, and what the reporter's ``check`` does.
         """
-        for number, stage in enumerate(self.stages):
-            plan = plan_stage(stage, place.image - 1)
+        for number, stage in enumerate(self._planner.request.stages):
+            plan = self._planner.stage(stage, index)
             mask = None
             if stage.control is not None:
                 mask = self._find(image, stage.control, number)
@@ -63,8 +65,9 @@ class Enhancer:
                     continue
                 if self._params.debugging_enhance_masks_checkbox:
                     yield Enhanced(mask, plan, is_mask=True, described=False)
+            self._progress.begin_run(_FIRST_RUN + number)
             try:
-                made = self._run(image, mask, stage, plan, place.stage_after(number))
+                made = self._run(image, mask, stage, plan)
             except NothingToPaint:
                 self._note(number, "shrunk or inverted as asked, the mask has nothing left")
                 continue
@@ -74,7 +77,7 @@ class Enhancer:
     def _find(self, image: Image.Image, control: EnhanceControl, number: int) -> Image.Image | None:
         """The mask of what the stage is about; None if there is nothing."""
         options = MaskOptions.of_enhancement(control, self._params)
-        mask = self._toolbox.mask(image, options, self._image_pipeline.context.reporter)
+        mask = self._context.toolbox.mask(image, options, self._context.reporter)
         if mask.getbbox() is None:
             what = options.prompt or options.mask_model
             self._note(number, f"nothing was found for {what!r}")
@@ -82,22 +85,16 @@ class Enhancer:
         return mask
 
     def _note(self, number: int, told: str) -> None:
-        self._image_pipeline.context.reporter.note(f"enhancement {number + 1}", told)
+        self._context.reporter.note(f"enhancement {number + 1}", told)
 
     def _run(
-        self,
-        image: Image.Image,
-        mask: Image.Image | None,
-        stage: Stage,
-        plan: ImagePlan,
-        place: Place,
+        self, image: Image.Image, mask: Image.Image | None, stage: Stage, plan: ImagePlan
     ) -> Enhanced:
-        context = self._image_pipeline.context
-        reporter = context.reporter
-        means = make_means(stage.goal, plan.seed, self._native_side, context, reporter.check)
+        context, native_side = self._context, self._planner.request.native_side
+        means = make_means(stage.goal, plan.seed, native_side, context, context.reporter.check)
         start = begin_from(stage.goal, image, mask, means)
         plan = sized(plan, start)
         if start.finished is not None:
             return Enhanced(start.finished, plan)
-        report = StepReport(plan, place, reporter, self._image_pipeline.rgb)
-        return Enhanced(self._image_pipeline.make(plan, start, ImageConditions(), report), plan)
+        on_step = self._progress.on_step(plan.sampling.steps, self._pipeline.rgb)
+        return Enhanced(self._pipeline.make(plan, start, ImageConditions(), on_step), plan)

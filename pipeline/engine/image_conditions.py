@@ -1,6 +1,5 @@
 """From a request's image prompts to what a network is steered by. Device thread only."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -10,6 +9,7 @@ from pipeline.adapters.control import Control, hint_tensor
 from pipeline.adapters.control_lora import load_control
 from pipeline.adapters.ip_adapter import load_adapter
 from pipeline.adapters.ip_attention import ImagePrompt
+from pipeline.engine.conditioned import ImageConditions
 from pipeline.engine.task_context import TaskContext
 from pipeline.files.registry import (
     CANNY_CONTROL,
@@ -26,15 +26,6 @@ from pipeline.request.decode import ControlNetImage, GenerateParams
 
 CONTROL_FILES: Final = {"PyraCanny": CANNY_CONTROL, "CPDS": CPDS_CONTROL}
 _ENCODER: Final = "image encoder"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageConditions:
-    """What pictures follow beside their prompts; the same for all pictures of a task."""
-
-    controls: tuple[Control, ...] = ()
-    prompts: tuple[ImagePrompt, ...] = ()
-    softness: float = 0.0  # of the controls
 
 
 def load_image_conditions(

@@ -1,78 +1,83 @@
-"""Makes single pictures with the models of one task. Device thread only."""
+"""What makes the single images of a task, and SDXL's with the weights that a plan asks for."""
 
+from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import msgspec
 from PIL import Image
-from torch import Tensor
 
 from pipeline.adapters.inpaint_head import load_inpaint_head
-from pipeline.engine.generate import Making, TextCache, make_image
-from pipeline.engine.image_conditions import ImageConditions
-from pipeline.engine.networks import Patches
+from pipeline.engine.conditioned import ImageConditions, InpaintPatch
+from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.engine.start import Start
 from pipeline.engine.task_context import TaskContext
 from pipeline.files.registry import INPAINT_HEAD, INPAINT_PATCHES
-from pipeline.models.refiner import Refiner
 from pipeline.request.plan import ImagePlan
 from pipeline.request.sizes import ImageSize
 from pipeline.sampling.interface import OnStep
+from pipeline.sampling.latent_format import LatentRgb
 from pipeline.weights.lora import ChosenLora
 
 
-class ImagePipeline:
-    """Knows what the task's models are; what is special about a picture comes with its plan."""
+class ImagePipeline(Protocol):
+    """Makes the single images of one task. A family of models is a class of its own."""
 
-    def __init__(
-        self, context: TaskContext, refiner: Refiner | None, *, cpu_noise: bool = False
-    ) -> None:
-        checkpoint = context.checkpoint
-        self.context = context
-        self._refiner = refiner
-        self._cpu_noise = cpu_noise
-        self._checkpoint = checkpoint._replace(own_vae=context.vae)
-        self._texts = TextCache(checkpoint)
-        self.rgb = checkpoint.model_sampling.latents.rgb
+    @property
+    def rgb(self) -> LatentRgb:
+        """The preview of its latents."""
 
     def make(
         self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
     ) -> Image.Image:
-        """The finished picture of ``plan``, as large as ``start`` says where there is one.
+        """The finished image of ``plan``, as large as ``start`` says where there is one.
 
         Raises InvalidModelFile, ModelNotInstalled, DownloadFailed, and whatever ``on_step`` does.
         """
-        self._put_loras(plan, patched=plan.inpaint_engine != "None")
-        patches = Patches(
-            freeu=plan.freeu,
-            feature=self._head_feature(plan, start),
-            conditions=conditions,
-            take_off=partial(self._put_loras, plan, patched=False) if plan.refines_itself else None,
-        )
-        making = Making(self._checkpoint, self._refiner, start, patches, self._cpu_noise)
-        return make_image(plan, making, partial(self._texts, loras=plan.loras), on_step)
 
-    def _put_loras(self, plan: ImagePlan, *, patched: bool) -> None:
-        """Have the plan's LoRAs in the models, and in the base its inpaint patch, or not."""
-        context, patch = self.context, None
-        if patched:
+
+class PatchedSdxl:
+    """``ImagePipeline`` of SDXL: puts a plan's LoRAs and inpaint patch into the weights first."""
+
+    def __init__(self, context: TaskContext, networks: SdxlPipeline) -> None:
+        self._context = context
+        self._networks = networks
+
+    @property
+    def rgb(self) -> LatentRgb:
+        """As ``ImagePipeline``."""
+        return self._networks.checkpoint.model_sampling.latents.rgb
+
+    def make(
+        self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
+    ) -> Image.Image:
+        """As ``ImagePipeline``."""
+        self._patch_weights(plan, with_inpaint=plan.inpaint_engine != "None")
+        conditions = replace(conditions, inpaint=self._inpaint_patch(plan, start))
+        return self._networks.make(plan, on_step, start, conditions)
+
+    def _patch_weights(self, plan: ImagePlan, *, with_inpaint: bool) -> None:
+        """The plan's LoRAs into all networks, and into the base its inpaint patch, or not."""
+        context, networks, patch = self._context, self._networks, None
+        if with_inpaint:
             path = context.auxiliary_path(INPAINT_PATCHES[plan.inpaint_engine])
             patch = ChosenLora(path.name, path, 1.0)
         context.manager.put_loras(
-            context.checkpoint, self._refiner, plan.loras, context.reporter, patch
+            networks.checkpoint, networks.refiner, plan.loras, context.reporter, patch
         )
 
-    def _head_feature(self, plan: ImagePlan, start: Start | None) -> Tensor | None:
-        """What the inpaint head adds to the network, where the plan has one."""
+    def _inpaint_patch(self, plan: ImagePlan, start: Start | None) -> InpaintPatch | None:
+        """The inpaint engine's part in a run; None where the plan has none."""
         if start is None or start.inpaint is None or start.inpaint.surroundings is None:
             return None
-        latents = self._checkpoint.model_sampling.under(plan.sampling.scheduler).latents
-        head = self.context.auxiliary("inpaint head", INPAINT_HEAD, load_inpaint_head)
-        return head.feature(start.inpaint.surroundings, latents)
+        latents = self._networks.checkpoint.model_sampling.under(plan.sampling.scheduler).latents
+        head = self._context.auxiliary("inpaint head", INPAINT_HEAD, load_inpaint_head)
+        feature = head.feature(start.inpaint.surroundings, latents)
+        return InpaintPatch(feature, partial(self._patch_weights, plan, with_inpaint=False))
 
 
 def sized(plan: ImagePlan, start: Start | None) -> ImagePlan:
     """The plan at the size of its start."""
     if start is None:
         return plan
-    size = ImageSize.same(start.width, start.height)
-    return msgspec.structs.replace(plan, size=size)
+    return msgspec.structs.replace(plan, size=ImageSize.same(start.width, start.height))

@@ -17,16 +17,18 @@ from pipeline.models.vae import Vae
 from pipeline.request.model_file import ModelFile
 from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.task import Reporter, check_stopped
+from pipeline.vision.toolbox import Toolbox
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """The loaded base model, and access to auxiliary models and input images."""
+    """The loaded base model, and access to auxiliary models, image tools and input images."""
 
     manager: ModelManager
     files: AuxiliaryFiles
+    toolbox: Toolbox
     inputs: Inputs
     device: torch.device
     model: str  # the base model's name

@@ -1,18 +1,19 @@
-"""One task on its device: from its plans to its pictures, which go out through the reporter."""
+"""One task on its device: from its plans to its images, which go out through the reporter."""
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline.engine.enhance import Enhanced, Enhancer, PlanStage
-from pipeline.engine.generate import Place, StepReport
-from pipeline.engine.image_conditions import ImageConditions, load_image_conditions, preprocessed
+from pipeline.engine.conditioned import ImageConditions
+from pipeline.engine.enhance import Enhanced, Enhancer
+from pipeline.engine.image_conditions import load_image_conditions, preprocessed
 from pipeline.engine.image_pipeline import ImagePipeline, sized
 from pipeline.engine.initial_latents import begin
+from pipeline.engine.planner import TaskPlanner
+from pipeline.engine.progress import TaskProgress
 from pipeline.engine.start import Start
+from pipeline.engine.task_context import TaskContext
 from pipeline.errors import ImageSkipped
 from pipeline.images.encode import encode_image
 from pipeline.images.grid import make_grid
@@ -20,74 +21,58 @@ from pipeline.metadata.write import metadata_text
 from pipeline.request.goals import Goals
 from pipeline.request.plan import ImagePlan
 from pipeline.scheduling.task import MadeImage, Task
-from pipeline.vision.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
 
-ExpandPrompt = Callable[[ImagePlan], ImagePlan]
-"""Continues a plan's prompt, where it asks for that and a model for it is installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staff:
-    """Who works on a task beside its pipeline."""
-
-    expand: ExpandPrompt
-    plan_stage: PlanStage
-    toolbox: Toolbox
-
 
 class TaskRun:
-    """Makes the pictures of one task, once. Device thread only."""
+    """Makes the images of one task, once."""
 
     def __init__(
-        self, task: Task, plans: Sequence[ImagePlan], pipeline: ImagePipeline, staff: Staff
+        self, task: Task, planner: TaskPlanner, context: TaskContext, pipeline: ImagePipeline
     ) -> None:
-        self._params = task.params
         self._task = task
-        self._plans = plans
-        self._image_pipeline = pipeline
-        self._staff = staff
-        self._reporter = pipeline.context.reporter
-        self._enhancer = Enhancer(task.request, pipeline, staff.toolbox)
+        self._params = task.params
+        self._planner = planner
+        self._context = context
+        self._pipeline = pipeline
+        runs = 1 + len(task.request.stages)
+        self._progress = TaskProgress(context.reporter, len(planner.images), runs)
+        self._enhancer = Enhancer(planner, context, pipeline, self._progress)
         black_out = task.params.black_out_nsfw
-        self._censor = staff.toolbox.censor(self._reporter) if black_out else None
+        self._censor = context.toolbox.censor(context.reporter) if black_out else None
         self._saved = 0
         self._for_grid: list[Image.Image] = []
 
     def run(self) -> None:
-        """Make and save every picture; a skipped one is left out. Raises PipelineError."""
-        request, params = self._task.request, self._params
-        goals = request.goals
-        start = None
+        """Make and save every image; a skipped one is left out. Raises PipelineError."""
+        request, params, context = self._task.request, self._params, self._context
+        goals, start = request.goals, None
         if goals.start is not None:
-            context = self._image_pipeline.context
             start = begin(goals.start, params, request.native_side, context)
-        plans = [sized(plan, start) for plan in self._plans]
+        plans = [sized(plan, start) for plan in self._planner.images]
         if (shown := self._instead(goals, plans[0], start)) is not None:
+            self._progress = TaskProgress(context.reporter, images=1)
             for image in shown:
-                self._save(image, plans[0], Place(1, 1), described=False)
+                self._save(image, plans[0], described=False)
             return
         conditions = ImageConditions()
         if goals.image_prompts:
-            conditions = load_image_conditions(
-                params, _size(plans[0]), self._image_pipeline.context
-            )
-        given = params.enhance_input_image if goals.enhance else ""
+            conditions = load_image_conditions(params, plans[0].size.native, context)
         for plan in plans:
             try:
-                self._picture(plan, start, conditions, given)
+                self._make(plan, start, conditions)
             except ImageSkipped:
                 continue
         if (grid := make_grid(self._for_grid)) is not None:
-            self._save(grid, plans[0], Place(len(plans), len(plans)), described=False)
+            self._save(grid, plans[0], described=False)
 
     def _instead(
         self, goals: Goals, plan: ImagePlan, start: Start | None
     ) -> list[Image.Image] | None:
-        """What the request wants to see in place of pictures, or is finished without a run."""
+        """What is returned without a run: debug output, or a start that is finished already."""
         if self._params.debugging_cn_preprocessor and goals.image_prompts:
-            return preprocessed(self._params, _size(plan), self._image_pipeline.context)
+            return preprocessed(self._params, plan.size.native, self._context)
         if start is None:
             return None
         if self._params.debugging_inpaint_preprocessor and start.inpaint is not None:
@@ -95,57 +80,47 @@ class TaskRun:
             return [Image.fromarray(each) for each in (area.filled, area.mask, area.shown)]
         return None if start.finished is None else [start.finished]
 
-    def _picture(
-        self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, given: str
-    ) -> None:
-        """One picture and what is made of it; ``given`` is the path of one that is there."""
-        place = Place(plan.index + 1, len(self._plans), stages=1 + len(self._enhancer.stages))
-        reporter = self._reporter
-        reporter.begin_image(place.image, place.images)
-        told = f"Preparing task {place.image}/{place.images} ..."
-        reporter.progress(place.percent(0.0), told)
-        reporter.check()
-        if given:
-            image = self._image_pipeline.context.picture(given)
-        else:
-            plan = self._staff.expand(plan)
-            started = time.perf_counter()
-            report = StepReport(plan, place, reporter, self._image_pipeline.rgb)
-            image = self._image_pipeline.make(plan, start, conditions, report)
-            self._log(plan, time.perf_counter() - started)
-        self._enhance(Enhanced(image, plan, described=not given), place)
+    def _make(self, plan: ImagePlan, start: Start | None, conditions: ImageConditions) -> None:
+        """Make one image, or take the one that is only to be enhanced, and enhance it."""
+        self._progress.begin_image(plan.index + 1)
+        if self._task.request.goals.enhance:
+            given = self._context.picture(self._params.enhance_input_image)
+            self._enhance(Enhanced(given, plan, described=False))
+            return
+        plan = self._planner.expand(plan)
+        started = time.perf_counter()
+        on_step = self._progress.on_step(plan.sampling.steps, self._pipeline.rgb)
+        image = self._pipeline.make(plan, start, conditions, on_step)
+        self._log(plan, time.perf_counter() - started)
+        self._enhance(Enhanced(image, plan))
 
-    def _enhance(self, first: Enhanced, place: Place) -> None:
-        """Save the picture and what each stage makes of it, or the last one alone.
+    def _enhance(self, first: Enhanced) -> None:
+        """Save the image and the result of each stage, or the last one alone.
 
-        What is finished is saved at once: a later stage may be skipped or fail. A picture that was
-        brought along is saved only where no stage changes it.
+        A result is saved at once: a later stage may be skipped or fail. An input image is saved
+        only where no stage changes it.
         """
         only_last = self._params.save_final_enhanced_image_only
         wait = only_last or not first.described
-        latest, saved = first, None if wait else self._save_made(first, place)
-        stages = self._enhancer.enhance(first.image, place.stage_after(1), self._staff.plan_stage)
-        for each in stages:
+        latest, saved = first, None if wait else self._save_result(first)
+        for each in self._enhancer.enhance(first.image, first.plan.index):
             if each.is_mask:
-                self._save_made(each, place)
+                self._save_result(each)
                 continue
-            latest, saved = each, None if only_last else self._save_made(each, place)
+            latest, saved = each, None if only_last else self._save_result(each)
         if saved is None:
-            saved = self._save_made(latest, place)
+            saved = self._save_result(latest)
         if self._params.generate_image_grid:
             self._for_grid.append(saved)
 
-    def _save_made(self, made: Enhanced, place: Place) -> Image.Image:
-        return self._save(made.image, made.plan, place, described=made.described)
+    def _save_result(self, result: Enhanced) -> Image.Image:
+        return self._save(result.image, result.plan, described=result.described)
 
-    def _save(
-        self, image: Image.Image, plan: ImagePlan, place: Place, *, described: bool
-    ) -> Image.Image:
-        """Save a picture, blacked out where that is asked for; the picture as it was saved."""
-        params, reporter = self._params, self._reporter
+    def _save(self, image: Image.Image, plan: ImagePlan, *, described: bool) -> Image.Image:
+        """Save an image, blacked out where that is asked for; the image as it was saved."""
+        params = self._params
         self._saved += 1
-        told = f"Saving image {place.image}/{place.images} to system ..."
-        reporter.progress(place.percent(1.0), told)
+        self._progress.saving()
         if self._censor is not None:
             image = self._censor(image, self._saved)
         text = None
@@ -158,15 +133,12 @@ class TaskRun:
             width=image.width,
             height=image.height,
         )
-        reporter.image(made)
+        self._context.reporter.image(made)
         return image
 
     def _log(self, plan: ImagePlan, seconds: float) -> None:
-        size = f"{plan.size.native_width}x{plan.size.native_height}"
+        width, height = plan.size.native
+        steps = plan.sampling.steps
         log.info(
-            "task %s: %s, %d steps, %.2f s", self._task.task_id, size, plan.sampling.steps, seconds
+            "task %s: %dx%d, %d steps, %.2f s", self._task.task_id, width, height, steps, seconds
         )
-
-
-def _size(plan: ImagePlan) -> tuple[int, int]:
-    return plan.size.native_width, plan.size.native_height

@@ -1,4 +1,4 @@
-"""A run from noise to latent: schedule, initial latent, sampler."""
+"""A run from noise to latent: initial latent, step noise, sampler."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from pipeline.sampling.interface import Noise, OnStep
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
-from pipeline.sampling.sigmas import brownian_range, make_sigmas
+from pipeline.sampling.sigmas import brownian_range
 
 FULL_NOISE = 1e-5  # relative: how near to the largest level counts as starting from noise alone
 
@@ -51,17 +51,17 @@ def step_noise(settings: SamplingSettings, sampling: ModelSampling, noise: Image
 def sample(
     denoise: NetworkDenoise,
     settings: SamplingSettings,
+    sigmas: Tensor,
     noise: ImageNoise,
     on_step: OnStep,
     latent: Tensor | None = None,
 ) -> Tensor:
     """The finished latent in the VAE's space, float32 on the noise's device.
 
-    ``latent``, in the VAE's space, is what the run starts from. ``on_step`` gets each guess of the
-    clean latent in the network's space.
+    ``sigmas`` is the schedule of ``settings`` (``make_sigmas``). The run starts from ``latent``, in
+    the VAE's space. ``on_step`` gets each guess of the clean latent in the network's space.
     """
     sampling = denoise.model_sampling
-    sigmas = make_sigmas(settings, sampling.levels)
     x = start_latent(noise.initial, float(sigmas[0]), sampling, latent)
     sampler = sampler_for(settings.sampler, sampling.levels)
     x = sampler(denoise, x, sigmas, step_noise(settings, sampling, noise), on_step)

@@ -70,7 +70,8 @@ def sample_with_refiner(
     if swap.method == "joint":
         joint = _Joint(swap, on_step)
         masked = swap.masked(joint, settings.seed)
-        return sample(masked, settings, noise, joint.on_step, latent)
+        sigmas = make_sigmas(settings, joint.model_sampling.levels)
+        return sample(masked, settings, sigmas, noise, joint.on_step, latent)
     runs = _TwoRuns(swap, settings, noise, on_step)
     return runs.separate(latent) if swap.method == "separate" else runs.through_clean(latent)
 

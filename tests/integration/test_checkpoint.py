@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from pipeline.engine.generate import Making, TextCache, make_image
+from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.errors import InvalidModelFile
 from pipeline.models.checkpoint import (
     SDXL_BASE,
@@ -59,9 +59,7 @@ def single_file(tmp_path: Path, weights: Weights, configs: Configs) -> Path:
 
 def draw(checkpoint: Checkpoint) -> Image:
     with torch.inference_mode():
-        return make_image(
-            PLAN, Making(checkpoint), TextCache(checkpoint), lambda _index, _guess: None
-        )
+        return SdxlPipeline(checkpoint).make(PLAN, lambda _index, _guess: None)
 
 
 def test_a_folder_and_a_single_file_of_the_same_weights_make_the_same_picture(

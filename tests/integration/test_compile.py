@@ -7,7 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from pipeline.engine.networks import PatchedUNet, Patches
+from pipeline.engine.conditioned import ImageConditions, PatchedUNet
 from pipeline.models.unet import UNet
 from pipeline.request.sampling import FreeU
 from pipeline.sampling.denoiser import NetworkInput
@@ -88,9 +88,9 @@ def test_it_answers_as_the_network_does_that_is_not_compiled(compiled: UNet) -> 
 
 def test_freeu_still_shows(compiled: UNet) -> None:
     plain = ask(compiled)
-    patches = Patches(freeu=FreeU(1.4, 1.6, 0.6, 0.2))
-    strong = ask(PatchedUNet(compiled, patches))
-    assert_alike(strong, ask(PatchedUNet(make_unet(), patches)))
+    none, freeu = ImageConditions(), FreeU(1.4, 1.6, 0.6, 0.2)
+    strong = ask(PatchedUNet(compiled, none, freeu))
+    assert_alike(strong, ask(PatchedUNet(make_unet(), none, freeu)))
     assert (strong - plain).abs().max() > 1e-3
     assert_alike(ask(compiled), plain)
 

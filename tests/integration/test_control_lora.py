@@ -27,6 +27,7 @@ from pipeline.sampling.denoiser import Conditioning, Denoiser, NetworkInput
 from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.sigmas import make_sigmas
 from pipeline.weights.lora import ChosenLora
 from tests.integration.test_engine import Listener
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
@@ -163,7 +164,9 @@ def picture(unet: Any, sigmas: list[float] | None = None, cfg: float = 4.0) -> T
     guidance = Guidance(cfg=cfg)
     denoiser = Denoiser(call, SAMPLING, positive, negative, guidance, SdxlSizes(96, 64, guidance))
     run = SamplingSettings(sampler="euler", scheduler="karras", steps=4, seed=1)
-    return sample(denoiser, run, ImageNoise(1, (1, 4, 8, 12)), lambda _index, _denoised: None)
+    levels = make_sigmas(run, SAMPLING.levels)
+    noise = ImageNoise(1, (1, 4, 8, 12))
+    return sample(denoiser, run, levels, noise, lambda _index, _denoised: None)
 
 
 def steered(base: UNet, network: ControlNetwork, weight: float = 1.0, stop: float = 1.0) -> Any:

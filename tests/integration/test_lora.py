@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.engine.engine import Engine, load_engine
-from pipeline.engine.generate import TextCache
+from pipeline.engine.sdxl import TextCache
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library

@@ -13,10 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.adapters.control import Control, Residuals
+from pipeline.engine.conditioned import ImageConditions
 from pipeline.engine.engine import Engine
-from pipeline.engine.generate import Making, TextCache, make_image
-from pipeline.engine.image_conditions import ImageConditions
-from pipeline.engine.networks import Patches
+from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.errors import InvalidModelFile, ModelNotFound
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
@@ -112,8 +111,8 @@ def refiner(refiner_folder: Path) -> Refiner:
 def draw(base: Checkpoint, refiner: Refiner | None, **changes: Any) -> Image:
     plan = changed(PLAN_OF_FOUR, **changes)
     with torch.inference_mode():
-        making = Making(base, refiner, patches=Patches(plan.freeu))
-        return make_image(plan, making, TextCache(base), lambda _index, _guess: None)
+        pipeline = SdxlPipeline(base, refiner=refiner)
+        return pipeline.make(plan, lambda _index, _guess: None)
 
 
 @pytest.mark.parametrize("method", get_args(SwapMethod))
@@ -159,9 +158,9 @@ def test_a_control_works_to_its_stop_unless_another_run_begins(
     network = Watcher()
     control = Control(network, torch.zeros(1, 3, 64, 64), weight=1.0, stop=1.0)
     plan = changed(PLAN_OF_FOUR, refiner="None", sampler="euler", cfg=1.0, swap_method=method)
-    making = Making(base, patches=Patches(conditions=ImageConditions(controls=(control,))))
+    conditions = ImageConditions(controls=(control,))
     with torch.inference_mode():
-        make_image(plan, making, TextCache(base), lambda _index, _guess: None)
+        SdxlPipeline(base).make(plan, lambda _index, _guess: None, None, conditions)
     assert network.asked == asked
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.engine.generate import Making, TextCache, make_image
-from pipeline.engine.refiner_latents import turns_of
+from pipeline.engine.refiner_latents import split_of
+from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.engine.start import Start
 from pipeline.errors import InvalidModelFile
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
@@ -70,9 +70,9 @@ def plan(**changes: Any) -> ImagePlan:
 def draw(
     base: Checkpoint, refiner: Refiner | None, start: Start | None = None, **changes: Any
 ) -> Image:
-    making = Making(base, refiner, start)
+    pipeline = SdxlPipeline(base, refiner=refiner)
     with torch.inference_mode():
-        return make_image(plan(**changes), making, TextCache(base), lambda _index, _guess: None)
+        return pipeline.make(plan(**changes), lambda _index, _guess: None, start)
 
 
 def test_it_changes_the_picture_by_the_same_way_whatever_method_is_asked(
@@ -174,18 +174,18 @@ def test_latents_of_another_vae_have_a_scale_of_their_own(refiner: Refiner) -> N
     ("denoise", "switch", "turns"),
     [
         (1.0, 2, "both"),
-        (1.0, 4, "model"),
+        (1.0, 4, "base"),
         (0.91, 2, "both"),
-        (0.9, 2, "model"),  # more noise than the refiner's half of the steps begins with
+        (0.9, 2, "base"),  # more noise than the refiner's half of the steps begins with
         (0.5, 2, "refiner"),
         (0.3, 3, "refiner"),
-        (0.35, 3, "model"),
+        (0.35, 3, "base"),
     ],
 )
 def test_a_picture_that_is_there_is_made_anew_by_one_of_the_two(
     denoise: float, switch: int, turns: str
 ) -> None:
-    assert turns_of(plan(denoise=denoise, switch=switch)) == turns
+    assert split_of(plan(denoise=denoise, switch=switch)) == turns
 
 
 def test_a_refiner_alone_begins_from_the_picture_in_its_own_latents(

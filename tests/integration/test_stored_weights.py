@@ -8,7 +8,7 @@ from PIL.Image import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.engine.generate import Making, TextCache, make_image
+from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.weights.casting import cast_at_use, working_dtype
 from pipeline.weights.lora import ChosenLora
@@ -43,8 +43,7 @@ def cramped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def draw(checkpoint: Checkpoint) -> Image:
     with torch.inference_mode():
-        texts = TextCache(checkpoint)
-        return make_image(PLAN, Making(checkpoint), texts, lambda _index, _guess: None)
+        return SdxlPipeline(checkpoint).make(PLAN, lambda _index, _guess: None)
 
 
 @pytest.mark.usefixtures("cramped")

@@ -15,6 +15,7 @@ from pipeline.sampling.diffusion import sample
 from pipeline.sampling.guidance import guide, positive_only
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.sigmas import make_sigmas
 from tools.parity import chosen_cases, run_case
 from tools.parity_cases.compare import distance
 from tools.parity_cases.fixtures import Case, Fixtures
@@ -69,8 +70,10 @@ def test_a_sampler_arrives_at_the_reference_s_latents(case: Case) -> None:
     denoiser = RecordedDenoiser(denoised)
     asked = {name: case.params[name] for name in ("sampler", "scheduler", "steps", "seed")}
     noise = ImageNoise(case.params["seed"], tuple(latents[:1].shape))
+    settings = SamplingSettings(**asked)
+    sigmas = make_sigmas(settings, denoiser.model_sampling.levels)
     with pytest.raises(EndOfTrace):
-        sample(denoiser, SamplingSettings(**asked), noise, lambda _index, _denoised: None)
+        sample(denoiser, settings, sigmas, noise, lambda _index, _denoised: None)
     assert len(denoiser.asked) == len(latents) + 1
     for ours, figure in zip(denoiser.asked, latents, strict=False):
         assert distance(ours[0], figure).relative <= case.tolerance

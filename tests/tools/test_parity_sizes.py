@@ -23,6 +23,7 @@ from pipeline.sampling.denoiser import Conditioning, Denoiser
 from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise import ImageNoise, seeded_generator
 from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.sigmas import make_sigmas
 from pipeline.weights import layout
 from tools import parity
 from tools.original_layout import original_names
@@ -133,7 +134,8 @@ class Recorder:
             sampler="euler", scheduler="karras", steps=3, seed=SEED, denoise=denoise
         )
         noise = ImageNoise(SEED, LATENT)
-        return sample(self.denoiser(), settings, noise, lambda _i, _d: None, latent)
+        sigmas = make_sigmas(settings, ModelSampling().levels)
+        return sample(self.denoiser(), settings, sigmas, noise, lambda _i, _d: None, latent)
 
     def write(self) -> None:
         """The index and the figures; the networks are there already."""

@@ -20,6 +20,7 @@ from pipeline.sampling.latent_format import LatentFormat
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
+from pipeline.sampling.sigmas import make_sigmas
 
 SHAPE = (1, 4, 8, 8)
 STEPS = 6
@@ -61,7 +62,9 @@ def run(
     on_step: OnStep,
     latent: Tensor | None = None,
 ) -> Tensor:
-    return sample(denoise, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
+    sigmas = make_sigmas(settings, denoise.model_sampling.levels)
+    noise = ImageNoise(settings.seed, SHAPE)
+    return sample(denoise, settings, sigmas, noise, on_step, latent)
 
 
 def run_swap(

@@ -13,6 +13,7 @@ from pipeline.sampling.interface import OnStep
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
+from pipeline.sampling.sigmas import make_sigmas
 
 SHAPE = (1, 4, 8, 8)
 STEPS = 6
@@ -45,7 +46,9 @@ def run(
     on_step: OnStep,
     latent: Tensor | None = None,
 ) -> Tensor:
-    return sample(denoise, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
+    sigmas = make_sigmas(settings, denoise.model_sampling.levels)
+    noise = ImageNoise(settings.seed, SHAPE)
+    return sample(denoise, settings, sigmas, noise, on_step, latent)
 
 
 def run_swap(

@@ -55,7 +55,9 @@ def run(
     on_step: OnStep,
     latent: Tensor | None = None,
 ) -> Tensor:
-    return sample(denoise, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
+    sigmas = make_sigmas(settings, denoise.model_sampling.levels)
+    noise = ImageNoise(settings.seed, SHAPE)
+    return sample(denoise, settings, sigmas, noise, on_step, latent)
 
 
 def ignore(_index: int, _denoised: Tensor) -> None:

@@ -15,6 +15,7 @@ from pipeline.images.preprocessors import canny_pyramid, cpds, hwc3
 from pipeline.images.resize import resize_cropped, resize_lanczos, resize_padded
 from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise import ImageNoise
+from pipeline.sampling.sigmas import make_sigmas
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures
 from tools.parity_cases.sampling import DEFAULTS, SIZES, make_denoiser, make_run
@@ -47,8 +48,9 @@ def controlled(case: Case, fixtures: Fixtures) -> Results:
     shape = run_size(case, fixtures).latent
     denoiser = replace(denoiser, unet=steered)
     settings = make_run(params)
+    sigmas = make_sigmas(settings, denoiser.model_sampling.levels)
     noise = ImageNoise(settings.seed, shape)
-    return {case.outputs[0]: sample(denoiser, settings, noise, lambda _i, _d: None)}
+    return {case.outputs[0]: sample(denoiser, settings, sigmas, noise, lambda _i, _d: None)}
 
 
 def _hint(case: Case, fixtures: Fixtures, net: Mapping[str, Any]) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pipeline.engine.generate import Making, TextCache, decode, denoise, encode_prompts
+from pipeline.engine.sdxl import SdxlPipeline, decode
 from pipeline.images.encode import encode_image
 from pipeline.metadata.write import metadata_text
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
@@ -25,9 +25,10 @@ from pipeline.request.resolved import resolve_params
 from pipeline.request.sampling import SamplingSettings
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
+from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise_levels import DistilledLevels
 from pipeline.sampling.parametrisation import ModelSampling, NoisePrediction, Parametrisation
-from pipeline.sampling.sigmas import SCHEDULES
+from pipeline.sampling.sigmas import SCHEDULES, make_sigmas
 from pipeline.weights.lora import ChosenLora
 from tools.parity_cases.compare import LeftOut, Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures, unet_config
@@ -174,8 +175,7 @@ def _shapes(plan: ImagePlan, params: GenerateParams, fixtures: Fixtures) -> dict
     if params.style_selections:
         return {"pos_shape": _NO_SHAPE, "neg_shape": _NO_SHAPE}
     with torch.inference_mode():
-        encode = TextCache(tiny_checkpoint(fixtures))
-        positive, negative = encode_prompts(plan, encode)
+        positive, negative = SdxlPipeline(tiny_checkpoint(fixtures)).encode(plan)
     return {"pos_shape": list(positive.context.shape), "neg_shape": list(negative.context.shape)}
 
 
@@ -210,11 +210,13 @@ def pictures(case: Case, fixtures: Fixtures) -> Results:
     checkpoint = tiny_checkpoint(fixtures)
     loras = plans[0].loras
     checkpoint.loras.use([ChosenLora(name, fixtures.folder / name, w) for name, w in loras])
-    encode = TextCache(checkpoint)
+    pipeline = SdxlPipeline(checkpoint)
     results = dict(_calls(params, plans, fixtures))
     for plan in plans:
         name, recorded = f"{case.id}.{plan.index}", case.images[plan.index]
-        latent = denoise(plan, Making(checkpoint), *encode_prompts(plan, encode), lambda *_: None)
+        denoise = pipeline.denoiser(plan)
+        sigmas = make_sigmas(plan.sampling, denoise.model_sampling.levels)
+        latent = sample(denoise, plan.sampling, sigmas, pipeline.noise(plan), lambda *_: None)
         pixels = checkpoint.vae.decode(latent)[0].permute(1, 2, 0)
         results[f"{name}.latent"] = latent
         for figure in fixtures.tensors(case.file):

@@ -18,6 +18,7 @@ from pipeline.sampling.diffusion import sample as run_sampler
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.sigmas import make_sigmas
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import Case, Fixtures
 from tools.parity_cases.sizes import run_size
@@ -106,6 +107,7 @@ def sample(case: Case, fixtures: Fixtures) -> Results:
     began = inpainting.latent if inpainting else fixtures.unit("in.init_latent")
     latent = began if "latent" in params else None
     settings = make_run(params)
+    sigmas = make_sigmas(settings, denoiser.model_sampling.levels)
     shape = run_size(case, fixtures).latent
     with ExitStack() as patches:
         if "freeu" in params:
@@ -113,7 +115,8 @@ def sample(case: Case, fixtures: Fixtures) -> Results:
         if "unet_hook" in params and inpainting is not None:
             feature = _head_feature(fixtures, inpainting)
             patches.enter_context(feature_added(unet.module, feature))
-        made = run_sampler(trace, settings, ImageNoise(settings.seed, shape), trace.on_step, latent)
+        noise = ImageNoise(settings.seed, shape)
+        made = run_sampler(trace, settings, sigmas, noise, trace.on_step, latent)
     return _with_traces(case, fixtures, made, trace)
 
 

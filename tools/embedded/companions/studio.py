@@ -12,10 +12,9 @@ from pipeline.adapters.control_lora import load_control
 from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.adapters.ip_adapter import load_adapter
 from pipeline.adapters.ip_attention import ImagePrompt
-from pipeline.engine.generate import Making, TextCache, make_image
-from pipeline.engine.image_conditions import ImageConditions
-from pipeline.engine.networks import Patches
-from pipeline.engine.start import Means, start_inpaint
+from pipeline.engine.conditioned import ImageConditions, InpaintPatch
+from pipeline.engine.sdxl import SdxlPipeline
+from pipeline.engine.start import Means, Start, start_inpaint
 from pipeline.images.preprocessors import canny_hint, cpds_hint
 from pipeline.models.checkpoint import load_checkpoint
 from pipeline.models.image_encoder import load_image_encoder
@@ -50,15 +49,16 @@ class Studio:
         styles, wildcards = StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards")
         self._sources = PromptSources(styles, wildcards)
         self.checkpoint = load_checkpoint(EMBEDDED_FOLDER, CPU)
-        self._texts = TextCache(self.checkpoint)
+        self._pipeline = SdxlPipeline(self.checkpoint)
         self._loaded: dict[str, Any] = {}
 
-    def paint(self, prompt: str, seed: int, patches: Patches | None = None) -> Image.Image:
+    def paint(
+        self, prompt: str, seed: int, conditions: ImageConditions | None = None
+    ) -> Image.Image:
         """At the preset's defaults."""
-        making = Making(self.checkpoint, patches=patches or Patches())
-        return self._make(self._plan(prompt, seed), making)
+        return self._make(self._plan(prompt, seed), None, conditions)
 
-    def shown(self, image: Image.Image, weight: float, stop: float = 1.0) -> Patches:
+    def shown(self, image: Image.Image, weight: float, stop: float = 1.0) -> ImageConditions:
         """An image prompt."""
         folder = self._folder / ENCODER_FOLDER
         encoder = self._part("encoder", lambda: load_image_encoder(folder, CPU))
@@ -66,14 +66,16 @@ class Studio:
         adapter = self._part("adapter", lambda: load_adapter(self._folder / ADAPTER, unet, CPU))
         tokens = adapter.tokens(image, encoder)
         prompt = ImagePrompt(adapter, tokens.positive, tokens.negative, weight, stop)
-        return Patches(conditions=ImageConditions(prompts=(prompt,)))
+        return ImageConditions(prompts=(prompt,))
 
-    def hinted(self, kind: str, image: Image.Image, weight: float, stop: float = 1.0) -> Patches:
+    def hinted(
+        self, kind: str, image: Image.Image, weight: float, stop: float = 1.0
+    ) -> ImageConditions:
         """A control, with the hint that the server takes from the picture."""
         path = self._folder / CONTROL_FILES[kind]
         network = self._part(kind, lambda: load_control(path, self.checkpoint.unet, CPU))
         control = Control(network, hint_tensor(HINTS[kind](image)), weight, stop)
-        return Patches(conditions=ImageConditions(controls=(control,)))
+        return ImageConditions(controls=(control,))
 
     def inpaint(
         self, prompt: str, seed: int, image: Image.Image, mask: Image.Image, *, patched: bool
@@ -83,21 +85,23 @@ class Studio:
         means = Means(self.checkpoint.vae, seed, NATIVE_SIDE)
         start = start_inpaint(goal, image, mask, means)
         plan = self._plan(prompt, seed, goal=goal)
-        patches = Patches()
+        conditions = ImageConditions()
         surroundings = start.inpaint.surroundings if start.inpaint else None
         if surroundings is not None:
             head = self._part("head", lambda: load_inpaint_head(self._folder / HEAD_FILE))
             patch = ChosenLora(PATCH_FILE, self._folder / PATCH_FILE, 1.0)
             self.checkpoint.loras.use([patch])
-            patches = Patches(
-                feature=head.feature(surroundings, self.checkpoint.model_sampling.latents),
-                take_off=self.checkpoint.loras.remove,
+            feature = head.feature(surroundings, self.checkpoint.model_sampling.latents)
+            conditions = ImageConditions(
+                inpaint=InpaintPatch(feature, self.checkpoint.loras.remove)
             )
-        return self._make(plan, Making(self.checkpoint, start=start, patches=patches))
+        return self._make(plan, start, conditions)
 
-    def _make(self, plan: ImagePlan, making: Making) -> Image.Image:
+    def _make(
+        self, plan: ImagePlan, start: Start | None, conditions: ImageConditions | None
+    ) -> Image.Image:
         with torch.inference_mode():
-            image = make_image(plan, making, self._texts, lambda _index, _denoised: None)
+            image = self._pipeline.make(plan, lambda _index, _denoised: None, start, conditions)
             self.checkpoint.loras.remove()
         return image.convert("RGB")
 
