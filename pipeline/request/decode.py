@@ -63,6 +63,9 @@ _KINDS: Final = (
 )
 
 
+_PLAIN: Final = (int, float, type(None))  # most fields, and no text below them
+
+
 class Decoded(msgspec.Struct, frozen=True):
     """A decoded request: its parameters and delivery, the fields it names, the unknown keys."""
 
@@ -185,7 +188,8 @@ def _strings(raw: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
         elif isinstance(value, Mapping):
             known = GenerateRequest if not place else _NESTED.get(str(place[0]))
             fields = known.__struct_fields__ if known else ()
-            stack += [((*place, key), value[key]) for key in reversed(fields) if key in value]
+            found = ((key, value.get(key)) for key in reversed(fields))
+            stack += [((*place, key), item) for key, item in found if not isinstance(item, _PLAIN)]
         elif isinstance(value, list | tuple) and len(place) < _DEEPEST:
             stack += [((*place, i), item) for i, item in enumerate(value)][::-1]
 
