@@ -34,19 +34,33 @@ class QueryDecoder(Generic[Q]):
     def __init__(self, kind: type[Q]) -> None:
         self._kind = kind
         self._fields = msgspec.structs.fields(kind)
+        self._nullable = {f.encode_name: type(None) in get_args(f.type) for f in self._fields}
 
     def __call__(self, query: Mapping[str, str]) -> Q:
         """Raises RequestRefused: 422 that names the parameter."""
-        values: dict[str, object] = {}
+        values = {
+            name: query[name]
+            for name, may_be_none in self._nullable.items()
+            if name in query and not (may_be_none and query[name] == "")
+        }
+        try:
+            return msgspec.convert(values, self._kind, strict=False, dec_hook=_time)
+        except msgspec.ValidationError as error:
+            raise self._refusal(values, error) from None
+
+    def _refusal(self, values: Mapping[str, str], error: msgspec.ValidationError) -> RequestRefused:
+        """What is wrong with the first wrong parameter, in terms of what it may be."""
         for field in self._fields:
-            text = query.get(field.encode_name)
-            if text == "" and type(None) in get_args(field.type):
-                text = None
-            if text is not None:
-                values[field.name] = _decoded(field.encode_name, text, field.type)
-            elif field.required:
-                raise wrong_query(field.encode_name, f"Required. {_expected(field.type)}".strip())
-        return self._kind(**values)
+            name, expected = field.encode_name, _expected(field.type)
+            if name not in values:
+                if field.required:
+                    return wrong_query(name, f"Required. {expected}".strip())
+            elif (message := _fault(values[name], field.type)) is not None:
+                kind = (
+                    "unknown_value" if message.startswith("Invalid enum value") else "value_error"
+                )
+                return wrong_query(name, expected or message, kind)
+        raise error  # of a rule that concerns several fields
 
 
 def wrong_query(name: str, message: str, kind: str = "value_error") -> RequestRefused:
@@ -54,13 +68,13 @@ def wrong_query(name: str, message: str, kind: str = "value_error") -> RequestRe
     return wrong_field(name, message, kind, of="query")
 
 
-def _decoded(name: str, text: str, kind: Any) -> object:
+def _fault(text: str, kind: Any) -> str | None:
+    """Why ``text`` is no value of this type; None if it is one."""
     try:
-        return msgspec.convert(text, kind, strict=False, dec_hook=_time)
+        msgspec.convert(text, kind, strict=False, dec_hook=_time)
     except msgspec.ValidationError as error:
-        is_choice = str(error).startswith("Invalid enum value")
-        message = _expected(kind) or str(error)
-        raise wrong_query(name, message, "unknown_value" if is_choice else "value_error") from None
+        return str(error)
+    return None
 
 
 def _expected(kind: Any) -> str:
