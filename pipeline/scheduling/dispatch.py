@@ -142,8 +142,8 @@ class Dispatcher:
             if outcome is None:
                 listener.returned(waiting)
             elif task_id not in self._aborted or outcome.status != "stop":
+                reported = True  # before the await: cancelled in it, the row is closed all the same
                 await listener.ended(running.task, outcome)
-                reported = True
         finally:
             self._pool.give_back(worker)
             del self._running[task_id], self._runs[task_id]

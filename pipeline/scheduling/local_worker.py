@@ -105,7 +105,7 @@ class LocalWorker:
         self._state = DeviceState(name=self._name, state="ready")
 
     def _note_start(self, done: Future[None]) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
+        if (error := done.exception()) is not None:
             self._state = DeviceState(name=self._name, state="failed", error=str(error))
 
     def _ready_engine(self) -> Generate:
@@ -149,7 +149,7 @@ def _as_failure(done: Future[None]) -> Future[Failure | None]:
     result: Future[Failure | None] = Future()
 
     def pass_on(done: Future[None]) -> None:
-        error = None if done.cancelled() else done.exception()
+        error = done.exception()
         if not result.set_running_or_notify_cancel():
             return
         if isinstance(error, PipelineError):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bus.supervision import Backoff, Supervisor
 from pipeline.errors import DeviceBusy
@@ -10,9 +11,6 @@ from pipeline.scheduling.worker import DeviceState, Worker
 from pipeline.scheduling.worker_events import Sink, WorkerEvent, WorkerFailed
 
 log = logging.getLogger(__name__)
-
-OnWorkerEvent = Callable[[str, WorkerEvent], None]
-"""Receives the worker's name and an event that belongs to no task. Any thread may call."""
 
 
 class _Slot:
@@ -34,7 +32,7 @@ class WorkerPool:
     """Hands out ready workers, one task each. Event loop only.
 
     A worker that did not start, or failed later, is given to nobody and is started again after a
-    pause that grows with each failure in a row. A run that leaves its worker ready ends the row.
+    pause that grows with each failure in a row. A use that leaves its worker ready ends the row.
     """
 
     def __init__(self, workers: Sequence[Worker], backoff: Backoff | None = None) -> None:
@@ -53,8 +51,7 @@ class WorkerPool:
         """
         self._on_state = on_state
         for name, slot in self._slots.items():
-            sink = sink_of(name)
-            supervisor.keep(f"worker {name}", lambda slot=slot, sink=sink: self._keep(slot, sink))  # type: ignore[misc]
+            supervisor.keep(f"worker {name}", partial(self._keep, slot, sink_of(name)))
 
     def workers(self) -> tuple[Worker, ...]:
         """All workers, in the order they were given."""
@@ -79,14 +76,10 @@ class WorkerPool:
         return slot.worker
 
     def give_back(self, worker: Worker) -> None:
-        """The task of this worker has ended. Looks whether the worker has survived it."""
+        """The task of this worker has ended, and with it maybe the worker."""
         slot = self._slots[worker.name]
         slot.is_taken = False
-        if slot.is_ready:
-            slot.failures = 0
-            self._changed.set()
-        else:
-            slot.failed.set()
+        self._look_at(slot)
 
     async def take_for_tool(self) -> Worker:
         """The ready worker that will come to a tool call first, to be given back.
@@ -104,8 +97,10 @@ class WorkerPool:
         return slot.worker
 
     def give_back_tool(self, worker: Worker) -> None:
-        """The tool call has ended."""
-        self._slots[worker.name].tools -= 1
+        """The tool call has ended, as ``give_back``."""
+        slot = self._slots[worker.name]
+        slot.tools -= 1
+        self._look_at(slot)
 
     def note(self, name: str, event: WorkerEvent) -> None:
         """Take an event into account that says something of the worker itself."""
@@ -131,6 +126,14 @@ class WorkerPool:
             state = slot.worker.state
             log.error("device %s failed: %s; started again in %g s", state.name, state.error, pause)
             await asyncio.sleep(pause)
+
+    def _look_at(self, slot: _Slot) -> None:
+        """Notice whether a worker that was used is still ready."""
+        if slot.is_ready:
+            slot.failures = 0
+            self._changed.set()
+        else:
+            slot.failed.set()
 
     def _tell_state(self) -> None:
         self._changed.set()

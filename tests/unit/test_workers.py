@@ -14,7 +14,7 @@ from bus.events import (
     TaskStarted,
 )
 from bus.supervision import Backoff
-from pipeline.errors import DeviceBusy, InternalError, PipelineError, SavingFailed
+from pipeline.errors import DeviceBusy, InternalError, PipelineError, SavingFailed, WorkerLost
 from pipeline.scheduling.dispatch import RUN_LIMIT
 from pipeline.scheduling.engine_protocol import Generate, Inputs, LoadedModel
 from pipeline.scheduling.local_worker import BuildEngine
@@ -322,6 +322,27 @@ async def test_a_task_goes_to_the_device_that_has_no_tool() -> None:
         may_end.set()
         await within(asked)
     assert free.tasks == ["one"]
+
+
+async def test_a_device_that_a_tool_breaks_is_started_again() -> None:
+    class Broken(MortalDevice):
+        def describe(self, picture: bytes, image_type: str) -> str:
+            if self.deadly:
+                self.fault = "an illegal memory access was encountered"
+                raise RuntimeError(self.fault)
+            return "a cat"
+
+        def generate_mask(self, picture: bytes, options: object) -> bytes:
+            return picture
+
+    engines = iter([Broken({"tool"}), Broken(set())])
+    async with house(devices={"cpu": lambda _: next(engines)}) as built:
+        with pytest.raises(WorkerLost):
+            await within(built.executor.run_tool(DESCRIBE))
+        await built.states("ready")
+        assert await within(built.executor.run_tool(DESCRIBE)) == ToolReply(text="a cat")
+        built.executor.submit(make_task("one"))
+        assert (await built.ended("one")).status == "finished"
 
 
 async def test_a_tool_is_refused_at_once_where_every_device_has_failed() -> None:
