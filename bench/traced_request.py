@@ -19,13 +19,15 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+import pipeline.engine.engine  # noqa: F401 - torch is imported before the hook slows it down
 from server import create_app
 from settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 OURS: Final = tuple(f"{ROOT / name}/" for name in ("handlers", "storage", "pipeline", "bus"))
 BODY: Final = {"prompt": "a red star on a blue background", "image_seed": 7, "overwrite_step": 4}
-# Functions of which one run is enough for a request, in the words of redesign and code.
+_DECODE_PRESET: Final = ("pipeline/request/presets.py", "_decode")
+# Functions that run once a request, or not at all.
 RESOLVING: Final = (
     "request_from",
     "PresetStore.apply",
@@ -41,10 +43,9 @@ RESOLVING: Final = (
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """What ran: calls by (file, function), and the files that were opened, by path."""
+    """What ran: calls by (file, function)."""
 
     calls: Counter[tuple[str, str]]
-    opened: Counter[str]
 
     @property
     def files(self) -> list[str]:
@@ -57,49 +58,42 @@ class Trace(msgspec.Struct, frozen=True):
 
     @property
     def preset_reads(self) -> int:
-        """How often a preset file was opened."""
-        return sum(n for path, n in self.opened.items() if "/presets/" in path)
+        """How often a preset file was read and decoded."""
+        return self.calls[_DECODE_PRESET]
 
 
 class Tracer:
-    """Counts calls of our functions on every thread that starts after it was made."""
+    """Counts calls of our functions, on this thread and those that start after it was made."""
 
     def __init__(self) -> None:
         self._codes: list[CodeType] = []
-        self._opened: list[str] = []
         self._recording = False
         threading.setprofile(self._hook)
         sys.setprofile(self._hook)
-        sys.addaudithook(self._audit)
 
     def start(self) -> None:
         """Forget what was seen, and record."""
         self._codes.clear()
-        self._opened.clear()
         self._recording = True
 
     def stop(self) -> Trace:
-        """What was seen since ``start``. The hooks stay, as audit hooks cannot be removed."""
+        """What was seen since ``start``."""
         self._recording = False
         calls = Counter(
             (str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname)
             for code in self._codes
             if code.co_filename.startswith(OURS)
         )
-        return Trace(calls, Counter(self._opened))
+        return Trace(calls)
 
     def close(self) -> None:
-        """Take the profile hooks away from this thread and those to come."""
+        """Remove the profile hook from this thread and those to come."""
         threading.setprofile(None)
         sys.setprofile(None)
 
     def _hook(self, frame: FrameType, event: str, _arg: object) -> None:
         if self._recording and event == "call":
             self._codes.append(frame.f_code)
-
-    def _audit(self, event: str, args: tuple[object, ...]) -> None:
-        if self._recording and event == "open" and isinstance(args[0], str | bytes | Path):
-            self._opened.append(str(args[0]))
 
 
 async def trace_post(tracer: Tracer, folder: Path) -> Trace:
@@ -143,7 +137,7 @@ def report(trace: Trace, *, listed: bool) -> None:
 
 
 def main() -> None:
-    """Trace one request."""
+    """Trace one request and print what ran."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--list", action="store_true", help="every file and function that ran")
     options = parser.parse_args()
