@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +85,9 @@ def _find(root: Path, name: str) -> Path | None:
         return None
     path = (root / name).resolve()
     is_inside = path.is_relative_to(root.resolve())
-    return path if is_inside and path.suffix in CONTENT_TYPES and path.is_file() else None
+    with suppress(OSError):  # a name longer than a file's may be
+        return path if is_inside and path.suffix in CONTENT_TYPES and path.is_file() else None
+    return None
 
 
 async def _serve(request: web.Request, path: Path) -> web.StreamResponse:

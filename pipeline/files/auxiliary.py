@@ -1,7 +1,6 @@
-"""The model files beside a checkpoint that a request's pictures need. Torch-free.
+"""Auxiliary model files of a request: upscaler, control networks, adapters, inpaint patches.
 
-SDXL models use the published files; the embedded model has small ones of its own, which stand in
-for them.
+SDXL models use the published files; the embedded model has small ones of its own in their place.
 """
 
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import SAM
 from pipeline.scheduling.task import Reporter
 
-# Published file → what the embedded model uses in its place.
+# Published file → the embedded model's own.
 _STAND_INS: Final = {
     CANNY_CONTROL: "control_lora_canny.safetensors",
     CPDS_CONTROL: "control_lora_cpds.safetensors",
@@ -50,14 +49,14 @@ _OF_CONTROL: Final = {
 
 
 class AuxiliaryFiles:
-    """Finds the file that plays a part beside a model. Any thread may call."""
+    """Finds auxiliary files for a model. Any thread may call."""
 
     def __init__(self, files: ModelFiles, companions: Path = COMPANIONS) -> None:
         self._files = files
         self._companions = companions
 
     def require(self, part: ModelFile, model: str, reporter: Reporter | None = None) -> Path:
-        """Its path; a published file that is missing is fetched where that is allowed.
+        """The path of a file for this model; a missing published file is fetched if allowed.
 
         Raises ModelNotInstalled, DownloadFailed, TaskAborted.
         """
@@ -66,7 +65,7 @@ class AuxiliaryFiles:
         return self._files.require(part, reporter)
 
     def check(self, part: ModelFile, model: str) -> None:
-        """Raise ModelNotInstalled if the file is neither there nor to be fetched."""
+        """Raise ModelNotInstalled if the file is missing and cannot be fetched."""
         if model == EMBEDDED:
             self._stand_in(part)
         elif not self._files.allowed and not self._files.has(part):
@@ -76,16 +75,16 @@ class AuxiliaryFiles:
         path = self._companions / _STAND_INS.get(part, "no stand-in")
         if not path.exists():
             raise ModelNotInstalled(
-                f"the embedded model has nothing in the place of {part.name};"
+                f"the embedded model has no counterpart of {part.name};"
                 " use an SDXL checkpoint (base_model_name) for this"
             )
         return path
 
 
 def check_parts(request: ResolvedRequest, files: ModelFiles) -> None:
-    """Raise ModelNotInstalled for the first file that is needed and will not be there.
+    """Raise ModelNotInstalled for the first file that is needed, missing and not to be fetched.
 
-    Reads no network: where downloads are allowed, a missing published file will be fetched.
+    Uses no network: where downloads are allowed, the task fetches a missing published file.
     """
     parts = AuxiliaryFiles(files)
     for part in needed_parts(request):
@@ -95,7 +94,7 @@ def check_parts(request: ResolvedRequest, files: ModelFiles) -> None:
 
 
 def needed_parts(request: ResolvedRequest) -> Iterator[ModelFile]:
-    """The files that the request's pictures need beside its model."""
+    """The auxiliary files that the request needs."""
     params, goals = request.params, request.goals
     for goal in (goals.start, *(stage.goal for stage in request.stages)):
         if isinstance(goal, Upscale):
@@ -109,7 +108,7 @@ def needed_parts(request: ResolvedRequest) -> Iterator[ModelFile]:
 
 
 def _parts_of(control: ControlNetImage, params: GenerateParams) -> Iterator[ModelFile]:
-    """Who only looks at what is taken from a picture needs no more than what takes it."""
+    """A preview of the preprocessor needs the detector, not the adapter."""
     for part in _OF_CONTROL[control.cn_type]:
         if part == FACE_DETECTOR and params.skipping_cn_preprocessor:
             continue
@@ -118,7 +117,7 @@ def _parts_of(control: ControlNetImage, params: GenerateParams) -> Iterator[Mode
 
 
 def _check_vision(request: ResolvedRequest, vision: VisionFiles) -> None:
-    """The models that look into pictures; asked where nothing is fetched, it only looks."""
+    """The vision models. Without downloads, asking for a path only checks that it is there."""
     if request.params.black_out_nsfw:
         vision.safety_checker()
     for stage in request.stages:

@@ -26,7 +26,7 @@ from pipeline.scheduling.task import Reporter, check_stopped
 log = logging.getLogger(__name__)
 
 OnProgress = Callable[[str, int, int], None]
-"""Hears a file's name, bytes fetched so far and their total (0: unknown), on any thread."""
+"""Gets a file's name, the bytes fetched so far and their total (0: unknown), on any thread."""
 
 _TELL_EVERY_S: Final = 0.25
 _LOOK_EVERY_S: Final = 0.2
@@ -45,7 +45,7 @@ class ModelFiles:
         on_progress: OnProgress | None = None,
         limits: DownloadLimits | None = None,
     ) -> None:
-        """``allowed``: may anything be fetched? ``presets`` name files beside the known ones."""
+        """``allowed``: whether files may be fetched. ``presets`` name more files and their URLs."""
         self.catalog = catalog
         self.models_dir = catalog.models_dir
         self.allowed = allowed
@@ -54,7 +54,7 @@ class ModelFiles:
         self._limits = limits
 
     def find(self, folder: str, name: str) -> ModelFile | None:
-        """Where the file of that name is to be had, by our own list or by any preset."""
+        """The file with its URL, from the list of published files or from any preset."""
         known = find_known(folder, name)
         if known is not None or self._presets is None:
             return known
@@ -62,7 +62,7 @@ class ModelFiles:
         return next(_downloads(self._presets, names, (folder, name)), None)
 
     def has(self, file: ModelFile) -> bool:
-        """Is it there?"""
+        """Whether it is installed."""
         return self._path(file.folder, file.name).is_file()
 
     def look_up(self, folder: str, name: str, field: Field) -> ModelFile:
@@ -98,7 +98,7 @@ class ModelFiles:
         return path
 
     def not_installed(self, file: ModelFile) -> ModelNotInstalled:
-        """The error that says what is missing, where it belongs, and where it is to be had."""
+        """The error that says which file is missing, its folder and its URL."""
         told = f"{file.name} is not installed in models/{file.folder}"
         if not file.url:
             return ModelNotInstalled(f"{told}; put it there")
@@ -146,7 +146,7 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], ModelFile]:
-    """The files that a preset says where to fetch, by folder and name."""
+    """The files whose URLs a preset gives, by folder and name."""
     by_folder = {
         CHECKPOINTS: preset.checkpoint_downloads,
         LORAS: preset.lora_downloads,
@@ -167,7 +167,7 @@ def _downloads(
     for name in names:
         try:
             files = preset_downloads(presets.load(name))
-        except PipelineError as error:  # a broken preset hides nothing but its own files
+        except PipelineError as error:  # a broken preset hides only its own files
             log.warning("its downloads are not known: %s", error)
             continue
         if wanted in files:
@@ -175,7 +175,7 @@ def _downloads(
 
 
 def _stays_inside(name: str) -> bool:
-    """Does a name, which a preset file from anywhere may say, stay below its folder?"""
+    """Whether a name, from a preset that may be from anywhere, stays below its folder."""
     parts = PurePosixPath(name).parts
     risky = any(part.startswith(".") or part == "/" for part in parts)
     return bool(parts) and not risky and not any(sign in name for sign in "\\:\0")
@@ -190,7 +190,7 @@ def _is_web_address(url: str) -> bool:
 
 
 class _Told:
-    """Passes a download's progress on, four times a second at most."""
+    """Reports the progress of a download, at most four times a second."""
 
     def __init__(self, name: str, reporter: Reporter | None, tell: OnProgress | None) -> None:
         self._name = name
@@ -199,12 +199,12 @@ class _Told:
         self._told_at = float("-inf")
 
     def check(self) -> None:
-        """Raise TaskAborted if a person asked for it."""
+        """Raise TaskAborted if the task was stopped."""
         if self._reporter is not None:
             check_stopped(self._reporter)
 
     def progress(self, received: int, total: int) -> None:
-        """Say how far it is."""
+        """Report the bytes so far."""
         now = time.monotonic()
         if received != total and now - self._told_at < _TELL_EVERY_S:
             return
@@ -215,7 +215,7 @@ class _Told:
         self._say(f"Downloading {self._name}, {megabytes(received)}{of} MB ...")
 
     def waiting(self) -> None:
-        """Another task fetches the same file."""
+        """Report that another task fetches the same file."""
         self.check()
         self._say(f"Waiting for the download of {self._name} ...")
 

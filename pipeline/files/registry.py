@@ -1,6 +1,6 @@
-"""Model files that this server knows by name: where each belongs and where it is to be had.
+"""The published model files: folder, name, URL and checksum of each.
 
-Torch-free, and fetches nothing itself. What presets name beside these stands in their own files.
+Presets name more files; those are in the preset files.
 """
 
 from typing import Final
@@ -29,21 +29,21 @@ _REMBG: Final = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
 
 
 class KnownFolder(msgspec.Struct, frozen=True):
-    """A folder below the models folder and the Hugging Face repository that it is a copy of."""
+    """A folder below the models folder that mirrors a Hugging Face repository."""
 
-    title: str  # what people call the model
+    title: str  # of the model, in messages
     folder: str  # below the models folder, such as "blip/blip-image-captioning-base"
     repository: str
     names: tuple[str, ...]
 
     @property
     def source(self) -> str:
-        """Where a person finds the files."""
+        """The page of the repository."""
         return f"{_HUB}/{self.repository}"
 
     @property
     def files(self) -> tuple[ModelFile, ...]:
-        """Each file of it."""
+        """Its files."""
         base = f"{self.source}/resolve/main/"
         return tuple(ModelFile(self.folder, name, f"{base}{name}") for name in self.names)
 
@@ -175,5 +175,5 @@ KNOWN_FILES: Final = (
 
 
 def find_known(folder: str, name: str) -> ModelFile | None:
-    """The file of that name in that folder, if it is one of these."""
+    """The published file of that name in that folder, or None."""
     return next((file for file in KNOWN_FILES if (file.folder, file.name) == (folder, name)), None)

@@ -1,4 +1,4 @@
-"""Paths of the vision models. What is missing is fetched, if downloads are allowed."""
+"""Paths of the vision models. Missing files are fetched if downloads are allowed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +88,7 @@ class VisionFiles:
         return self._files.require(SAFETY_MODEL, reporter)
 
     def _folder(self, known: KnownFolder, marker: str, reporter: Reporter | None) -> Path:
-        """The folder that holds ``marker``: the owner's, the last by name, or the published one."""
+        """The folder with ``marker``: the last installed one by name, else the published one."""
         home = self._files.models_dir / known.folder.partition("/")[0]
         if found := [folder for folder in _folders(home) if (folder / marker).is_file()]:
             return found[-1]
@@ -99,7 +99,7 @@ class VisionFiles:
                 f" models/{known.folder}"
                 " (this server does not download: --downloads forbid)"
             )
-        # The marker comes last, so that a folder that has it is whole.
+        # The marker is fetched last, so a folder that has it is complete.
         for file in sorted(known.files, key=lambda file: file.name == marker):
             self._files.require(file, reporter)
         return self._files.models_dir / known.folder

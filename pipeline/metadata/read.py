@@ -20,7 +20,7 @@ MAX_CHARS: Final = 262_144
 _QUOTED: Final = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
-# What a text leaves out because it was off; a preset must not put something else in its place.
+# Values that a text omits because they were off; a preset must not replace them.
 _SILENT: Final[Mapping[str, object]] = {
     "negative_prompt": "",
     "style_selections": (),
@@ -37,7 +37,7 @@ _SILENT: Final[Mapping[str, object]] = {
 
 
 class ModelNames(msgspec.Struct, frozen=True):
-    """The model files there are, to find a file again by the short name a text holds."""
+    """The installed model files, to find a file by the short name in a text."""
 
     checkpoints: Sequence[str] = ()
     loras: Sequence[str] = ()
@@ -47,10 +47,10 @@ class ModelNames(msgspec.Struct, frozen=True):
 def read_metadata(
     text: str, names: ModelNames | None = None, templates: Mapping[str, Template] | None = None
 ) -> dict[str, object]:
-    """Request fields that make the picture of ``text`` again; empty if it says nothing known.
+    """Request fields that reproduce the image of ``text``; empty if none is recognised.
 
-    Either scheme, Fooocus's and A1111's own texts too; ``templates`` are the styles that a text of
-    Fooocus may have used without naming them. Values that a request could not have are left out.
+    Reads both schemes, of this server, Fooocus and A1111; ``templates`` are the styles that a text
+    of Fooocus may have used without naming them. Values that a request cannot have are left out.
     """
     if len(text) > MAX_CHARS:
         return {}
@@ -66,7 +66,7 @@ def read_metadata(
 
 
 def scheme_of(text: str) -> MetadataScheme:
-    """The scheme of a text in which ``read_metadata`` found something."""
+    """The scheme of a text that ``read_metadata`` recognised."""
     return "fooocus" if is_json(text) else "a1111"
 
 

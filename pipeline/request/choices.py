@@ -1,4 +1,4 @@
-"""The values that parameters with a fixed choice may take, in Fooocus's spelling. Torch-free."""
+"""The values of parameters with a fixed choice, in Fooocus's spelling."""
 
 from typing import Final, Literal, get_args
 

@@ -49,7 +49,7 @@ _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "controlnet_image": ControlNetImage,
     "enhance_ctrls": EnhanceControl,
 }
-# After the size may stand the ratio that Fooocus shows beside it, as markup.
+# Fooocus's labels have the ratio after the size, as markup.
 _ASPECT: Final = re.compile(
     r"\s*([0-9]{1,5})\s*[*\u00d7xX]\s*([0-9]{1,5})\s*(?:<span\b[^<>]*>[^<>]*</span>)?", re.ASCII
 )
@@ -124,7 +124,7 @@ def params_from(raw: Mapping[str, object]) -> GenerateParams:
 
 
 def parse_aspect_ratio(text: str) -> tuple[int, int] | None:
-    """Width and height of ``1152*896``; None where it is no such thing or out of bounds."""
+    """Width and height of ``1152*896``; None for another form or sizes out of bounds."""
     match = _ASPECT.fullmatch(text)
     if match is None:
         return None
@@ -137,7 +137,7 @@ def parse_aspect_ratio(text: str) -> tuple[int, int] | None:
 def validation_location(error: msgspec.ValidationError) -> tuple[Location, str, str]:
     """Place (``("body", "loras", 0, "weight")``), message and kind of a decoding error.
 
-    Where the value had to be one of a few, the message lists them.
+    For an unknown choice the message lists the legal ones.
     """
     message, found, path = str(error).rpartition(" - at `$")
     message, path = (message, path) if found else (path, "")
@@ -152,7 +152,7 @@ def _decode_json(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
     except msgspec.ValidationError:
-        # A number beyond float: the typed decoder says where, unless the key is unknown.
+        # A number beyond float: the typed decoder names the place, unless the key is unknown.
         msgspec.json.decode(body, type=GenerateRequest)
         raise
     except RecursionError:
@@ -204,7 +204,7 @@ def _check_text(place: Location, text: str) -> None:
 
 
 def _normalised(raw: Mapping[str, object]) -> dict[str, object]:
-    """Bring the spellings clients use to one: no image is ``""``, ``a111`` is ``a1111``."""
+    """Unify the spellings that clients use: no image is ``""``, ``a111`` is ``a1111``."""
     values = dict(raw)
     for name in IMAGE_FIELDS:
         if values.get(name) in (None, "None"):

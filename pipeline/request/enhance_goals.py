@@ -1,4 +1,4 @@
-"""What a request wants enhanced, stage by stage. Torch-free."""
+"""The enhancement stages of a request: runs on the finished image, one after another."""
 
 from typing import Final
 
@@ -12,12 +12,12 @@ _LAST_PROMPTS: Final = "Last Filled Enhancement Prompts"
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """One enhancement: a part that is found and painted, or the whole picture."""
+    """One enhancement: inpaint a detected part, or vary or upscale the whole image."""
 
     goal: StartGoal
     prompt: str
     negative_prompt: str
-    control: EnhanceControl | None = None  # None: the whole picture
+    control: EnhanceControl | None = None  # None: the whole image
 
 
 def read_stages(params: GenerateParams, goals: Goals) -> tuple[Stage, ...]:
@@ -59,7 +59,7 @@ def _whole(goal: StartGoal, prompt: str, negative: str) -> Stage:
 
 
 def _last_prompts(params: GenerateParams, main: str) -> tuple[str, str]:
-    """The prompts of the last run: as asked, those of the last enhancement that has its own."""
+    """The prompts of the last stage: the request's, or as asked those of the last enhancement."""
     prompt, negative = main, params.negative_prompt
     if params.enhance_uov_prompt_type == _LAST_PROMPTS:
         for control in params.enhance_ctrls:

@@ -1,6 +1,6 @@
-"""What a request wants done with the pictures it brings, and how that changes a run. Torch-free.
+"""The goals of a request: vary, upscale, inpaint, image prompts or enhancement.
 
-Knows no pictures: which of them are given, and the request's settings, decide.
+The fields of the request decide; no image is opened.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ from pipeline.request.sizes import shape_ceil
 
 NATIVE_SIDE: Final = 1024  # pixels; the square that SDXL was trained on
 
-# Steps of a run that begins from an upscaled picture.
+# Steps of a run that starts from an upscaled image.
 UPSCALE_STEPS: Final = {
     "Quality": 36,
     "Speed": 18,
@@ -22,7 +22,7 @@ UPSCALE_STEPS: Final = {
     "Lightning": 4,
     "Hyper-SD": 4,
 }
-# A model with an inpaint patch hands over to itself without the patch after this part of the steps.
+# Share of the steps that are sampled with the inpaint patch; the others without it.
 PATCH_UNTIL: Final = 0.8
 
 _DENOISE: Final = {"Vary (Subtle)": 0.5, "Vary (Strong)": 0.85}
@@ -32,13 +32,13 @@ NOT_PATCHED: Final = "None"
 
 
 class Vary(msgspec.Struct, frozen=True, tag="vary"):
-    """Begin from the picture with noise on it. ``denoise`` is the part of the way made anew."""
+    """Image to image. ``denoise`` is the share of the schedule that is sampled."""
 
     denoise: float
 
 
 class Upscale(msgspec.Struct, frozen=True, tag="upscale"):
-    """Make the picture ``factor`` times as large; unless ``fast``, go over it with the model."""
+    """Enlarge the image ``factor`` times; unless ``fast``, image to image on the result."""
 
     factor: float
     fast: bool
@@ -46,25 +46,25 @@ class Upscale(msgspec.Struct, frozen=True, tag="upscale"):
 
 
 class Inpaint(msgspec.Struct, frozen=True, kw_only=True, tag="inpaint"):
-    """Paint parts of the picture, or beyond its edges, anew."""
+    """Inpainting or outpainting."""
 
     engine: InpaintEngine = "None"
     strength: float = 1.0
-    field: float = 0.618
+    field: float = 0.618  # share of the image around the mask that the model sees
     grow_mask: int = 0  # pixels
     invert_mask: bool = False
-    from_noise: bool = False  # do not begin from what is there
+    from_noise: bool = False  # start from noise instead of the noised image
     sides: tuple[OutpaintSide, ...] = ()
     distances: tuple[int, int, int, int] = (0, 0, 0, 0)  # left, top, right, bottom
 
     @property
     def patched(self) -> bool:
-        """Does the model get the engine's patch and head?"""
+        """Whether the model gets the engine's patch and head."""
         return self.engine != NOT_PATCHED
 
     @property
     def outpaints(self) -> bool:
-        """Does the picture grow?"""
+        """Whether the image grows."""
         return bool(self.sides) or any(self.distances)
 
 
@@ -72,7 +72,7 @@ StartGoal = Vary | Upscale | Inpaint
 
 
 class Goals(msgspec.Struct, frozen=True):
-    """What the pictures are for. ``start`` is what a run begins from; None: noise alone."""
+    """The goals of a request. ``start`` decides the initial latents; None is text to image."""
 
     start: StartGoal | None = None
     image_prompts: bool = False
@@ -80,21 +80,24 @@ class Goals(msgspec.Struct, frozen=True):
 
 
 def read_goals(params: GenerateParams) -> Goals:
-    """The goals of a request: its pictures decide, in the order enhance, image prompts, vary or
-    upscale, inpaint. Beside image prompts the mixing flags let the others in."""
+    """The goals of a request, by the input images it has.
+
+    The first of enhancement, image prompts, vary or upscale, inpaint counts; the mixing flags allow
+    the others beside image prompts.
+    """
     if params.enhance_input_image:
         return Goals(enhance=True)
     if any(control.cn_img for control in params.controlnet_image):
         varies = params.mixing_image_prompt_and_vary_upscale
         paints = params.mixing_image_prompt_and_inpaint
-        # Of both at once the later one in Fooocus's order counts.
+        # With both flags, inpainting counts, which is later in Fooocus's order.
         start = (paints and _inpaint(params)) or (varies and _vary_or_upscale(params)) or None
         return Goals(start=start, image_prompts=True)
     return Goals(start=_vary_or_upscale(params) or _inpaint(params))
 
 
 def inpaint_of(params: GenerateParams) -> Inpaint:
-    """The request's inpaint settings; what is painted beyond the edges is painted wholly anew."""
+    """The request's inpaint settings; outpainting uses full strength and the whole image."""
     goal = Inpaint(
         engine=params.inpaint_engine,
         strength=params.inpaint_strength,
@@ -109,7 +112,7 @@ def inpaint_of(params: GenerateParams) -> Inpaint:
 
 
 def uov_goal(method: str, params: GenerateParams) -> Vary | Upscale | None:
-    """The goal of a method by its name, with the request's overrides; None if it is disabled."""
+    """The goal of a vary or upscale method, with the request's overrides; None for "Disabled"."""
     if method in _DENOISE:
         return Vary(_override(params.overwrite_vary_strength, _DENOISE[method]))
     if method == "Disabled":
@@ -122,12 +125,12 @@ def uov_goal(method: str, params: GenerateParams) -> Vary | Upscale | None:
 
 
 def steps_of(goal: StartGoal | None, performance: str, steps: int) -> int:
-    """The steps of a run, which has ``steps`` where nothing is upscaled."""
+    """The steps of a run: those of the mode for upscaling, else ``steps``."""
     return UPSCALE_STEPS[performance] if isinstance(goal, Upscale) else steps
 
 
 def denoise_of(goal: StartGoal | None) -> float:
-    """The part of the schedule that is walked, from its end."""
+    """The share of the schedule that is sampled, from its end."""
     if goal is None:
         return 1.0
     return goal.strength if isinstance(goal, Inpaint) else goal.denoise
@@ -149,7 +152,7 @@ def switch_share(goal: StartGoal | None, refiner: str, share: float) -> float:
 
 
 def with_addition(prompt: str, addition: str, goal: StartGoal | None) -> str:
-    """The prompt of a run: when painting in, the additional one is its first line."""
+    """The prompt of a run: for inpainting the additional prompt is its first line."""
     if not isinstance(goal, Inpaint) or not addition:
         return prompt
     return f"{addition}\n{prompt}" if prompt else addition
@@ -169,5 +172,5 @@ def _inpaint(params: GenerateParams) -> Inpaint | None:
 
 
 def _override(value: float, usual: float) -> float:
-    """Fooocus takes 0 as "off" too."""
+    """``value`` unless it is off; 0 is off too, as in Fooocus."""
     return value if value > 0.0 else usual

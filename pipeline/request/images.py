@@ -16,7 +16,7 @@ _CONTROLS = "controlnet_image"
 
 
 def image_fields(params: GenerateParams) -> Iterator[tuple[FieldPath, str]]:
-    """Every picture that the request brings or points at, in the order of its fields."""
+    """Path and value of every input image of the request, in the order of its fields."""
     for field in IMAGE_FIELDS:
         if value := getattr(params, field):
             yield (field,), value
@@ -26,7 +26,7 @@ def image_fields(params: GenerateParams) -> Iterator[tuple[FieldPath, str]]:
 
 
 def with_images(params: GenerateParams, values: Mapping[FieldPath, str]) -> GenerateParams:
-    """The request with these values in their places."""
+    """The parameters with these values at their paths."""
     fields: dict[str, object] = {
         str(place[0]): value for place, value in values.items() if len(place) == 1
     }

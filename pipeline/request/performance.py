@@ -1,4 +1,4 @@
-"""The few-step performance modes: what each forces, and which LoRA makes it work. Torch-free."""
+"""The few-step performance modes: the LoRA, sampler and scheduler that each forces."""
 
 from typing import Final
 
@@ -9,10 +9,10 @@ from pipeline.request.presets import Preset
 
 
 class FastMode(msgspec.Struct, frozen=True):
-    """What a few-step mode forces: its LoRA with weight, sampler and scheduler."""
+    """A distilled few-step mode: its LoRA with weight, its sampler and its scheduler."""
 
     lora: str
-    url: str  # where the file is to be had
+    url: str  # of the LoRA; "" for a model's own
     weight: float
     sampler: str
     scheduler: str
@@ -42,12 +42,12 @@ FAST_MODES: Final = {
     ),
 }
 
-# For few steps of a model that has no few-step LoRA: the SDE samplers would leave noise.
+# Sampler and scheduler for few steps without such a LoRA: SDE samplers would leave noise.
 FEW_STEPS: Final = ("dpmpp_2m", "sgm_uniform")
 
 
 def fast_mode(params: GenerateParams, preset: Preset) -> FastMode | None:
-    """The few-step mode in force; None too where no LoRA makes the model work in few steps.
+    """The few-step mode in force; None too where the model has no LoRA for few steps.
 
     ``preset`` describes the model (``PresetStore.describing``).
     """

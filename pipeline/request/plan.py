@@ -103,7 +103,6 @@ class _Run(NamedTuple):
 
 def _plan(request: ResolvedRequest, run: _Run, index: int, sources: PromptSources) -> ImagePlan:
     params, fast, goal = request.params, request.fast_mode, run.goal
-    sources.styles.check(params.style_selections)
     seed = seed_of(params, index)
     refiner = NO_MODEL if unused_refiner(params) else params.refiner_model_name
     freeu = FreeU(params.freeu_b1, params.freeu_b2, params.freeu_s1, params.freeu_s2)
@@ -134,7 +133,7 @@ def _prompt_notes(prompts: Prompts) -> Iterator[tuple[str, object]]:
 
 
 def seed_of(params: GenerateParams, index: int) -> int:
-    """Seed of picture ``index``; past the largest seed they go on from 0."""
+    """Seed of image ``index``; after the largest seed comes 0."""
     return (
         params.image_seed
         if params.disable_seed_increment

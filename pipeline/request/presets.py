@@ -1,4 +1,4 @@
-"""Presets: named sets of starting values in Fooocus's JSON keys, one file each. Torch-free."""
+"""Presets: JSON files with Fooocus's keys that set defaults of requests."""
 
 import re
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from pipeline.request.decode import GenerateParams, params_from, parse_aspect_ra
 
 INITIAL: Final = "initial"  # the name of the server's start preset in a request
 _NAME: Final = re.compile(r"[\w][\w .+()-]{0,127}")
+_MAX_NAME_BYTES: Final = 250  # without .json; file systems allow 255
 
 
 class InvalidPreset(PipelineError):
@@ -23,7 +24,7 @@ class InvalidPreset(PipelineError):
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a preset file says. None: it says nothing, the start preset decides."""
+    """A preset file. A value of None is left to the start preset."""
 
     default_model: str | None = None
     default_refiner: str | None = None
@@ -50,13 +51,13 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lora_downloads: dict[str, str] = {}
     embeddings_downloads: dict[str, str] = {}
     vae_downloads: dict[str, str] = {}
-    native_pixels: Annotated[int, Meta(ge=4096)] | None = None  # ours: the model makes only
-    few_step_lora: str | None = None  # ours: in place of the fast modes' own; "": none fits
+    native_pixels: Annotated[int, Meta(ge=4096)] | None = None  # ours: limited to its sizes
+    few_step_lora: str | None = None  # ours: replaces the few-step modes' LoRAs; "": none fits
     note: str = ""  # ours: a line about the preset
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The model it is made for, then those that it was made for earlier."""
+        """Its model, then the models of its earlier versions."""
         return (
             *([self.default_model] if self.default_model else []),
             *self.previous_default_models,
@@ -64,7 +65,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def native_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Sizes the model was trained on; empty where it makes any."""
+        """The sizes the model is limited to; empty for any size."""
         if self.native_pixels is None:
             return ()
         sizes = (parse_aspect_ratio(text) for text in self.available_aspect_ratios)
@@ -131,7 +132,7 @@ def _decode(data: bytes, source: str) -> _Loaded:
 
 
 def preset_values(preset: Preset) -> dict[str, object]:
-    """The request fields that ``preset`` sets, checked as a request's are."""
+    """The request fields that ``preset`` sets, validated like those of a request."""
     raw: dict[str, object] = {}
     for key, field in _FIELD_OF.items():
         value = getattr(preset, key)
@@ -178,7 +179,7 @@ class PresetStore:
             return params
         values = {**self._load(INITIAL).values, **self._load(params.preset).values}
         if "performance_selection" in present:
-            values.pop("overwrite_step", None)  # it belongs to the preset's mode, not to this one
+            values.pop("overwrite_step", None)  # meant for the preset's own mode
         left_out = {field: value for field, value in values.items() if field not in present}
         return msgspec.structs.replace(params, **left_out)
 
@@ -202,7 +203,7 @@ class PresetStore:
 
     def _find(self, name: str) -> _Loaded | None:
         stem = self._initial if name == INITIAL else name
-        if not _NAME.fullmatch(stem):
+        if not _NAME.fullmatch(stem) or len(stem.encode()) > _MAX_NAME_BYTES:
             return None
         path = self._folder / f"{stem}.json"
         try:
@@ -212,7 +213,7 @@ class PresetStore:
             if known is not None and known[0] == stamp:
                 return known[1]
             loaded = _decode(path.read_bytes(), path.name)
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         self._read[path] = (stamp, loaded)
         return loaded

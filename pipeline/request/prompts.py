@@ -1,4 +1,4 @@
-"""From the request's prompts to the texts that one picture encodes. Torch-free."""
+"""From the prompts of a request to the texts that are encoded for one image."""
 
 import random
 import re
@@ -23,7 +23,7 @@ class PromptSources(msgspec.Struct, frozen=True):
 
 
 class Prompts(msgspec.Struct, frozen=True, kw_only=True):
-    """The request's texts line by line, the first of each the main one, and the LoRAs named."""
+    """The prompts of a run line by line, and the LoRAs named in them."""
 
     main: str
     extra: tuple[str, ...]
@@ -65,7 +65,7 @@ def read_prompts(prompt: str, negative_prompt: str, known_loras: Sequence[str] =
 def picture_texts(
     params: GenerateParams, prompts: Prompts, sources: PromptSources, seed: int, index: int
 ) -> PictureTexts:
-    """Fill in one picture's texts. The order of the calls is the order of its random stream."""
+    """The texts of one image. The order of the calls fixes the order of random draws."""
     rng = random.Random(seed)  # noqa: S311 - the reference's own stream, no secret
     fill = sources.wildcards.filling(rng, index=index, in_order=params.read_wildcards_in_order)
     prompt = apply_arrays(fill(prompts.main), index)
@@ -87,10 +87,10 @@ def picture_texts(
 
 
 def prompt_loras(prompt: str, known: Sequence[str]) -> tuple[str, list[tuple[str, float]]]:
-    """Take ``<lora:name:weight>`` out of a prompt; which LoRAs of ``known`` it named.
+    """The prompt without ``<lora:name:weight>`` tags, and the LoRAs of ``known`` they name.
 
-    A name is a file name without its folder and ending; one that is not known is left out. What
-    stays of the prompt has single blanks, and a comma and a blank between its parts.
+    A tag names a file without folder and suffix; unknown names are dropped. The remaining prompt
+    has single spaces and ", " between its parts.
     """
     by_stem = {_stem(name): name for name in reversed(known)}
     found = [
@@ -115,13 +115,13 @@ def _unknown_loras(prompt: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Lines with single blanks, without commas, dots and blanks at either end."""
+    """Lines with single spaces, without commas, dots and spaces at either end."""
     for line in re.sub(r" +", " ", text).splitlines():
         yield line.strip(",. \r\n")
 
 
 def filled(texts: Sequence[str], default: str) -> tuple[str, ...]:
-    """The texts that are not empty; ``default`` alone where all are."""
+    """The texts that are not empty, or ``default`` alone."""
     return tuple(text for text in texts if text) or (default,)
 
 

@@ -1,6 +1,6 @@
-"""The parts that a generate request holds several of, and the kinds of values it shares with them.
+"""The repeated parts of a generate request and the annotated types its fields share.
 
-As ``pipeline.request.schema``, which holds the whole.
+The request itself is in ``pipeline.request.schema``.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What a mask or a description is asked for with. Torch-free; knows no model and no picture."""
+"""Options of the image tools: masks and descriptions."""
 
 from typing import Final, Literal
 
@@ -15,9 +15,9 @@ SAM: Final = "sam"
 
 
 class MaskOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a mask is drawn. ``mask_model`` "sam" looks for ``prompt``; others find the foreground.
+    """How a mask is made. ``mask_model`` "sam" segments ``prompt``, the others the foreground.
 
-    ``max_detections`` 0 uses all that was found; ``grow`` is pixels on each side of a box.
+    ``max_detections`` 0 uses all detections; ``grow`` enlarges a box by pixels on each side.
     """
 
     mask_model: MaskModel = "isnet-general-use"
@@ -46,6 +46,6 @@ class MaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def check(self, prompt_field: tuple[str | int, ...]) -> None:
-        """Raise InvalidParameter for ``prompt_field`` if nothing says what sam is to look for."""
+        """Raise InvalidParameter for ``prompt_field`` if "sam" has no prompt to detect."""
         if self.mask_model == SAM and not self.prompt.strip():
             raise InvalidParameter(prompt_field, "the model sam wants to be told what to look for")

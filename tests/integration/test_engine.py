@@ -149,6 +149,23 @@ def test_a_picture_follows_its_prompt(engine: Engine, presets: PresetStore) -> N
     assert blue > 2 * red
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "(" * 1000 + "cat" + ")" * 1000,
+        "[" * 16_384,
+        "_" * 300,
+        f"a __{'x' * 252}__ cat",
+        "<lora:a:" + "1" * 16_000,
+    ],
+    ids=lambda prompt: prompt[:12],
+)
+def test_a_prompt_of_any_form_makes_a_picture(
+    engine: Engine, presets: PresetStore, prompt: str
+) -> None:
+    assert len(make(engine, presets, prompt=prompt, overwrite_step=1).images) == 1
+
+
 def test_the_same_request_gives_the_same_bytes(engine: Engine, presets: PresetStore) -> None:
     first, second = (make(engine, presets).images[0] for _ in range(2))
     assert first == second

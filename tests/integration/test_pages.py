@@ -57,6 +57,8 @@ async def test_text_is_compressed_for_who_asks(focal: Focal) -> None:
     "name",
     [
         "nothing.js",
+        f"{'a' * 300}.js",
+        f"{'a/' * 3000}b.js",
         "../server.py",
         "%2e%2e/server.py",
         "..%2fserver.py",

@@ -76,7 +76,9 @@ def test_names_begin_with_the_start_presets_alias(tmp_path: Path) -> None:
     assert make_store(tmp_path).names() == ["initial", "other", "start"]
 
 
-@pytest.mark.parametrize("name", ["nope", "../start", "", "/etc/passwd", "a\\b", "a\0", "x" * 500])
+@pytest.mark.parametrize(
+    "name", ["nope", "../start", "", "/etc/passwd", "a\\b", "a\0", "x" * 500, "\u540d" * 120]
+)
 def test_an_unknown_or_unsafe_name_is_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelNotFound, match="initial, other, start") as caught:
         make_store(tmp_path).load(name)
