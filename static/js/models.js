@@ -53,7 +53,7 @@ class ModelsPage {
     const models = await attempt(() => api.models());
     if (!models) return;
     this.loaded.replaceChildren(...models.loaded.map((model) => make("li", {}, make("strong", {}, model.name),
-      make("span", { class: "muted" }, `${t(`kind.${model.kind}`)} · ${t("models.since", { time: when(model.since_mills) })}`))));
+      make("span", { class: "muted" }, `${t(`kind.${model.kind}`)} · ${model.device} · ${t("models.since", { time: when(model.since_mills) })}`))));
     this.showMemory(models.memory);
     this.lists.replaceChildren(
       this.files("models.checkpoints", models.checkpoints), this.files("models.loras", models.loras),

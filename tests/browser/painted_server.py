@@ -26,7 +26,7 @@ from pipeline.errors import ImageSkipped, PipelineError
 from pipeline.images.encode import encode_image
 from pipeline.request.decode import GenerateParams, parse_aspect_ratio
 from pipeline.request.resolved import resolve_params
-from pipeline.scheduling.engine_protocol import Inputs
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
 from pipeline.scheduling.local_worker import LocalWorker
 from pipeline.scheduling.task import MadeImage, Outcome, Reporter, Task
 from server import create_app
@@ -71,8 +71,24 @@ def _colour(hue: float, saturation: float, value: float) -> tuple[int, int, int]
 class PaintedDevice:
     """Stands where the model would."""
 
+    def __init__(self) -> None:
+        self._loaded: tuple[LoadedModel, ...] = ()
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The model, once a task has been there."""
+        return self._loaded
+
+    def release(self) -> tuple[str, ...]:
+        """Forget the model."""
+        names = tuple(model.name for model in self._loaded)
+        self._loaded = ()
+        return names
+
     def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
         reporter.model("checkpoint", "embedded", None)
+        self._loaded = (
+            LoadedModel(kind="checkpoint", name="embedded", seconds=0.01, since_mills=now_ms()),
+        )
         reporter.model("checkpoint", "embedded", 0.01)
         for image in range(1, task.params.image_number + 1):
             reporter.begin_image(image, task.params.image_number)
