@@ -24,6 +24,10 @@ _QUEUE: Final = """
     INSERT INTO generate_record (task_id, req_params, in_queue_mills, webhook_url)
     VALUES (:task_id, :params, :mills, :webhook_url)
 """
+_DELIVER: Final = """
+    INSERT INTO focal_task (task_id, base_url, family, key_name)
+    VALUES (:task_id, :base_url, :family, :key)
+"""
 _CLOSE: Final = """
     UPDATE generate_record SET start_mills = :start_mills, finish_mills = :finish_mills,
         task_status = :status, progress = :progress, result = :result
@@ -100,8 +104,13 @@ class HistoryRepository:
                 },
             )
             await connection.execute(
-                "INSERT INTO focal_task (task_id, base_url) VALUES (?, ?)",
-                (task.task_id, task.delivery.base_url),
+                _DELIVER,
+                {
+                    "task_id": task.task_id,
+                    "base_url": task.delivery.base_url,
+                    "family": task.delivery.family,
+                    "key": task.delivery.key,
+                },
             )
         return Admitted(task_id=task.task_id, row_id=cursor.lastrowid)
 

@@ -71,6 +71,8 @@ def _unresolved_row(row: sqlite3.Row) -> UnresolvedRow:
         Delivery.of(request),
         default_webhook=row["webhook_url"] or "",
         base_url=row["base_url"] or "",
+        family=row["family"] or "",
+        key=row["key_name"] or "",
     )
     return UnresolvedRow(
         id=row["id"],

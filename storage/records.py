@@ -34,6 +34,8 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: str | UnsetType = UNSET
     code: str | UnsetType = UNSET
     notes: dict[str, object] | UnsetType = UNSET
+    family: str | UnsetType = UNSET  # API family that took the request, if not Fooocus's own
+    key: str | UnsetType = UNSET  # name of the API key, if it has one
 
 
 def accepted_record(task: Task) -> TaskRecord:
@@ -49,6 +51,8 @@ def accepted_record(task: Task) -> TaskRecord:
         progress=-1,
         preview="",
         webhook_url=task.delivery.webhook,
+        family=task.delivery.family or UNSET,
+        key=task.delivery.key or UNSET,
         result=[],
     )
 
@@ -65,6 +69,8 @@ def pending_record(task: Task) -> TaskRecord:
         task_status=None,
         progress=None,
         webhook_url=task.delivery.webhook,
+        family=task.delivery.family or UNSET,
+        key=task.delivery.key or UNSET,
         result=None,
     )
 
@@ -82,6 +88,8 @@ def running_record(task: Task, started_mills: int, progress: int, preview: str) 
         progress=progress,
         preview=preview,
         webhook_url=task.delivery.webhook,
+        family=task.delivery.family or UNSET,
+        key=task.delivery.key or UNSET,
         result=[],
     )
 
@@ -119,6 +127,8 @@ def stored_record(row: sqlite3.Row) -> TaskRecord:
         error=row["error"] or UNSET,
         code=row["code"] or UNSET,
         notes=_as_dict(row["notes"]) or UNSET,
+        family=row["family"] or UNSET,
+        key=row["key_name"] or UNSET,
     )
 
 

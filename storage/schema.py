@@ -9,6 +9,7 @@ from typing import Final
 
 from storage.schema_attempts import ATTEMPTS_MIGRATION
 from storage.schema_gallery import GALLERY_MIGRATION
+from storage.schema_origin import ORIGIN_MIGRATION
 from storage.schema_queue import QUEUE_MIGRATION
 
 _RECORDS: Final = """
@@ -154,4 +155,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     GALLERY_MIGRATION,
     QUEUE_MIGRATION,
     ATTEMPTS_MIGRATION,
+    ORIGIN_MIGRATION,
 )

@@ -34,7 +34,8 @@ _RESTORE: Final = f"""
     SELECT {_COLUMNS} FROM focal_trash WHERE task_id = :task_id
 """  # noqa: S608
 _EXPIRED: Final = """
-    SELECT trash.*, task.error, task.code, task.notes FROM focal_trash trash
+    SELECT trash.*, task.error, task.code, task.notes, task.family, task.key_name
+    FROM focal_trash trash
     LEFT JOIN focal_task task ON task.task_id = trash.task_id
     WHERE trash.until_mills <= :now AND trash.id > :after ORDER BY trash.id LIMIT :limit
 """

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from aiohttp import web
 from itsdangerous import BadSignature, TimestampSigner
 
 from storage.addresses import is_loopback
 
+KEY_NAME: Final = web.RequestKey("key_name", str)  # of the key that the request came with
 GrantKind = Literal["session", "token"]
 
 SECONDS: Final[Mapping[GrantKind, int]] = {"session": 7 * 24 * 3600, "token": 300}

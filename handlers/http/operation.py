@@ -48,6 +48,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     is_open: bool = False  # answered without a key
     takes_token: bool = False  # opened by ?token=, for what browsers load without headers
     is_linked: bool = False  # a link on another site may lead here
+    is_stream: bool = False  # open as long as the client likes, so its duration is not measured
+    family: str = ""  # API family, as its tasks' records name it; "" for Fooocus's own
 
     def __call__(self, handler: Callable[..., Awaitable[web.StreamResponse]]) -> Handler:
         """Describe ``handler`` and decode its query."""

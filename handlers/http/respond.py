@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 from aiohttp import ETag, web
 
+from handlers.http.access import KEY_NAME
+from handlers.http.operation import operation_of
 from handlers.keys import SETTINGS
 from pipeline.request.delivery import Delivery
 
@@ -42,9 +44,12 @@ def own_urls(request: web.Request) -> tuple[str, ...]:
 
 
 def delivery_to(request: web.Request, asked: Delivery = _DELIVERY) -> Delivery:
-    """A delivery with what the server adds to it."""
+    """A delivery with what the server adds to it, family and key of the request included."""
+    operation = operation_of(request.match_info.handler)
     return msgspec.structs.replace(
         asked,
+        family="" if operation is None else operation.family,
+        key=request.get(KEY_NAME, ""),
         default_webhook=request.app[SETTINGS].default_webhook,
         base_url=base_url(request),
     )

@@ -26,6 +26,7 @@ OVERFLOW: Final = b"event: bus.overflow\ndata: {}\n\n"
     reply=Payload(media_types=("text/event-stream",)),
     errors=(401, 403, 422),
     takes_token=True,
+    is_stream=True,
 )
 async def events(request: web.Request, query: EventsQuery) -> web.StreamResponse:
     """Stream events until the client leaves, falls too far behind or the server stops."""

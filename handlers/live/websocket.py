@@ -64,6 +64,7 @@ class SocketQuery(EventsQuery, kw_only=True):
     status=101,
     errors=(401, 403, 422),
     takes_token=True,
+    is_stream=True,
 )
 async def websocket(request: web.Request, query: SocketQuery) -> web.WebSocketResponse:
     """Send events until either side leaves; carry out the client's commands meanwhile."""

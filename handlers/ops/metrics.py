@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from bus.events import TERMINAL
 from bus.subscription import EventFilter
-from handlers.http.operation import Operation, Payload
+from handlers.http.operation import Operation, Payload, operation_of
 from handlers.http.refusal import Handler
 from handlers.keys import BUS, EXECUTOR
 
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 LAG_INTERVAL_S: Final = 0.25
 MAILBOX_LIMIT: Final = 4096
-STREAMS: Final = frozenset({"/v1/events", "/ws"})  # open as long as the client likes
 _LAG_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 _REQUEST_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
@@ -89,7 +88,8 @@ async def metrics_middleware(request: web.Request, handler: Handler) -> web.Stre
     response = await handler(request)
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "none"
-    if route not in STREAMS:
+    operation = operation_of(request.match_info.handler)
+    if operation is None or not operation.is_stream:
         method = request.method if request.method in hdrs.METH_ALL else "other"
         seconds = time.perf_counter() - started
         labels = request.app[METRICS].requests.labels(method, route, str(response.status))

@@ -5,7 +5,7 @@ from aiohttp import web
 
 from handlers.http.idempotency import idempotency_key
 from handlers.http.operation import Operation, Payload
-from handlers.http.respond import base_url, json_response, own_urls
+from handlers.http.respond import delivery_to, json_response, own_urls
 from handlers.service.images import RequestImages
 from handlers.service.submit import stored_request
 from handlers.service_keys import SUBMISSIONS, TASKS
@@ -29,7 +29,7 @@ async def retry(request: web.Request) -> web.Response:
     record = await request.app[TASKS].find_ended(request.match_info["task_id"])
     decoded = stored_request(record.req_params)
     delivery = msgspec.structs.replace(
-        decoded.delivery, default_webhook=record.webhook_url, base_url=base_url(request)
+        delivery_to(request, decoded.delivery), default_webhook=record.webhook_url
     )
     images = RequestImages(own_urls=own_urls(request))
     ticket = await request.app[SUBMISSIONS].submit(decoded, images, delivery, key)

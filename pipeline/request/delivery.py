@@ -42,6 +42,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     webhook_url: str = ""
     default_webhook: str = ""  # the server's own, for a request that names none
     base_url: str = ""  # prefix of this server's URLs, without a trailing slash
+    family: str = ""  # the API family that took the request; "" for Fooocus's own
+    key: str = ""  # name of the API key that it came with; "" without keys
 
     @classmethod
     def of(cls, request: GenerateRequest) -> "Delivery":

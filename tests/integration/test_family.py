@@ -49,10 +49,12 @@ async def test_its_tasks_stand_in_the_one_queue_and_history(focal: Focal) -> Non
     history = (await focal.get("/tasks"))["history"]
     assert [task["task_id"] for task in history] == [drawing["ticket"]]
     assert history[0]["req_params"]["prompt"] == "a cat"
+    assert history[0]["family"] == "tiny"
     focal.device.gate.clear()
     running = await focal.queue(prompt="b")
     await focal.started()
     assert (await focal.get("/tiny/job", ticket=running))["state"] == "running"
+    assert "family" not in await focal.get(f"/tasks/{running}")
     focal.device.gate.set()
     assert (await focal.get("/tiny/job", ticket=running, wait="true"))["state"] == "finished"
 

@@ -59,6 +59,7 @@ def test_each_exception_to_the_rules_is_one_that_is_meant() -> None:
     assert routes_with("is_open") == PAGES | {"/health", "/login"}
     assert routes_with("is_linked") == PAGES | PICTURES
     assert routes_with("takes_token") == PICTURES | {"/v1/events", "/ws"}
+    assert routes_with("is_stream") == {"/v1/events", "/ws"}
 
 
 async def test_without_a_key_nothing_but_the_open_paths_is_answered(locked: Focal) -> None:

@@ -74,7 +74,7 @@ def error_body(refusal: RequestRefused) -> web.Response:
     return json_response(Oops(refusal.text), status=status)
 
 
-describe = partial(Operation, tag="tiny", error_body=error_body)
+describe = partial(Operation, tag="tiny", family="tiny", error_body=error_body)
 
 
 @describe(

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -251,3 +252,19 @@ def test_records_of_living_tasks_follow_the_published_examples() -> None:
     running = running_record(task, 2000, 18, "data:,")
     assert (running.finish_mills, running.task_status, running.result) == (-1, "running", [])
     assert running.req_params["prompt"] == "a cat"
+
+
+async def test_family_and_key_name_stay_with_a_task_through_restarts_and_the_trash(
+    database: Database, history: HistoryRepository
+) -> None:
+    delivery = Delivery(family="tiny", key="phone")
+    task = msgspec.structs.replace(make_task("a"), delivery=delivery)
+    await history.add_queued(task)
+    (again,) = tasks_of(await history.unfinished())
+    assert (again.delivery.family, again.delivery.key) == ("tiny", "phone")
+    assert (pending_record(again).family, pending_record(again).key) == ("tiny", "phone")
+    await finish(database, "a", make_outcome())
+    record = await history.get("a")
+    assert record is not None
+    assert (record.family, record.key) == ("tiny", "phone")
+    assert await delete_range(database, 0, DAY_MS) == [record]
