@@ -14,6 +14,8 @@ ALONE: Final = (
     "task_memory",
     "gallery",
     "queue_size",
+    "traced_request",
+    "parsers",
 )
 
 

@@ -13,9 +13,10 @@ from aiohttp.test_utils import TestServer
 from standardwebhooks import Webhook
 
 from bus.supervision import Backoff, Supervisor
+from pipeline.errors import ModelNotFound
 from pipeline.request.decode import GenerateParams
-from pipeline.request.delivery import Delivery
-from pipeline.request.resolved import resolve_params
+from pipeline.request.delivery import Delivery, GenerateRequest
+from pipeline.request.resolved import ResolvedRequest, resolve_params
 from pipeline.scheduling.task import Outcome, Task
 from storage.database import Database, open_database
 from storage.fetch import GuardedClient
@@ -253,6 +254,30 @@ async def test_a_restart_requeues_or_fails_what_never_ended(
     assert failed is not None
     assert (failed.task_status, failed.code) == ("failed", "restarted")
     assert (await history.unfinished()).rows == []
+
+
+async def test_a_waiting_task_whose_files_are_gone_fails_and_the_others_run(
+    database: Database,
+) -> None:
+    history = HistoryRepository(database)
+    recorder = recorder_of(database, Outbox(database))
+    for name in ("a", "b"):
+        await history.add_queued(make_task(name, ""))
+    asked: list[frozenset[str]] = []
+
+    def resolve(params: GenerateParams, present: frozenset[str]) -> ResolvedRequest:
+        asked.append(present)
+        if len(asked) == 1:
+            raise ModelNotFound(("base_model_name",), "no 'gone.safetensors'")
+        return resolve_params(params)
+
+    left = await recorder.recover(resolve)
+    assert [row.task.task_id for row in left] == ["b"]
+    assert asked == [frozenset(GenerateRequest.__struct_fields__)] * 2
+    failed = await history.get("a")
+    assert failed is not None
+    assert (failed.task_status, failed.code) == ("failed", "model_not_found")
+    assert "gone.safetensors" in str(failed.error)
 
 
 async def test_a_fault_in_the_sender_is_logged_and_webhooks_go_on(
