@@ -1,25 +1,14 @@
 // Draws openapi.json as a page to read and try. All text goes in as text, never as markup.
 
 import { parseExact, stringifyExact } from "./js/api.js";
+import { chosenLanguage, make } from "./js/ui.js";
 
 const SHOWN_CHARACTERS = 20000;
-const LANGUAGE = "focal.language"; // where the pages keep the choice too
 
 let words = {}; // English text → the reader's language
 
 /** A text of the page or of the document in the reader's language. */
 const t = (text) => words[text] ?? text;
-
-/** Make an element; attributes that start with "on" are listeners. */
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (value !== false) element.setAttribute(key, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
 
 function resolve(spec, schema) {
   if (!schema?.$ref) return schema ?? {};
@@ -306,10 +295,9 @@ async function draw() {
 /** The page's own texts, and the choice of language that the other pages know. */
 async function translate() {
   const choice = document.getElementById("language");
-  const wanted = localStorage.getItem(LANGUAGE) ?? navigator.language;
-  choice.value = wanted.startsWith("zh") ? "zh" : "en";
+  choice.value = chosenLanguage();
   choice.addEventListener("change", () => {
-    localStorage.setItem(LANGUAGE, choice.value);
+    localStorage.setItem("focal.language", choice.value);
     location.reload();
   });
   if (choice.value === "en") return;

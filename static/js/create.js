@@ -28,11 +28,7 @@ const DELIVERY = ["stream_output", "async_process", "require_base64", "webhook_u
 const KEPT_BY_PRESETS = ["prompt", "negative_prompt", "image_seed", "image_number"];
 const OF_INPUTS = /inpaint|outpaint|uov|upscale|vary|enhance|canny|controlnet|cn_|dino|mask|mixing/;
 
-/**
- * Parameters of the next request: what differs from the preset, kept over reloads.
- *
- * Dispatches "replaced" when other code than the fields set them.
- */
+/** Parameters of the next request, kept over reloads. Dispatches "replaced" when they are set as a whole. */
 export class FormState extends EventTarget {
   /** `schema`: of GenerateRequest; `presets`: as the list of models has them; `storage`: a Web Storage. */
   constructor(schema, presets, storage) {

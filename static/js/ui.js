@@ -24,7 +24,6 @@ const PATHS = {
   retry: "M20 12a8 8 0 1 1-2.4-5.7M20 3v5h-5",
   star: "m12 3 2.8 5.8 6.2.9-4.5 4.4 1 6.3-5.5-3-5.5 3 1-6.3L3 9.7l6.2-.9z",
   trash: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v6M14 11v6",
-  save: "M12 3v12M7 10l5 5 5-5M4 20h16",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   dice: "M4 4h16v16H4zM8.5 8.5h.01M15.5 8.5h.01M12 12h.01M8.5 15.5h.01M15.5 15.5h.01",
   lock: "M6 11h12v9H6zM8 11V8a4 4 0 0 1 8 0v3",
@@ -74,7 +73,7 @@ export function button(label, { onclick, icon: drawing, text = !drawing, kind = 
 }
 
 /** The saved choice of language, else the browser's. */
-function chosenLanguage() {
+export function chosenLanguage() {
   const wanted = localStorage.getItem("focal.language") ?? navigator.language;
   return wanted.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
