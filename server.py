@@ -14,8 +14,7 @@ from bus.bus import EventBus
 from bus.events import now_ms
 from bus.supervision import Supervisor
 from handlers import keys
-from handlers.http.access import AccessPolicy
-from handlers.http.guard import ACCESS
+from handlers.http.access import ACCESS, AccessPolicy
 from handlers.http.serving import run
 from handlers.routes import install
 from handlers.service_keys import install_services

@@ -11,6 +11,7 @@ from bus.events import now_ms
 from handlers.http.operation import Operation, Payload
 from handlers.http.query import EndTime, StartTime, wrong_query
 from handlers.http.respond import base_url, json_response
+from handlers.http.same_site import check_change
 from handlers.keys import HISTORY
 from handlers.service_keys import DELETION, TASKS
 from storage.records import TaskRecord, absolute
@@ -118,6 +119,7 @@ def _pending(request: web.Request, query: TasksQuery) -> list[TaskRecord]:
 async def _delete(request: web.Request, query: TasksQuery) -> web.Response:
     if query.start_at is None:
         raise wrong_query("start_at", "delete needs the beginning of a range; nothing was deleted")
+    check_change(request)
     end_ms = now_ms() if query.end_at is None else query.end_at
     deleted = await request.app[DELETION].delete_range(query.start_at, end_ms)
     return await _answer(request, TasksReply(history=deleted, current=[], pending=[]))

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +17,10 @@ from storage.addresses import is_loopback
 KEY_NAME: Final = web.RequestKey("key_name", str)  # of the key that the request came with
 GrantKind = Literal["session", "token"]
 
+KEY_HEADER: Final = "X-API-KEY"
 SECONDS: Final[Mapping[GrantKind, int]] = {"session": 7 * 24 * 3600, "token": 300}
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]@:]+)(:\d{0,5})?")
 
 
 class AccessPolicy:
@@ -104,6 +107,9 @@ class AccessPolicy:
         return name in self._hosts or is_loopback(name)
 
 
+ACCESS: Final = web.AppKey("access", AccessPolicy)
+
+
 class _Signer(TimestampSigner):
     """Signs with HMAC-SHA256, a key for each kind, and the time of a given clock."""
 
@@ -123,9 +129,10 @@ def _origin_of(url: str) -> str:
 def _parse_origin(origin: str) -> tuple[str, str, int]:
     """Scheme, lower-case host and port. Raises ValueError unless it is exactly an origin."""
     parts = urlsplit(origin.removesuffix("/"))
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+    # urlsplit takes the host from between brackets, whatever stands behind them.
+    if parts.scheme not in _DEFAULT_PORTS or not _AUTHORITY.fullmatch(parts.netloc):
         raise ValueError(f"{origin!r} is not an origin; write it like https://example.org:8443")
-    if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+    if parts.path or parts.query or parts.fragment:
         raise ValueError(f"{origin!r} is not an origin; leave out everything after the port")
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    return parts.scheme, parts.hostname.lower().rstrip("."), port
+    return parts.scheme, (parts.hostname or "").lower().rstrip("."), port

@@ -1,20 +1,23 @@
 """Access checks of Host, Origin and key, made before the body is read."""
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from handlers.http.access import AccessPolicy
+from handlers.http.access import ACCESS, KEY_HEADER
 from handlers.http.operation import Operation, operation_of
 from handlers.http.refusal import Handler, RequestRefused
+from handlers.http.same_site import (
+    SAFE_METHODS,
+    check_change,
+    foreign_origin,
+    is_foreign,
+    referring_origin,
+)
 
-ACCESS: Final = web.AppKey("access", AccessPolicy)
 SESSION_COOKIE: Final = "focal_session"
-KEY_HEADER: Final = "X-API-KEY"
 
 _UNKNOWN: Final = Operation(name="", tag="", summary="")  # no route: asks for the key
-_SAFE: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _ALLOWED_HEADERS: Final = (
     "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-KEY"
 )
@@ -66,28 +69,16 @@ def _check_host(request: web.Request) -> None:
 
 def _check_origin(request: web.Request) -> None:
     """Refuse what another site's page requests, links to pages and pictures excepted."""
-    if _is_foreign(request) and not _is_followed_link(request):
-        raise RequestRefused(
-            403, "foreign_origin", "another site asks; list its origin with --allow-origin"
-        )
-
-
-def _is_foreign(request: web.Request) -> bool:
-    origins = request.headers.getall(hdrs.ORIGIN, [])
-    if len(origins) > 1:
-        return True
-    source = origins[0] if origins else _referring_origin(request)
-    if source is not None:
-        policy = request.app[ACCESS]
-        own = policy.origin_is_own(source, request.headers.get(hdrs.HOST, ""))
-        return not own and not policy.origin_is_listed(source)
-    return request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    if is_foreign(request) and not _is_followed_link(request):
+        raise foreign_origin()
+    if request.method not in SAFE_METHODS:
+        check_change(request)
 
 
 def _is_followed_link(request: web.Request) -> bool:
     headers = request.headers
     return (
-        request.method in _SAFE
+        request.method in SAFE_METHODS
         and hdrs.ORIGIN not in headers
         and headers.get("Sec-Fetch-Mode") == "navigate"
         and headers.get("Sec-Fetch-Dest") in ("document", None)
@@ -95,19 +86,8 @@ def _is_followed_link(request: web.Request) -> bool:
     )
 
 
-def _referring_origin(request: web.Request) -> str | None:
-    """The origin of the Referer, which images and links send in place of Origin."""
-    if "Sec-Fetch-Site" not in request.headers:  # not a browser, or one too old to send it
-        return None
-    try:
-        parts = urlsplit(request.headers.get(hdrs.REFERER, ""))
-    except ValueError:
-        return None
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
-
-
 def _listed_origin(request: web.Request) -> str | None:
-    source = request.headers.get(hdrs.ORIGIN) or _referring_origin(request)
+    source = request.headers.get(hdrs.ORIGIN) or referring_origin(request)
     return source if source and request.app[ACCESS].origin_is_listed(source) else None
 
 

@@ -6,9 +6,9 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import UNSET, UnsetType
 
-from handlers.http.access import SECONDS
+from handlers.http.access import ACCESS, SECONDS
 from handlers.http.form import read_form
-from handlers.http.guard import ACCESS, SESSION_COOKIE
+from handlers.http.guard import SESSION_COOKIE
 from handlers.http.operation import Operation, Payload
 from handlers.http.refusal import RequestRefused
 from handlers.http.respond import base_url, json_response

@@ -182,6 +182,49 @@ async def test_a_request_that_another_sites_picture_makes_is_refused(
     assert await status(focal, "/static/docs.html", Sec_Fetch_Site=site, **frame) == 403
 
 
+DELETE = "/tasks?action=delete&start_at=2000-01-01"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
+CHANGES = [(DELETE, "GET"), ("/v1/queue/pause", "POST"), ("/v1/engine/control?action=stop", "POST")]
+
+
+@pytest.mark.parametrize(("path", "method"), CHANGES)
+async def test_a_browser_that_names_no_site_changes_nothing(
+    focal: Focal, path: str, method: str
+) -> None:
+    """On a plain-http name browsers send neither Origin nor Sec-Fetch-Site with an image."""
+    assert await status(focal, path, method, User_Agent=FIREFOX) == 403
+    elsewhere = {"Referer": "http://evil.example/page"}
+    assert await status(focal, path, method, User_Agent=FIREFOX, **elsewhere) == 403
+    assert await status(focal, path, method, User_Agent="odd", **elsewhere) == 403
+    assert await status(focal, path, method, User_Agent="odd", Referer="http://[") == 403
+    own = {"User_Agent": FIREFOX, "Referer": f"{focal.url}/static/index.html"}
+    assert await status(focal, path, method, **own) == 200
+
+
+@pytest.mark.parametrize(("path", "method"), CHANGES)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"User_Agent": "curl/8.5.0"},
+        {"User_Agent": "python-requests/2.32.3"},
+        {"User_Agent": "python-httpx/0.28.1"},
+        {"User_Agent": ""},
+        {"User_Agent": FIREFOX, "X_Requested_With": "a script"},
+        {"User_Agent": FIREFOX, "Content_Type": "application/json"},
+        {"User_Agent": FIREFOX, "X_API_KEY": "any"},
+    ],
+)
+async def test_scripts_need_no_key_to_change_something(
+    focal: Focal, path: str, method: str, headers: dict[str, str]
+) -> None:
+    assert await status(focal, path, method, **headers) == 200
+
+
+async def test_a_browser_that_names_no_site_may_read(focal: Focal) -> None:
+    for path in ("/tasks", STYLES, "/health"):
+        assert await status(focal, path, User_Agent=FIREFOX) == 200, path
+
+
 async def test_a_link_to_a_page_may_be_followed_from_anywhere(focal: Focal) -> None:
     link = {
         "Sec_Fetch_Site": "cross-site",
@@ -222,7 +265,17 @@ async def test_a_listed_origin_is_served_with_cors(befriended: Focal) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:7866", "127.0.0.1.evil.example", "0.0.0.0", "[::2]", ""]
+    "host",
+    [
+        "evil.example",
+        "evil.example:7866",
+        "127.0.0.1.evil.example",
+        "0.0.0.0",
+        "[::2]",
+        "",
+        "[::1].evil",
+        "[::1]evil:80",
+    ],
 )
 async def test_a_rebound_name_is_refused_while_bound_to_loopback(focal: Focal, host: str) -> None:
     assert await status(focal, "/health", Host=host) == 403
