@@ -40,6 +40,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "sampler_name",
         "scheduler_name",
         "adaptive_cfg",
+        "guidance_rescale",
         "clip_skip",
         "adm_scaler_positive",
         "adm_scaler_negative",

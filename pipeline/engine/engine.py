@@ -24,6 +24,7 @@ from pipeline.files.library import Library
 from pipeline.memory.cache import choose_budgets
 from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
 from pipeline.models.manager import ModelManager, OnUnloaded
+from pipeline.models.model_sampling import sampling_note
 from pipeline.request.plan import ImagePlan
 from pipeline.request.prompts import PromptSources
 from pipeline.request.tools import ImageType, MaskOptions
@@ -135,10 +136,13 @@ class Engine:
         """What makes a task's images. Other families of models get a class of their own here."""
         checkpoint, cpu_noise = context.checkpoint, self._options.cpu_noise
         refiner = self._manager.refiner(plan.refiner, context.reporter)
-        if self._options.compile_unet:
-            for model in (checkpoint, refiner):
-                if model is not None:
-                    model.unet.compile()
+        for note, model in (("prediction", checkpoint), ("refiner_prediction", refiner)):
+            if model is None:
+                continue
+            if told := sampling_note(model.model_sampling):
+                context.reporter.note(note, told)
+            if self._options.compile_unet:
+                model.unet.compile()
         return PatchedSdxl(
             context, SdxlPipeline(checkpoint, context.vae, refiner, cpu_noise=cpu_noise)
         )

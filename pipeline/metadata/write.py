@@ -63,6 +63,7 @@ LABELS: Final[tuple[tuple[str, str], ...]] = (
     ("Refiner", "refiner_model"),
     ("Refiner hash", "refiner_model_hash"),
     ("Adaptive CFG", "adaptive_cfg"),
+    ("CFG rescale", "guidance_rescale"),  # ours, as other programs name it
     ("Clip skip", "clip_skip"),
     ("Overwrite Switch", "overwrite_switch"),
     ("Refiner Swap Method", "refiner_swap_method"),
@@ -172,6 +173,8 @@ def _optional(plan: ImagePlan, params: GenerateParams) -> Iterator[tuple[str, ob
     """What is recorded only where it differs from the default."""
     if plan.guidance.adaptive_cfg != GenerateParams().adaptive_cfg:
         yield "adaptive_cfg", plan.guidance.adaptive_cfg
+    if plan.guidance.rescale:
+        yield "guidance_rescale", plan.guidance.rescale
     if plan.clip_skip > 1:
         yield "clip_skip", plan.clip_skip
     if plan.freeu is not None:

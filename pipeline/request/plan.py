@@ -175,6 +175,7 @@ def _guidance(params: GenerateParams, fast: FastMode | None) -> Guidance:
         cfg=params.guidance_scale,
         sharpness=params.sharpness,
         adaptive_cfg=params.adaptive_cfg,
+        rescale=params.guidance_rescale,
         adm_scaler_positive=params.adm_scaler_positive,
         adm_scaler_negative=params.adm_scaler_negative,
         adm_scaler_end=params.adm_scaler_end,

@@ -22,6 +22,7 @@ class Guidance(msgspec.Struct, frozen=True, kw_only=True):
     cfg: float = 4.0
     sharpness: float = 2.0
     adaptive_cfg: float = 7.0  # above this, cfg falls to it as the image progresses
+    rescale: float = 0.0  # 0-1, share of the output brought back to the positive one's deviation
     adm_scaler_positive: float = 1.5  # factor of the size given with the positive prompt, early on
     adm_scaler_negative: float = 0.8
     adm_scaler_end: float = 0.3  # share of the way that counts as early

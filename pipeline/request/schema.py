@@ -144,6 +144,12 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
     adaptive_cfg: Annotated[
         float, Meta(ge=1, le=30, description="Guidance above this fades towards it.")
     ] = 7.0
+    guidance_rescale: Annotated[
+        Unit,
+        Meta(
+            description="How far guidance is kept from raising contrast, for v-prediction models."
+        ),
+    ] = 0.0
     clip_skip: Annotated[int, Meta(ge=1, le=12, description="CLIP layer, from the last.")] = 2
     sampler_name: Annotated[SamplerName, Meta(description="Sampler.")] = "dpmpp_2m_sde_gpu"
     scheduler_name: Annotated[SchedulerName, Meta(description="Noise schedule.")] = "karras"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.request.sampling import Guidance
 from pipeline.sampling.adm import SizeConditioning
-from pipeline.sampling.guidance import guide, positive_only
+from pipeline.sampling.guidance import guide, positive_only, rescaled
 from pipeline.sampling.parametrisation import ModelSampling
 
 MAX_REPEATS = 4  # the shorter prompt is repeated at most so often to share a call
@@ -64,7 +64,16 @@ class Denoiser:
             return only
         negative, positive = self.predict_both(x, sigma)
         progress = self.model_sampling.levels.progress(sigma)
-        return guide(x, positive, negative, self.guidance, progress)
+        guided = guide(x, positive, negative, self.guidance, progress)
+        return self._rescaled(x, guided, positive, sigma) if self.guidance.rescale else guided
+
+    def _rescaled(self, x: Tensor, guided: Tensor, positive: Tensor, sigma: Tensor) -> Tensor:
+        """Guidance rescale works on the network's output, whatever that predicts."""
+        parametrisation = self.model_sampling.parametrisation
+        output = parametrisation.output(x, guided, sigma)
+        of_positive = parametrisation.output(x, positive, sigma)
+        output = rescaled(output, of_positive, self.guidance.rescale)
+        return parametrisation.denoised(x, output, sigma)
 
     def predict_both(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The guesses for (negative, positive), in one call if the prompts can share it."""

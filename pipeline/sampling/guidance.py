@@ -41,6 +41,17 @@ def adaptive(
     return progress * wanted + (1.0 - progress) * tamed
 
 
+def rescaled(guided: Tensor, positive: Tensor, share: float) -> Tensor:
+    """Guided network output, for ``share`` of it at the deviation of the positive prompt's output.
+
+    Guidance raises the deviation and with it contrast (arXiv:2305.08891, section 3.4). Deviations
+    are over channels and pixels of each image.
+    """
+    dims = tuple(range(1, guided.ndim))
+    ratio = positive.std(dims, keepdim=True) / guided.std(dims, keepdim=True)
+    return guided * (share * ratio + (1.0 - share))
+
+
 def guide(
     x: Tensor, positive: Tensor, negative: Tensor, guidance: Guidance, progress: float
 ) -> Tensor:

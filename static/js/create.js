@@ -14,7 +14,7 @@ const GROUPS = {
   style: [],
   model: ["refiner_switch", "vae_name", "clip_skip"],
   input: [],
-  sampling: ["guidance_scale", "sharpness", "sampler_name", "scheduler_name", "adaptive_cfg", "overwrite_step", "overwrite_switch",
+  sampling: ["guidance_scale", "sharpness", "sampler_name", "scheduler_name", "adaptive_cfg", "guidance_rescale", "overwrite_step", "overwrite_switch",
     "refiner_swap_method", "adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end", "freeu_enabled", "freeu_b1", "freeu_b2",
     "freeu_s1", "freeu_s2"],
   more: ["output_format", "save_metadata_to_images", "metadata_scheme", "generate_image_grid", "read_wildcards_in_order",

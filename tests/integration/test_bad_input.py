@@ -101,6 +101,7 @@ BAD: dict[str, list[Case]] = {
     "adm_scaler_negative": plain(-0.1, 3.1, "1", None),
     "adm_scaler_end": UNIT,
     "adaptive_cfg": plain(0.9, 30.1, "7", None),
+    "guidance_rescale": UNIT,
     "clip_skip": plain(0, 13, 1.5, "2", None),
     "sampler_name": plain("dpmpp", "Euler", "", 1, None),
     "scheduler_name": plain("carras", "Karras", "", 1, None),

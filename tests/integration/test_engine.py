@@ -171,6 +171,31 @@ def test_the_same_request_gives_the_same_bytes(engine: Engine, presets: PresetSt
     assert first == second
 
 
+def test_the_record_says_what_a_checkpoint_predicts(
+    engine: Engine, models_dir: Path, presets: PresetStore
+) -> None:
+    folder = models_dir / "checkpoints" / "zero"
+    folder.mkdir()
+    for part in EMBEDDED_FOLDER.iterdir():
+        (folder / part.name).symlink_to(part)
+    (folder / "scheduler").unlink()
+    (folder / "scheduler").mkdir()
+    config = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    for sampler in ("euler", "dpmpp_2m_sde_gpu"):
+        listener = make(
+            engine,
+            presets,
+            base_model_name="zero",
+            refiner_model_name="embedded",
+            sampler_name=sampler,
+            guidance_rescale=0.7,
+        )
+        assert "v-prediction with zero terminal SNR" in str(listener.notes["prediction"])
+        assert "refiner_prediction" not in listener.notes
+        assert len(listener.images) == 1
+
+
 def test_picture_k_of_a_batch_is_the_single_picture_of_seed_plus_k(
     engine: Engine, presets: PresetStore
 ) -> None:

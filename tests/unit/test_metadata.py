@@ -42,6 +42,7 @@ RICH: dict[str, Any] = {
     "vae_name": "v.safetensors",
     "freeu_enabled": True,
     "adaptive_cfg": 5.5,
+    "guidance_rescale": 0.7,
     "sampler_name": "dpmpp_3m_sde",
     "scheduler_name": "exponential",
     "aspect_ratios_selection": "1024*768",
@@ -141,6 +142,7 @@ def test_a_text_of_a1111_itself_is_read() -> None:
         "refiner_model_name": "None",
         "vae_name": "Default (model)",
         "adaptive_cfg": 7.0,
+        "guidance_rescale": 0.0,
         "clip_skip": 1,
         "overwrite_switch": -1,
     }

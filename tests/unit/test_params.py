@@ -78,6 +78,7 @@ NUMBERS: tuple[tuple[str, float, float, float], ...] = (
     ("adm_scaler_negative", 0.8, 0, 3),
     ("adm_scaler_end", 0.3, 0, 1),
     ("adaptive_cfg", 7.0, 1, 30),
+    ("guidance_rescale", 0.0, 0, 1),
     ("clip_skip", 2, 1, 12),
     ("overwrite_step", -1, -1, 200),
     ("overwrite_switch", -1, -1, 200),

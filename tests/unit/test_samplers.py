@@ -11,10 +11,22 @@ from pipeline.sampling.diffusion import NetworkDenoise, sample
 from pipeline.sampling.interface import OnStep, ancestral_split
 from pipeline.sampling.latent_format import LatentFormat
 from pipeline.sampling.noise import ImageNoise
-from pipeline.sampling.noise_levels import DiscreteLevels
-from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.sampling.noise_levels import (
+    ContinuousLevels,
+    DiscreteLevels,
+    FlowLevels,
+    alphas_bar_of_betas,
+    scaled_linear_betas,
+    zero_terminal_snr,
+)
+from pipeline.sampling.parametrisation import (
+    EdmPrediction,
+    FlowPrediction,
+    ModelSampling,
+    VPrediction,
+)
 from pipeline.sampling.samplers import sampler_for
-from pipeline.sampling.sigmas import make_sigmas
+from pipeline.sampling.sigmas import SCHEDULES, make_sigmas
 
 SHAPE = (1, 4, 8, 8)
 LEVELS = DiscreteLevels()
@@ -24,6 +36,14 @@ LEAVES_NOISE = STOP_ABOVE_ZERO | {"tcd"}
 STOCHASTIC = frozenset(
     {"euler_ancestral", "dpm_2_ancestral", "dpmpp_2s_ancestral", "ddpm", "lcm", "tcd"}
 ) | {name for name in SAMPLER_NAMES if "_sde" in name}
+
+
+ZERO_SNR = DiscreteLevels(zero_terminal_snr(alphas_bar_of_betas(scaled_linear_betas())))
+OTHERS = {
+    "v, zero SNR": VPrediction(ZERO_SNR),
+    "EDM": EdmPrediction(ContinuousLevels(0.002, 80.0)),
+    "flow": FlowPrediction(FlowLevels(3.0)),
+}
 
 
 class NormalData:
@@ -86,6 +106,24 @@ def test_every_sampler_without_noise_follows_the_flow_of_normal_data(sampler: st
         return
     tolerance = 0.12 if sampler in {"euler", "ddim", "heunpp2"} else 0.03
     torch.testing.assert_close(made, torch.ones(SHAPE), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULES)
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_sampler_and_schedule_work_on_levels_of_other_networks(
+    kind: str, scheduler: str
+) -> None:
+    class OtherPoint(OnePoint):
+        model_sampling = ModelSampling(OTHERS[kind]).under(scheduler)
+
+    expected = OtherPoint.model_sampling.latents.to_vae(OnePoint.picture)
+    for sampler in SAMPLER_NAMES:
+        settings = SamplingSettings(sampler=sampler, scheduler=scheduler, steps=6, seed=1)
+        made = run(OtherPoint(), settings, ignore)
+        if sampler in LEAVES_NOISE:
+            assert made.isfinite().all(), sampler
+            continue
+        assert (made - expected).abs().max() < 0.02 * expected.abs().max(), sampler
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
