@@ -55,11 +55,14 @@ class ModelFiles:
 
     def find(self, folder: str, name: str) -> ModelFile | None:
         """The file with its URL, from the list of published files or from any preset."""
-        known = find_known(folder, name)
-        if known is not None or self._presets is None:
-            return known
-        names = (name for name in self._presets.names() if name != INITIAL)
-        return next(_downloads(self._presets, names, (folder, name)), None)
+        return find_known(folder, name) or self.published().get((folder, name))
+
+    def published(self) -> Mapping[tuple[str, str], ModelFile]:
+        """The files whose URLs presets give, by folder and name; the first preset counts."""
+        found: dict[tuple[str, str], ModelFile] = {}
+        for preset in _sound_presets(self._presets) if self._presets else ():
+            found = preset_downloads(preset) | found
+        return found
 
     def has(self, file: ModelFile) -> bool:
         """Whether it is installed."""
@@ -145,7 +148,7 @@ def _acquired(lock: FileLock) -> bool:
     return True
 
 
-def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], ModelFile]:
+def preset_downloads(preset: Preset) -> dict[tuple[str, str], ModelFile]:
     """The files whose URLs a preset gives, by folder and name."""
     by_folder = {
         CHECKPOINTS: preset.checkpoint_downloads,
@@ -161,17 +164,14 @@ def preset_downloads(preset: Preset) -> Mapping[tuple[str, str], ModelFile]:
     }
 
 
-def _downloads(
-    presets: PresetStore, names: Iterator[str], wanted: tuple[str, str]
-) -> Iterator[ModelFile]:
-    for name in names:
+def _sound_presets(presets: PresetStore) -> Iterator[Preset]:
+    for name in presets.names():
+        if name == INITIAL:  # a second name of one of the others
+            continue
         try:
-            files = preset_downloads(presets.load(name))
+            yield presets.load(name)
         except PipelineError as error:  # a broken preset hides only its own files
             log.warning("its downloads are not known: %s", error)
-            continue
-        if wanted in files:
-            yield files[wanted]
 
 
 def _stays_inside(name: str) -> bool:

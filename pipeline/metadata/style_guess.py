@@ -1,4 +1,4 @@
-"""Which styles wrapped a prompt, worked out from the texts they made. Torch-free.
+"""Which styles wrapped a prompt, inferred from the encoded texts.
 
 Fooocus writes no style names in A1111's scheme, but the prompt as typed and, with commas between,
 all the texts it became.

@@ -1,6 +1,6 @@
 """The parameters text inside a picture, as Fooocus and A1111 write it.
 
-Torch-free and free of files: ``pipeline.images.encode`` puts the text into the picture.
+``pipeline.images.encode`` puts the text into the file.
 """
 
 import json

@@ -151,19 +151,18 @@ class ModelManager:
         """
         library = InversionLibrary(self._files.models_dir / EMBEDDINGS)
         missing = [name for name in named_inversions(texts) if library.path(name) is None]
-        lost = [name for name in missing if not self._fetch_inversion(name, reporter)]
+        published = self._files.published() if missing and self._files.allowed else {}
+        lost = []
+        for name in missing:
+            # Presets name the suffix too, prompts mostly not.
+            found = (published.get((EMBEDDINGS, name + ending)) for ending in ("", *SUFFIXES))
+            if (file := next(filter(None, found), None)) is None:
+                lost.append(name)
+            else:
+                self._files.require(file, reporter)
         if lost:
             told = f"the prompt names embeddings that are not there: {', '.join(lost)}"
             reporter.note("unknown_embeddings", told)
-
-    def _fetch_inversion(self, name: str, reporter: Reporter) -> bool:
-        """Whether it could be fetched. Presets name the suffix too, prompts mostly not."""
-        found = (self._files.find(EMBEDDINGS, name + ending) for ending in ("", *SUFFIXES))
-        known = next((file for file in found if file is not None), None)
-        if known is None or not self._files.allowed:
-            return False
-        self._files.require(known, reporter)
-        return True
 
     def put_loras(
         self,

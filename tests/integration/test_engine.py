@@ -157,6 +157,7 @@ def test_a_picture_follows_its_prompt(engine: Engine, presets: PresetStore) -> N
         "_" * 300,
         f"a __{'x' * 252}__ cat",
         "<lora:a:" + "1" * 16_000,
+        " ".join(f"embedding:e{i}" for i in range(1000)),
     ],
     ids=lambda prompt: prompt[:12],
 )
