@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -20,9 +21,12 @@ from tests.browser.conftest import (
     picture_file,
     text_of,
 )
-from tools.server_process import ServerProcess
+from tools.server_process import ROOT, ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+STATIC = ROOT / "static"
+COLD_LIMIT = 180_000  # bytes, uncompressed, of the files that a first visit loads
 
 
 def write(page: Page, prompt: str) -> None:
@@ -419,6 +423,9 @@ def test_a_cold_load_takes_few_requests_and_nothing_from_outside(
     expect(app.get_by_text("Live", exact=True)).to_be_visible()
     app.wait_for_load_state("networkidle")
     assert len(asked) <= 12, asked
+    paths = {urlsplit(url).path.removeprefix("/static/") for url in asked}
+    files = [STATIC / path for path in paths if (STATIC / path).is_file()]
+    assert sum(file.stat().st_size for file in files) <= COLD_LIMIT, sorted(paths)
     assert all(url.startswith(painted.url) for url in asked)
 
 
