@@ -85,7 +85,7 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
         loopback_only=is_loopback(settings.host),
         base_url=settings.base_url,
     )
-    app[keys.OUTPUTS] = OutputStore(settings.outputs_dir)
+    app[keys.OUTPUTS] = OutputStore(settings.outputs_dir, settings.outputs_roots)
     app[keys.INPUTS] = InputStore(settings.inputs_dir)
     if workers is None:
         workers = local_workers(settings.device, engine_spec(settings, library.presets.initial))
@@ -112,7 +112,7 @@ async def _run_parts(
         app[keys.QUEUE_STATE] = stored.queue_state
         storage = TaskStorage(outputs, stored.recorder.on_ended, inputs, stored.attempts)
         app[keys.EXECUTOR] = executor = Executor(bus, workers, storage, settings.queue_size)
-        install_services(app, stored.trash, stored.retention)
+        install_services(app, stored)
         if await stored.queue_state.is_paused():
             executor.pause()
         resolve = app[keys.RESOLVER].resolve if settings.on_restart == "requeue" else None

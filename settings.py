@@ -27,6 +27,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     outputs_dir: Annotated[
         Path, Meta(description="Where pictures and the history database are kept.")
     ] = Path("outputs")
+    outputs_roots: Annotated[
+        tuple[Path, ...],
+        Meta(
+            description="Another folder that a day's folder in --outputs-dir may be a link into;"
+            " repeatable."
+        ),
+    ] = ()
     inputs_dir: Annotated[Path, Meta(description="Where uploaded pictures are kept.")] = Path(
         "inputs"
     )
@@ -224,6 +231,11 @@ def _choices(kind: Any) -> bool:
     return get_origin(kind) is Literal
 
 
+def _item_name(kind: Any) -> str:
+    """What ``--help`` calls one item of a repeatable option."""
+    return "FOLDER" if get_args(kind)[0] is Path else "ORIGIN"
+
+
 def _shown(value: object) -> str:
     if value in {"", ()}:
         return "(none)"
@@ -245,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         if kind is bool:
             parser.add_argument(_flag(name), action=argparse.BooleanOptionalAction, help=text)
         elif get_origin(kind) is tuple:
-            parser.add_argument(_flag(name), action="append", metavar="ORIGIN", help=text)
+            parser.add_argument(_flag(name), action="append", metavar=_item_name(kind), help=text)
         else:
             choices = get_args(kind) if _choices(kind) else None
             metavar = None if choices else name.upper()

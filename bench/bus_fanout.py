@@ -41,9 +41,12 @@ HEAD = (
 class NoPictures:
     """A picture store for tasks that never run."""
 
-    def save(self, made: MadeImage) -> str:
+    def check(self) -> None:
+        """They are always there."""
+
+    def save(self, made: MadeImage, *, task_id: str) -> str:
         """Nothing is made here."""
-        return made.extension
+        return f"{task_id}.{made.extension}"
 
     def delete(self, path: str) -> None:
         """Nothing was made."""

@@ -125,10 +125,11 @@ class QueueChanged(EventData, frozen=True):
 
 
 class HistoryDeleted(EventData, frozen=True):
-    """Rows and their pictures are gone."""
+    """Rows and their pictures are gone. ``left`` stay: a file of theirs cannot be removed."""
 
     type = "history.deleted"
     task_ids: tuple[str, ...]
+    left: tuple[str, ...] = ()
 
 
 class HistoryRestored(EventData, frozen=True):

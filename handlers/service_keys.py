@@ -15,8 +15,8 @@ from handlers.service.images import ImageReader
 from handlers.service.queue import QueueControl
 from handlers.service.submit import Submissions
 from handlers.service.tasks import Tasks
-from storage.retention import Retention
-from storage.trash import Trash
+from storage.repositories import Repositories
+from storage.watch import StorageWatch
 
 SUBMISSIONS: Final = web.AppKey("submissions", Submissions)
 TASKS: Final = web.AppKey("tasks", Tasks)
@@ -24,11 +24,12 @@ QUEUE: Final = web.AppKey("queue", QueueControl)
 IMAGES: Final = web.AppKey("images", ImageReader)
 DECODING: Final = web.AppKey("decoding", Decoding)
 DELETION: Final = web.AppKey("deletion", Deletion)
+WATCH: Final = web.AppKey("watch", StorageWatch)
 
 DECODES_AT_ONCE: Final = 2
 
 
-def install_services(app: web.Application, trash: Trash, retention: Retention) -> None:
+def install_services(app: web.Application, stored: Repositories) -> None:
     """Build the service layer from the parts of ``handlers.keys``."""
     bus, executor = app[keys.BUS], app[keys.EXECUTOR]
     history, inputs, outputs = app[keys.HISTORY], app[keys.INPUTS], app[keys.OUTPUTS]
@@ -37,6 +38,7 @@ def install_services(app: web.Application, trash: Trash, retention: Retention) -
     app[DECODING] = decoding = Decoding(DECODES_AT_ONCE)
     limit = app[keys.SETTINGS].body_limit_bytes
     app[IMAGES] = images = ImageReader(app[keys.CLIENT], inputs, outputs, decoding, limit)
-    admissions = Admissions(history, executor, inputs)
+    admissions = Admissions(history, executor, inputs, stored.watch)
+    app[WATCH] = stored.watch
     app[SUBMISSIONS] = Submissions(bus, app[keys.RESOLVER], images, admissions, tasks)
-    app[DELETION] = Deletion(bus, history, trash, retention, outputs)
+    app[DELETION] = Deletion(bus, history, stored.trash, stored.retention, outputs)

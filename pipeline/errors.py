@@ -87,6 +87,18 @@ class SavingFailed(PipelineError):
     code = "saving_failed"
 
 
+class DiskFull(SavingFailed):
+    """There is no room for a picture or a row; everything goes on once there is."""
+
+    code = "disk_full"
+
+
+class OutputsMissing(SavingFailed):
+    """The outputs folder, or the database in it, was deleted, replaced or unmounted."""
+
+    code = "outputs_missing"
+
+
 class QueueFull(PipelineError):
     """As many tasks wait as the queue may hold."""
 

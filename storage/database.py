@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,22 @@ from storage.schema import MIGRATIONS
 
 BUSY_S: Final = 10.0  # how long a write waits for another process that holds the file
 WRITE_WAIT_S: Final = 1.0  # the same for what is kept in memory meanwhile, the queue included
+
+
+_FULL: Final = sqlite3.SQLITE_FULL
+_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class DatabaseBusy(sqlite3.OperationalError):
+    """Other writes of this process have held the file for too long."""
+
+
+def fault_code(error: sqlite3.Error) -> str:
+    """``disk_full``, ``database_locked``, or "" for what neither room nor patience helps."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extension
+    if code == _FULL:
+        return "disk_full"
+    return "database_locked" if code in _LOCKED or isinstance(error, DatabaseBusy) else ""
 
 
 class DatabaseTooNew(Exception):
@@ -34,6 +50,8 @@ class Database:
         self._searching = searching
         self._busy_s = self._waits_s = busy_s
         self._lock = asyncio.Lock()
+        self.on_full: Callable[[], None] = lambda: None
+        """Called after each write that found no room."""
 
     @asynccontextmanager
     async def transaction(self, wait_s: float | None = None) -> AsyncIterator[aiosqlite.Connection]:
@@ -54,7 +72,9 @@ class Database:
                 await self._writing.execute("BEGIN IMMEDIATE")
                 yield self._writing
                 await self._writing.commit()
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, sqlite3.Error) and fault_code(error) == "disk_full":
+                    self.on_full()
                 await self._writing.rollback()
                 raise
 
@@ -64,7 +84,7 @@ class Database:
             async with asyncio.timeout(wait_s):
                 await self._lock.acquire()
         except TimeoutError:
-            raise sqlite3.OperationalError("another write has waited for long already") from None
+            raise DatabaseBusy("another write has waited for long already") from None
         try:
             yield
         finally:

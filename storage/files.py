@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from pipeline.errors import SavingFailed
+from pipeline.errors import DiskFull, SavingFailed
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
@@ -17,9 +17,11 @@ PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 _PLAIN_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\:%.][^\x00-\x1f\x7f/\\:%]{0,199}")
 _DEVICE_NAME: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 _PART_SUFFIX: Final = ".part"
-_CAUSES: Final = {
+_FULL: Final = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+}
+_CAUSES: Final = {
     errno.EACCES: "the folder may not be written",
     errno.EPERM: "the folder may not be written",
     errno.EROFS: "the folder is on a read-only disk",
@@ -81,5 +83,7 @@ def remove_parts(folder: Path) -> None:
 
 def saving_failed(error: OSError, what: str) -> SavingFailed:
     """The system's reason in words, without any path of this machine."""
+    if (cause := _FULL.get(error.errno or 0)) is not None:
+        return DiskFull(f"{what} could not be saved: {cause}")
     cause = _CAUSES.get(error.errno or 0, error.strerror or "the system refused")
     return SavingFailed(f"{what} could not be saved: {cause}")

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 PAUSES: Final = Backoff(first_s=1.0, limit_s=30.0)
 
+OnWritten = Callable[[str, tuple[str, ...]], object]
+"""Hears the id and the images of a task whose row is closed. Raises PipelineError."""
+
 Resolve = Callable[[GenerateParams, frozenset[str]], ResolvedRequest]
 """Resolves stored parameters, given the names of the stored fields. Raises PipelineError."""
 
@@ -49,6 +52,8 @@ class Recorder:
         self._unwritten = unwritten
         self._journal = journal
         self._pauses = pauses
+        self.on_written: OnWritten = lambda _task_id, _images: None
+        """Called on a thread after each row that was closed."""
         self._deferred = asyncio.Event()
         self._journaled: set[str] = set()
         self._supervisor = Supervisor()
@@ -124,9 +129,17 @@ class Recorder:
             return False
         self._unwritten.discard(ended.task_id)
         await self._outbox.written(ended.task_id)
+        if closed:
+            await self._tell_written(ended)
         if self._journaled and not self._unwritten:
             await self._clear_journal()
         return True
+
+    async def _tell_written(self, ended: EndedTask) -> None:
+        try:
+            await asyncio.to_thread(self.on_written, ended.task_id, ended.outcome.images)
+        except PipelineError as error:  # the next start settles it
+            log.warning("the pictures of task %s are not settled: %s", ended.task_id, error)
 
     async def _write_all(self) -> bool:
         """Write the ends that wait, oldest first, up to the first that is not taken."""

@@ -111,7 +111,6 @@ def ended_record(record: TaskRecord, outcome: Outcome) -> TaskRecord:
 
 def stored_record(row: sqlite3.Row) -> TaskRecord:
     """A row of the view ``focal_record``, ours or the reference server's. Results become paths."""
-    result = _decoded(row["result"])
     progress = row["progress"]
     return TaskRecord(
         id=row["id"],
@@ -123,13 +122,19 @@ def stored_record(row: sqlite3.Row) -> TaskRecord:
         task_status=row["task_status"],
         progress=int(progress) if progress is not None and progress == int(progress) else progress,
         webhook_url=row["webhook_url"] or "",
-        result=[_stored_path(str(url)) for url in result] if isinstance(result, list) else None,
+        result=stored_result(row["result"]),
         error=row["error"] or UNSET,
         code=row["code"] or UNSET,
         notes=_as_dict(row["notes"]) or UNSET,
         family=row["family"] or UNSET,
         key=row["key_name"] or UNSET,
     )
+
+
+def stored_result(cell: str | None) -> list[str] | None:
+    """The paths of the pictures in a ``result`` cell; None for an open row, or a damaged cell."""
+    result = _decoded(cell)
+    return [_stored_path(str(url)) for url in result] if isinstance(result, list) else None
 
 
 async def stored_records(rows: Sequence[sqlite3.Row]) -> list[TaskRecord]:

@@ -1,5 +1,7 @@
 """Everything that reads and writes one database, opened together."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from storage.database import open_database
 from storage.fetch import GuardedClient
 from storage.gallery import GalleryRepository
 from storage.history import HistoryRepository
+from storage.orphans import remove_orphans
 from storage.outbox import Outbox
 from storage.outputs import OutputStore
 from storage.queue_state import QueueState
@@ -18,7 +21,10 @@ from storage.recorder import Recorder, Resolve
 from storage.retention import Retention
 from storage.trash import Trash
 from storage.unwritten import Journal, UnwrittenEnds
+from storage.watch import StorageWatch
 from storage.webhooks import WebhookSender
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +38,18 @@ class Repositories:
     queue_state: QueueState
     attempts: AttemptCounter
     recorder: Recorder
+    watch: StorageWatch
+    outputs: OutputStore
 
     async def waiting(self, resolve: Resolve | None) -> list[Waiting]:
         """The tasks that an earlier run of the server left open, as they stood in the queue.
 
-        Those that ``resolve`` refuses, or all without it, are closed as failed instead.
+        Those that ``resolve`` refuses, or all without it, are closed as failed instead. Pictures
+        that a crash left to nobody are removed.
         """
-        return await self.queue_state.arranged(await self.recorder.recover(resolve))
+        rows = await self.recorder.recover(resolve)
+        await remove_orphans(self.history, self.trash, self.outputs)
+        return await self.queue_state.arranged(rows)
 
 
 @asynccontextmanager
@@ -53,10 +64,16 @@ async def open_repositories(
         unwritten, outbox = UnwrittenEnds(), Outbox(database)
         history, trash = HistoryRepository(database, unwritten), Trash(database)
         journal = Journal(path.with_name(f"{path.name}-ended"))
+        try:
+            await asyncio.to_thread(journal.reserve)
+        except OSError as error:
+            log.warning("no room is kept for the journal of ended tasks: %s", error)
+        database.on_full = outputs.note_full
         async with (
             Recorder(database, history, outbox, unwritten, journal) as recorder,
             WebhookSender(outbox, history, client, webhook_secret),
         ):
+            recorder.on_written = outputs.settle
             yield Repositories(
                 history=history,
                 gallery=GalleryRepository(database, history),
@@ -65,4 +82,6 @@ async def open_repositories(
                 queue_state=QueueState(database),
                 attempts=AttemptCounter(database),
                 recorder=recorder,
+                watch=StorageWatch(outputs, path),
+                outputs=outputs,
             )

@@ -11,6 +11,7 @@ from storage.schema_attempts import ATTEMPTS_MIGRATION
 from storage.schema_gallery import GALLERY_MIGRATION
 from storage.schema_origin import ORIGIN_MIGRATION
 from storage.schema_queue import QUEUE_MIGRATION
+from storage.schema_sizes import SIZES_MIGRATION
 
 _RECORDS: Final = """
 CREATE TABLE IF NOT EXISTS generate_record (
@@ -156,4 +157,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     QUEUE_MIGRATION,
     ATTEMPTS_MIGRATION,
     ORIGIN_MIGRATION,
+    SIZES_MIGRATION,
 )

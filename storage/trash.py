@@ -9,7 +9,7 @@ import aiosqlite
 import msgspec
 
 from storage.database import Database
-from storage.records import TaskRecord, stored_record
+from storage.records import TaskRecord, stored_record, stored_result
 
 BATCH: Final = 500  # tasks a transaction, so that a large deletion holds up no new task
 
@@ -20,7 +20,8 @@ _COLUMNS: Final = (
 _OF_TASK: Final = "SELECT id FROM focal_ended WHERE task_id = :task_id"
 _OF_RANGE: Final = """
     SELECT * FROM focal_record WHERE id IN
-        (SELECT id FROM focal_ended WHERE mills BETWEEN :start AND :end
+        (SELECT id FROM focal_ended
+         WHERE mills BETWEEN :start AND :end AND (mills, id) < (:mills, :id)
          ORDER BY mills DESC, id DESC LIMIT :limit)
     ORDER BY mills DESC, id DESC
 """
@@ -31,8 +32,11 @@ _DISCARD: Final = f"""
 _REMOVE: Final = "DELETE FROM generate_record WHERE id IN (SELECT value FROM json_each(:ids))"
 _RESTORE: Final = f"""
     INSERT INTO generate_record ({_COLUMNS})
-    SELECT {_COLUMNS} FROM focal_trash WHERE task_id = :task_id
+    SELECT {_COLUMNS} FROM focal_trash WHERE id IN (SELECT value FROM json_each(:ids))
 """  # noqa: S608
+_IN_TRASH: Final = "SELECT id FROM focal_trash WHERE task_id = :task_id"
+_RESULT: Final = "SELECT result FROM focal_trash WHERE task_id = :task_id"
+_LAST: Final = 2**62  # above every time and row id
 _EXPIRED: Final = """
     SELECT trash.*, task.error, task.code, task.notes, task.family, task.key_name
     FROM focal_trash trash
@@ -66,12 +70,21 @@ class Trash:
         async with self._database.transaction() as connection:
             await _discard(connection, ids, until_ms)
 
-    async def discard_range(self, start_ms: int, end_ms: int, until_ms: int) -> list[TaskRecord]:
+    async def discard_range(
+        self, start_ms: int, end_ms: int, until_ms: int, older_than: TaskRecord | None = None
+    ) -> list[TaskRecord]:
         """Move the newest ended tasks that were queued in the range here, both ends included.
 
-        A batch at a time; an empty one when all are gone. Tasks that wait or run stay.
+        A batch at a time, from the first task behind ``older_than`` on; an empty one when there are
+        no more. Tasks that wait or run stay.
         """
-        values = {"start": start_ms, "end": end_ms, "limit": BATCH}
+        values = {
+            "start": start_ms,
+            "end": end_ms,
+            "mills": _LAST if older_than is None else older_than.in_queue_mills or 0,
+            "id": _LAST if older_than is None else older_than.id,
+            "limit": BATCH,
+        }
         async with self._database.transaction() as connection:
             rows = await connection.execute_fetchall(_OF_RANGE, values)
             records = [stored_record(row) for row in rows]
@@ -81,13 +94,20 @@ class Trash:
     async def restore(self, task_id: str) -> bool:
         """Move a task back into the history; False if it is not here (any more)."""
         async with self._database.transaction() as connection:
-            cursor = await connection.execute(_RESTORE, {"task_id": task_id})
-            if cursor.rowcount < 1:
-                return False
-            await connection.execute(
-                "DELETE FROM focal_trash WHERE task_id = :task_id", {"task_id": task_id}
-            )
-        return True
+            rows = await connection.execute_fetchall(_IN_TRASH, {"task_id": task_id})
+            ids = [int(row["id"]) for row in rows]
+            await _restore(connection, ids)
+        return bool(ids)
+
+    async def restore_rows(self, ids: list[int]) -> None:
+        """Move the tasks with these row ids back into the history."""
+        async with self._database.transaction() as connection:
+            await _restore(connection, ids)
+
+    async def result_of(self, task_id: str) -> list[str]:
+        """The pictures of a task that is here; none if it is not."""
+        rows = await self._database.fetch_all(_RESULT, {"task_id": task_id})
+        return [path for row in rows for path in stored_result(row["result"]) or ()]
 
     async def expired(self, now_ms: int, after: int = -1) -> list[TaskRecord]:
         """A batch of tasks that can no longer be restored, by row id, from above ``after`` on."""
@@ -103,6 +123,12 @@ class Trash:
         async with self._database.transaction() as connection:
             for statement in (_FORGET, *_FORGET_BESIDE):
                 await connection.execute(statement, values)
+
+
+async def _restore(connection: aiosqlite.Connection, ids: list[int]) -> None:
+    values = {"ids": msgspec.json.encode(ids).decode()}
+    await connection.execute(_RESTORE, values)
+    await connection.execute(_FORGET, values)
 
 
 async def _discard(connection: aiosqlite.Connection, ids: list[int], until_ms: int) -> None:

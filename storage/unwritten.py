@@ -4,12 +4,15 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Final
 
 import msgspec
 
 from pipeline.scheduling.task import Outcome
 
 log = logging.getLogger(__name__)
+
+RESERVED_BYTES: Final = 2**16  # some 200 ends
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,19 +65,28 @@ class Journal:
     """A file of ended tasks, one JSON object a line. All methods block.
 
     It outlives a crash or a stop during which the database could not be written; the next start
-    writes what it holds. An entry whose row is closed meanwhile does no harm.
+    writes what it holds. An entry whose row is closed meanwhile does no harm. Its room is taken
+    beforehand, as empty lines that entries replace: it is needed most when the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_reserved = False
+
+    def reserve(self) -> None:
+        """Take the room for some entries, for as long as the journal is used. Raises OSError."""
+        self._is_reserved = True
+        with self._path.open("ab") as file:
+            if (missing := RESERVED_BYTES - file.tell()) > 0:
+                _write(file, b"\n" * missing, at=file.tell())
 
     def append(self, ended: Iterable[EndedTask]) -> None:
         """Add entries; on disk when it returns. Raises OSError."""
-        with self._path.open("ab") as file:
-            # A line of its own even after one that a crash cut short.
-            file.write(b"".join(b"\n" + _encode(each) + b"\n" for each in ended))
-            file.flush()
-            os.fsync(file.fileno())
+        # A line of its own even after one that a crash cut short.
+        data = b"".join(b"\n" + _encode(each) + b"\n" for each in ended)
+        self._path.touch()
+        with self._path.open("r+b") as file:
+            _write(file, data, at=len(file.read().rstrip(b"\n")))
 
     def read(self) -> list[EndedTask]:
         """Every entry that is whole. Raises OSError, but not for a journal that is not there."""
@@ -91,5 +103,17 @@ class Journal:
         return entries
 
     def clear(self) -> None:
-        """Remove the file. Raises OSError."""
-        self._path.unlink(missing_ok=True)
+        """Remove every entry, and the file unless its room is reserved. Raises OSError."""
+        if not self._is_reserved:
+            self._path.unlink(missing_ok=True)
+        else:
+            with self._path.open("r+b") as file:
+                _write(file, b"\n" * len(file.read().rstrip(b"\n")), at=0)
+                file.truncate(RESERVED_BYTES)
+
+
+def _write(file: BinaryIO, data: bytes, at: int) -> None:
+    file.seek(at)
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())

@@ -44,7 +44,7 @@ _PROMPT: Final = {"prompt": "", "negative_prompt": "", "performance_selection": 
         "Idempotency-Key": "A repeat with the same key joins the first one's task.",
     },
     reply=Payload(type=TaskRecord, media_types=(*IMAGE_TYPES, "text/event-stream")),
-    errors=(400, 401, 403, 404, 413, 415, 422, 429, 500, 501, 503),
+    errors=(400, 401, 403, 404, 413, 415, 422, 429, 500, 501, 503, 507),
 )
 async def generate(request: web.Request) -> web.StreamResponse:
     """Queue a task and answer in the way asked for: picture, stream, at once, or at the end.

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from bus.events import now_ms
 from handlers.http.operation import Operation, Payload
@@ -13,6 +13,7 @@ from handlers.http.query import EndTime, StartTime, wrong_query
 from handlers.http.respond import base_url, json_response
 from handlers.http.same_site import check_change
 from handlers.keys import HISTORY
+from handlers.service.deletion import TaskLeft
 from handlers.service_keys import DELETION, TASKS
 from storage.records import TaskRecord, absolute
 
@@ -56,11 +57,15 @@ class TasksQuery(msgspec.Struct, kw_only=True):
 
 
 class TasksReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for; the lists that were not asked for are empty."""
+    """What was asked for; the lists that were not asked for are empty.
+
+    After a deletion, ``history`` holds what is gone. ``left`` is there only if something stays.
+    """
 
     history: list[TaskRecord]
     current: list[TaskRecord]
     pending: list[TaskRecord]
+    left: list[TaskLeft] | UnsetType = UNSET
 
 
 @Operation(
@@ -68,7 +73,7 @@ class TasksReply(msgspec.Struct, frozen=True, kw_only=True):
     tag="tasks",
     summary="Queue and history",
     reply=Payload(type=TasksReply),
-    errors=(401, 403, 422),
+    errors=(401, 403, 422, 503, 507),
 )
 async def list_tasks(request: web.Request, query: TasksQuery) -> web.Response:
     """Queue and history; ``action=delete`` deletes the history within a range of time."""
@@ -122,7 +127,8 @@ async def _delete(request: web.Request, query: TasksQuery) -> web.Response:
     check_change(request)
     end_ms = now_ms() if query.end_at is None else query.end_at
     deleted = await request.app[DELETION].delete_range(query.start_at, end_ms)
-    return await _answer(request, TasksReply(history=deleted, current=[], pending=[]))
+    reply = TasksReply(history=deleted.gone, current=[], pending=[], left=deleted.left or UNSET)
+    return await _answer(request, reply)
 
 
 async def _answer(request: web.Request, reply: TasksReply) -> web.Response:
@@ -138,4 +144,5 @@ def _with_urls(reply: TasksReply, base: str) -> TasksReply:
         history=[absolute(record, base) for record in reply.history],
         current=[absolute(record, base) for record in reply.current],
         pending=[absolute(record, base) for record in reply.pending],
+        left=reply.left,
     )

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -15,6 +16,7 @@ from handlers.http.refusal import ErrorBody, FieldError, Handler, RequestRefused
 from handlers.http.respond import json_response
 from pipeline.errors import InvalidParameter, PipelineError, UnsupportedFeature
 from pipeline.request.decode import validation_location
+from storage.database import fault_code
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "download_failed": 503,
     "model_not_installed": 503,
     "server_stopping": 503,
+    "database_locked": 503,
+    "outputs_missing": 503,
     "disk_full": 507,
 }
 # Codes of exceptions that are not ours. The first match counts, so subclasses stand first.
@@ -50,9 +54,12 @@ _CODE_OF: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 _TEXT_OF: Final[Mapping[str, str]] = {
     "disk_full": "the server's disk is full",
+    "database_locked": "another process holds the database; try again",
     "internal": "an internal error; see the server log",
 }
-_TEMPORARY: Final = frozenset({"queue_full", "device_busy", "server_stopping"})
+_TEMPORARY: Final = frozenset(
+    {"queue_full", "device_busy", "server_stopping", "database_locked", "outputs_missing"}
+)
 
 
 @web.middleware
@@ -113,6 +120,8 @@ def _code_of(error: Exception) -> str:
         return error.code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk_full"
+    if isinstance(error, sqlite3.Error) and (code := fault_code(error)):
+        return code
     return next((code for kind, code in _CODE_OF if isinstance(error, kind)), "internal")
 
 

@@ -11,6 +11,7 @@ from handlers.http.errors import RETRY_SECONDS
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, SETTINGS, STATE
+from handlers.service_keys import WATCH
 from pipeline.scheduling.worker import DeviceState, overall_state
 
 Status = Literal["starting", "ready", "degraded", "stopping"]
@@ -23,7 +24,10 @@ class HealthQuery(msgspec.Struct, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is. ``ready``: a device can make pictures; ``preset``: the start preset."""
+    """How the server is. ``preset``: the start preset.
+
+    ``ready``: a device can make pictures, and they can be kept.
+    """
 
     status: Status
     ready: bool
@@ -54,13 +58,18 @@ async def health(request: web.Request, query: HealthQuery) -> web.Response:
 
 def describe_health(app: web.Application) -> Health:
     """Put together what the devices, the queue and the server's own state say."""
-    executor, state = app[EXECUTOR], app[STATE]
+    executor, state, problem = app[EXECUTOR], app[STATE], app[WATCH].problem
     devices = executor.devices()
     status: Status = "stopping" if state.stopping else overall_state(devices)
+    if problem is not None and status == "ready":
+        status = "degraded"
+    faults = (str(problem or ""), *(device.error for device in devices))
     return Health(
         status=status,
-        ready=not state.stopping and any(device.state == "ready" for device in devices),
-        detail=next((device.error for device in devices if device.error), ""),
+        ready=not state.stopping
+        and problem is None
+        and any(device.state == "ready" for device in devices),
+        detail=next(filter(None, faults), ""),
         version=app[SETTINGS].version,
         preset=app[SETTINGS].start_preset,
         devices=devices,

@@ -1,5 +1,7 @@
 """What runs beside the requests, and the order in which a server stops."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
@@ -8,10 +10,14 @@ from aiohttp import web
 
 from bus.events import ServerStatus
 from handlers.keys import BUS, EXECUTOR, SETTINGS, STATE, SUPERVISOR
+from handlers.ops.health import describe_health
 from handlers.ops.metrics import METRICS, count_tasks, sample_lag
 from handlers.service.idle import unload_when_idle
-from handlers.service_keys import DELETION
+from handlers.service_keys import DELETION, WATCH
 
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 7.0  # for running tasks; closing connections and files comes on top
 
 
@@ -21,11 +27,25 @@ async def run_background(app: web.Application) -> AsyncIterator[None]:
     keep = app[SUPERVISOR].keep
     keep("event loop lag", partial(sample_lag, app))
     keep("task metrics", partial(count_tasks, app))
+    keep("storage watch", partial(watch_storage, app))
     keep("tidying", partial(app[DELETION].keep_tidy, app[SETTINGS].keep))
     if idle_seconds := app[SETTINGS].idle_unload_seconds:
         keep("idle unloading", partial(unload_when_idle, app[BUS], app[EXECUTOR], idle_seconds))
     yield
     await app[SUPERVISOR].close()  # done already unless the start broke off
+
+
+async def watch_storage(app: web.Application) -> None:
+    """Look after the outputs folder, and tell readers and the log when its state changes."""
+    watch, told = app[WATCH], ""
+    while True:
+        problem = str(await asyncio.to_thread(watch.look) or "")
+        if problem != told:
+            told = problem
+            log.error("no tasks are taken: %s", problem) if problem else log.info("tasks are taken")
+            health = describe_health(app)
+            app[BUS].publish(ServerStatus(status=health.status, detail=health.detail))
+        await asyncio.sleep(WATCH_SECONDS)
 
 
 async def shut_down(app: web.Application) -> None:

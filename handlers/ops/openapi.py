@@ -29,6 +29,7 @@ _PHRASES: Final[Mapping[int, str]] = {
     500: "The task failed",
     501: "Not built yet; the detail names the field",
     503: "Not ready, or a model file is missing; the detail says what to do",
+    507: "The disk is full",
 }
 
 

@@ -9,6 +9,7 @@ from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.task import Task
 from storage.history import HistoryRepository
 from storage.inputs import InputStore
+from storage.watch import StorageWatch
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,10 +23,17 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 class Admissions:
     """Admits submissions, those of one idempotency key once. Event loop only."""
 
-    def __init__(self, history: HistoryRepository, executor: Executor, inputs: InputStore) -> None:
+    def __init__(
+        self,
+        history: HistoryRepository,
+        executor: Executor,
+        inputs: InputStore,
+        watch: StorageWatch,
+    ) -> None:
         self._history = history
         self._executor = executor
         self._inputs = inputs
+        self._watch = watch
         self._open: dict[str, asyncio.Task[str]] = {}
 
     async def admit(self, submission: Submission) -> str:
@@ -48,6 +56,7 @@ class Admissions:
             if first is not None:
                 return first
         with self._executor.reserve():
+            await asyncio.to_thread(self._watch.check)
             for image in submission.images:
                 await asyncio.to_thread(self._inputs.store, image.data, image.extension)
             admitted = await self._history.add_queued(submission.task, submission.key)

@@ -27,7 +27,7 @@ class Restored(msgspec.Struct, frozen=True):
     summary="Delete an ended task; for a minute it can be restored",
     description="Row and picture files are removed when the time is over.",
     reply=Payload(type=Deleted),
-    errors=(401, 403, 404, 409),
+    errors=(401, 403, 404, 409, 503, 507),
 )
 async def delete_task(request: web.Request) -> web.Response:
     """Take an ended task out of the history. Its files stay until it cannot be restored."""
@@ -41,7 +41,7 @@ async def delete_task(request: web.Request) -> web.Response:
     tag="history",
     summary="Take a deletion back",
     reply=Payload(type=Restored),
-    errors=(401, 403, 404),
+    errors=(401, 403, 404, 503, 507),
 )
 async def restore_task(request: web.Request) -> web.Response:
     """Take a deletion back; no change for a task that is there."""

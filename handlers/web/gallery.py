@@ -103,7 +103,7 @@ async def history_summary(request: web.Request) -> web.Response:
     tag="history",
     summary="Make an ended task a favourite, or no longer one",
     reply=Payload(type=Marked),
-    errors=(401, 403, 404, 422),
+    errors=(401, 403, 404, 422, 503, 507),
 )
 async def mark(request: web.Request, query: MarkQuery) -> web.Response:
     """Make an ended task a favourite, or with ``on=0`` no longer one. Idempotent."""

@@ -94,7 +94,7 @@ async def resume(request: web.Request) -> web.Response:
     summary="Put a waiting task at another place in the queue",
     description="It takes on the priority that its new neighbours ask for.",
     reply=Payload(type=QueueView),
-    errors=(401, 403, 404, 422),
+    errors=(401, 403, 404, 422, 503, 507),
 )
 async def move(request: web.Request, query: MoveQuery) -> web.Response:
     """Put a waiting task at a place in the queue, from 0."""
@@ -107,7 +107,7 @@ async def move(request: web.Request, query: MoveQuery) -> web.Response:
     tag="queue",
     summary="Give a waiting task a priority; it goes behind those of the same",
     reply=Payload(type=QueueView),
-    errors=(401, 403, 404, 422),
+    errors=(401, 403, 404, 422, 503, 507),
 )
 async def prioritise(request: web.Request, query: PriorityQuery) -> web.Response:
     """Give a waiting task a priority and the place that goes with it."""

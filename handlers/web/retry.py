@@ -18,7 +18,7 @@ from storage.records import TaskRecord
     summary="Queue an ended task's request again, seed and all, as a new task",
     headers={"Idempotency-Key": "A repeat with the same key joins the first one's task."},
     reply=Payload(type=TaskRecord),
-    errors=(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    errors=(400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 507),
 )
 async def retry(request: web.Request) -> web.Response:
     """Queue an ended task's request again, with its seed; answered as an asynchronous request.

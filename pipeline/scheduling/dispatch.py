@@ -122,7 +122,7 @@ class Dispatcher:
             task,
             worker.name,
             self._bus.publish,
-            self._storage.images.save,
+            lambda made: self._storage.images.save(made, task_id=task.task_id),
             lambda skip: worker.cancel(task.task_id, skip=skip),
         )
         self._running[task.task_id] = running
@@ -179,10 +179,19 @@ class Dispatcher:
         sink = partial(self._sink, worker.name, running)
         failure = await asyncio.wrap_future(worker.run(task, inputs, sink))
         await running.saved()
+        failure = failure or await self._lost()
         if failure is None or failure.code != WorkerLost.code:
             return running.outcome(failure)
         log.error("task %s: %s", task.task_id, failure.text)
         return _after_loss(running, failure, attempt)
+
+    async def _lost(self) -> Failure | None:
+        """Why the images of a run that went well are gone: the folder was deleted meanwhile."""
+        try:
+            await asyncio.to_thread(self._storage.images.check)
+        except PipelineError as error:
+            return Failure(code=error.code, text=str(error))
+        return None
 
     async def _read_inputs(self, task: Task) -> Inputs:
         """The task's input image files. Raises PipelineError if one is gone."""
@@ -192,7 +201,10 @@ class Dispatcher:
 
     def _discard(self, images: tuple[str, ...]) -> None:
         for image in images:
-            self._storage.images.delete(image)
+            try:
+                self._storage.images.delete(image)
+            except (OSError, PipelineError) as error:  # the storage removes it at the next start
+                log.warning("an image of a run that is repeated stays for now: %s", error)
 
     def _sink(self, worker: str, running: RunningTask | None, event: WorkerEvent) -> None:
         self._inbox.put((worker, running, event))

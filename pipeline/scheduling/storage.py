@@ -15,8 +15,14 @@ OnEnded = Callable[[Task, Outcome], Awaitable[None]]
 class ImageStore(Protocol):
     """Where finished images go. Its methods block and are called on threads of the loop's pool."""
 
-    def save(self, made: MadeImage) -> str:
-        """Write an image; its path, such as ``/outputs/2026-11-23/….png``. Raises SavingFailed."""
+    def save(self, made: MadeImage, *, task_id: str) -> str:
+        """Write an image of a task; its path, such as ``/outputs/2026-11-23/….png``.
+
+        Raises SavingFailed.
+        """
+
+    def check(self) -> None:
+        """Raise SavingFailed if the images saved so far are out of reach."""
 
     def delete(self, path: str) -> None:
         """Remove an image that ``save`` wrote. Idempotent."""

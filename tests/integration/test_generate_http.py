@@ -17,6 +17,7 @@ from PIL import Image
 
 from handlers.keys import EXECUTOR, HISTORY, INPUTS
 from handlers.service.admission import Admissions, Submission
+from handlers.service_keys import WATCH
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.request.resolved import resolve_params
 from pipeline.request.schema import GenerateParams
@@ -421,7 +422,7 @@ async def test_urls_begin_with_the_configured_base_url(tmp_path: Path) -> None:
 async def test_an_admission_cancelled_at_any_point_never_loses_its_task(tmp_path: Path) -> None:
     async with serve(tmp_path) as focal:
         app = focal.app
-        admissions = Admissions(app[HISTORY], app[EXECUTOR], app[INPUTS])
+        admissions = Admissions(app[HISTORY], app[EXECUTOR], app[INPUTS], app[WATCH])
         for ticks in range(12):
             task = Task(
                 task_id=f"{ticks:032x}", request=resolve_params(GenerateParams()), in_queue_mills=1

@@ -32,7 +32,10 @@ class Images:
         self.kept: list[str] = []
         self.before_saving: Callable[[MadeImage], None] = lambda _made: None
 
-    def save(self, made: MadeImage) -> str:
+    def check(self) -> None:
+        """They are always there."""
+
+    def save(self, made: MadeImage, *, task_id: str = "") -> str:
         """Keep a name."""
         self.before_saving(made)
         self.kept.append(f"/outputs/{made.seed}.{made.extension}")

@@ -57,7 +57,7 @@ async def test_the_oldest_go_and_favourites_stay(
         retention = Retention(database, outputs, trash)
         thrown = ""
         while batch := await retention.discard_excess(Limits(**limits), NOW):
-            thrown += "".join(batch)
+            thrown += "".join(record.task_id for record in batch)
             for record in await empty(trash, NOW):
                 for path in record.result or ():
                     outputs.delete(path)
@@ -74,4 +74,4 @@ async def test_pictures_of_nobody_push_no_task_out(tmp_path: Path) -> None:
         (tmp_path / "outputs" / "2020-01-01").mkdir()
         (tmp_path / "outputs" / "2020-01-01" / "fooocus.png").write_bytes(b"." * 10**6)
         limits = Limits(bytes=5 * PICTURE_BYTES)
-        assert await Retention(database, outputs, Trash(database)).discard_excess(limits, NOW) == ()
+        assert await Retention(database, outputs, Trash(database)).discard_excess(limits, NOW) == []
