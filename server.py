@@ -15,6 +15,7 @@ from bus.events import now_ms
 from bus.supervision import Supervisor
 from handlers import keys
 from handlers.http.access import ACCESS, AccessPolicy
+from handlers.http.listening import split_hosts
 from handlers.http.serving import run
 from handlers.routes import install
 from handlers.service_keys import install_services
@@ -82,7 +83,7 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     app[ACCESS] = AccessPolicy(
         settings.api_key,
         settings.allow_origin,
-        loopback_only=is_loopback(settings.host),
+        loopback_only=all(map(is_loopback, split_hosts(settings.host))),
         base_url=settings.base_url,
     )
     app[keys.OUTPUTS] = OutputStore(settings.outputs_dir, settings.outputs_roots)

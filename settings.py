@@ -20,7 +20,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     in capitals after ``FOCAL_`` its environment variable.
     """
 
-    host: Annotated[str, Meta(description="Address to listen on.", min_length=1)] = "127.0.0.1"
+    host: Annotated[
+        str,
+        Meta(
+            description="Address to listen on; several with commas, as `0.0.0.0,::`.",
+            pattern=r"[^\s,]",
+        ),
+    ] = "127.0.0.1"
     port: Annotated[
         int, Meta(description="Port to listen on; 0 takes a free one.", ge=0, le=65535)
     ] = 7866

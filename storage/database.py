@@ -31,7 +31,11 @@ def fault_code(error: sqlite3.Error) -> str:
     return "database_locked" if code in _LOCKED or isinstance(error, DatabaseBusy) else ""
 
 
-class DatabaseTooNew(Exception):
+class DatabaseUnusable(Exception):
+    """The file cannot be opened; the message says why."""
+
+
+class DatabaseTooNew(DatabaseUnusable):
     """The file was written by a newer version of this server."""
 
 
@@ -113,19 +117,26 @@ class Database:
 async def open_database(path: Path, busy_s: float = BUSY_S) -> AsyncIterator[Database]:
     """Open, and create or migrate where needed. A file of the reference server keeps all it has.
 
-    Raises DatabaseTooNew, or sqlite3.DatabaseError where the file is no database.
+    Raises DatabaseUnusable, such as DatabaseTooNew or where the file is no database.
     """
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
     async with _connect(path, busy_s) as writing:
-        await writing.execute("PRAGMA journal_mode = WAL")
-        # FULL syncs the log at every commit: an answered request outlives a power cut too. A task
-        # has two commits and takes seconds, so it is cheap. (kill -9 loses nothing either way.)
-        await writing.execute("PRAGMA synchronous = FULL")
-        await _migrate(writing)
+        try:
+            await _prepare(writing)
+        except sqlite3.Error as error:
+            raise DatabaseUnusable(f"the history {path} cannot be used: {error}") from error
         async with _connect(path, busy_s) as reading, _connect(path, busy_s) as searching:
             await reading.execute("PRAGMA query_only = ON")
             await searching.execute("PRAGMA query_only = ON")
             yield Database(writing, reading, searching, busy_s)
+
+
+async def _prepare(connection: aiosqlite.Connection) -> None:
+    await connection.execute("PRAGMA journal_mode = WAL")
+    # FULL syncs the log at every commit: an answered request outlives a power cut too. A task
+    # has two commits and takes seconds, so it is cheap. (kill -9 loses nothing either way.)
+    await connection.execute("PRAGMA synchronous = FULL")
+    await _migrate(connection)
 
 
 @asynccontextmanager

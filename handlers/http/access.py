@@ -54,6 +54,11 @@ class AccessPolicy:
         """Was the server started with an API key?"""
         return bool(self._key)
 
+    @property
+    def is_exposed(self) -> bool:
+        """Can other machines reach the server, and need no key?"""
+        return not self._loopback_only and not self.wants_key
+
     def key_matches(self, offered: str) -> bool:
         """Compare in constant time. True where the server has no key."""
         if not self._key:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from handlers.http.refusal import RequestRefused
 from handlers.keys import SETTINGS
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 BODY_BYTES: Final = web.RequestKey("body_bytes", int)  # length of the body once it has been read
 IGNORED_PARAMS: Final = "X-Ignored-Params"
+# aiohttp unpacks these, or refuses the request where it lacks the library, and passes on others.
+_ENCODINGS: Final = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
 _HEADER_LIMIT: Final = 2000  # characters
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -36,8 +38,11 @@ async def read_body(request: web.Request, limit_bytes: int | None = None) -> byt
 def body_limit(request: web.Request, limit_bytes: int | None = None) -> int:
     """The largest body in bytes, that of the start option by default.
 
-    Raises RequestRefused: 413 for a request that announces more.
+    Raises RequestRefused: 413 for a request that announces more, 400 for an unknown encoding.
     """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity")
+    if encoding.lower() not in _ENCODINGS:
+        raise RequestRefused(400, "bad_request", "the body's Content-Encoding is not known here")
     limit = request.app[SETTINGS].body_limit_bytes if limit_bytes is None else limit_bytes
     if (request.content_length or 0) > limit:
         raise too_large(limit)

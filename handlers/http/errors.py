@@ -43,6 +43,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "server_stopping": 503,
     "database_locked": 503,
     "outputs_missing": 503,
+    "too_many_connections": 503,
     "disk_full": 507,
 }
 # Codes of exceptions that are not ours. The first match counts, so subclasses stand first.
@@ -74,7 +75,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         if error.status < 400:
             return _redirect(error)
-        return _reply(request, _of_aiohttp(error))
+        return _reply(request, refusal_of_http(error))
     except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
         prepared = request.get(_PREPARED)
         if prepared is not None:
@@ -151,8 +152,8 @@ def _json_fault(request: web.Request, error: Exception) -> str:
     return f"the body is not JSON: {message}"
 
 
-def _of_aiohttp(error: web.HTTPException) -> RequestRefused:
-    """The same refusal in our form: aiohttp's own replies are plain text."""
+def refusal_of_http(error: web.HTTPException) -> RequestRefused:
+    """A refusal of aiohttp's own in our form; its replies are plain text."""
     code = HTTPStatus(error.status).phrase.lower().replace(" ", "_").replace("-", "_")
     detail = error.reason
     if isinstance(error, web.HTTPRequestEntityTooLarge):

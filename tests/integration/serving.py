@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from handlers.http.connections import ConnectionLimits, Runner
 from handlers.keys import EXECUTOR
 from pipeline.scheduling.local_worker import LocalWorker
 from pipeline.scheduling.worker import Worker
@@ -96,6 +97,7 @@ async def serve(
     device: FakeDevice | None = None,
     routes: Iterable[web.RouteDef] = (),
     others: Iterable[Worker] = (),
+    limits: ConnectionLimits | None = None,
     **options: Any,
 ) -> AsyncIterator[Focal]:
     """Serve from an empty folder, with ``routes`` as well, and ``others`` beside the device.
@@ -114,7 +116,7 @@ async def serve(
     workers = [LocalWorker("fake", partial(device.build, settings)), *others]
     app = create_app(settings, workers)
     app.add_routes(routes)
-    runner = web.AppRunner(app)
+    runner = Runner(app, limits)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
