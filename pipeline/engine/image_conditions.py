@@ -26,6 +26,7 @@ from pipeline.request.decode import ControlNetImage, GenerateParams
 
 CONTROL_FILES: Final = {"PyraCanny": CANNY_CONTROL, "CPDS": CPDS_CONTROL}
 _ENCODER: Final = "image encoder"
+_ORDER: Final = ("PyraCanny", "CPDS", "ImagePrompt", "FaceSwap")
 
 
 def load_image_conditions(
@@ -35,7 +36,7 @@ def load_image_conditions(
 
     Raises what loading model files does.
     """
-    used = [each for each in params.controlnet_image if each.cn_img]
+    used = _in_order(params)
     conditions = ImageConditions(
         controls=tuple(
             _control(each, params, size, context) for each in used if each.cn_type in CONTROL_FILES
@@ -53,16 +54,22 @@ def load_image_conditions(
 def preprocessed(
     params: GenerateParams, size: tuple[int, int], context: TaskContext
 ) -> list[Image.Image]:
-    """What is taken from each image: the hint of a control, the face, or the picture itself."""
+    """What is taken from each image: the hint of a control, the face, or the picture itself.
+
+    In Fooocus's order: Canny hints, CPDS hints, image prompts, faces.
+    """
     made = []
-    for each in params.controlnet_image:
-        if not each.cn_img:
-            continue
+    for each in _in_order(params):
         if each.cn_type in CONTROL_FILES:
             made.append(_hint(each, params, size, context))
         else:
             made.append(_looked_at(each, params, context))
     return made
+
+
+def _in_order(params: GenerateParams) -> list[ControlNetImage]:
+    used = (each for each in params.controlnet_image if each.cn_img)
+    return sorted(used, key=lambda each: _ORDER.index(each.cn_type))
 
 
 def _control(

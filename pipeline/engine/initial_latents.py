@@ -1,4 +1,4 @@
-"""From a request's goal to what its pictures begin from. Device thread only."""
+"""Initial latents for vary, upscale and inpaint. Device thread only."""
 
 import logging
 from collections.abc import Callable
@@ -23,16 +23,25 @@ Check = Callable[[], None]
 
 
 def begin(goal: StartGoal, params: GenerateParams, native_side: int, context: TaskContext) -> Start:
-    """Where the pictures of a request with that goal begin; ``native_side`` is the model's.
+    """Where the images of a request with that goal begin; ``native_side`` is the model's.
 
     Raises InvalidParameter, and what loading files does.
     """
     means = make_means(goal, params.image_seed, native_side, context, context.check)
     if isinstance(goal, Inpaint):
         path = params.inpaint_mask_image_upload
-        mask = context.mask(path) if path else None
-        return begin_from(goal, context.picture(params.inpaint_input_image), mask, means)
+        picture, mask = context.picture(params.inpaint_input_image), None
+        if path:
+            mask = context.mask(path)
+            _note_resized(mask, picture, context)
+        return begin_from(goal, picture, mask, means)
     return begin_from(goal, context.picture(params.uov_input_image), None, means)
+
+
+def _note_resized(mask: Image.Image, picture: Image.Image, context: TaskContext) -> None:
+    if mask.size != picture.size:
+        sizes = f"{mask.width}x{mask.height}", f"{picture.width}x{picture.height}"
+        context.reporter.note("mask", "resized from {} to the picture's {}".format(*sizes))
 
 
 def begin_from(

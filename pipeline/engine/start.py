@@ -14,7 +14,8 @@ from torch import Tensor
 from pipeline.errors import InvalidParameter
 from pipeline.images.encode import PIXEL_LIMIT
 from pipeline.images.inpaint_area import Enlarge, InpaintArea, Shown, make_area, resized, with_fill
-from pipeline.images.masks import MIDDLE, Pixels, grow_mask, read_mask
+from pipeline.images.mask_check import MIDDLE
+from pipeline.images.masks import Pixels, grow_mask, read_mask
 from pipeline.images.outpaint import extend, margins
 from pipeline.models.vae import FACTOR, grey_where_masked, latent_mask
 from pipeline.request.goals import NATIVE_SIDE, Inpaint, Upscale, Vary

@@ -58,7 +58,7 @@ class TaskRun:
             return
         conditions = ImageConditions()
         if goals.image_prompts:
-            conditions = load_image_conditions(params, plans[0].size.native, context)
+            conditions = load_image_conditions(params, plans[0].size.hint, context)
         for plan in plans:
             try:
                 self._make(plan, start, conditions)
@@ -72,7 +72,7 @@ class TaskRun:
     ) -> list[Image.Image] | None:
         """What is returned without a run: debug output, or a start that is finished already."""
         if self._params.debugging_cn_preprocessor and goals.image_prompts:
-            return preprocessed(self._params, plan.size.native, self._context)
+            return preprocessed(self._params, plan.size.hint, self._context)
         if start is None:
             return None
         if self._params.debugging_inpaint_preprocessor and start.inpaint is not None:

@@ -4,9 +4,9 @@ import io
 import logging
 import struct
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageMath, ImageOps, PngImagePlugin
 
 from pipeline.errors import InvalidParameter, PipelineError
 from pipeline.metadata.write import SOFTWARE
@@ -39,6 +39,7 @@ _USER_COMMENT: Final = 0x9286
 _MAKER_NOTE: Final = 0x927C
 _EXIF_LIMIT_BYTES: Final = 65_000  # one JPEG segment holds 65,533
 _SIXTEEN_BIT: Final = 257  # levels of 16 bits to one of 8
+_STRIP_ROWS: Final = 64
 _ASCII: Final = b"ASCII\x00\x00\x00"
 _UNICODE: Final = b"UNICODE\x00"
 
@@ -127,7 +128,7 @@ def open_image(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
 
 
 def open_upright(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
-    """``open_image`` turned as its EXIF orientation says, in RGB; alpha is laid on white."""
+    """``open_image`` with its EXIF orientation applied, in RGB; alpha is composited on white."""
     return _flatten(ImageOps.exif_transpose(open_image(data, pixel_limit)))
 
 
@@ -141,17 +142,18 @@ def check_readable(data: bytes) -> str:
 
 
 def open_mask(data: bytes) -> Image.Image:
-    """A mask's levels ("L"), upright; what is transparent counts as black: not painted.
+    """A mask in RGB, EXIF orientation applied; transparent pixels become black, so not painted.
 
-    Raises UnreadableImage, ImageTooLarge.
+    Its three channels are averaged after it has the picture's size (``masks.read_mask``), as in
+    Fooocus. Raises UnreadableImage, ImageTooLarge.
     """
     drawn = _eight_bit(ImageOps.exif_transpose(open_image(data)))
     if not drawn.has_transparency_data:
-        return drawn.convert("L")
+        return drawn.convert("RGB")
     layered = drawn.convert("RGBA")
     black = Image.new("RGB", layered.size, "black")
     black.paste(layered, mask=layered.getchannel("A"))
-    return black.convert("L")
+    return black
 
 
 def read_text(image: Image.Image) -> EmbeddedText | None:
@@ -253,10 +255,26 @@ def _flatten(image: Image.Image) -> Image.Image:
     image = _eight_bit(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    layered = image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(layered, mask=layered.getchannel("A"))
-    return white
+    return _on_white(image.convert("RGBA"))
+
+
+def _on_white(layered: Image.Image) -> Image.Image:
+    """RGBA composited on white as Fooocus does: float32 per pixel, truncated.
+
+    Worked in strips, as floating-point bands take four times the memory of a picture's.
+    """
+    made = Image.new("RGB", layered.size)
+    for top in range(0, layered.height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, layered.height)
+        *bands, alpha = layered.crop((0, top, layered.width, bottom)).split()
+        blended = (ImageMath.lambda_eval(_blend_on_white, band=band, alpha=alpha) for band in bands)
+        made.paste(Image.merge("RGB", list(blended)), (0, top))
+    return made
+
+
+def _blend_on_white(args: dict[str, Any]) -> Any:
+    alpha = args["float"](args["alpha"]) / 255.0
+    return args["convert"](args["band"] * alpha + 255.0 * (1.0 - alpha), "L")  # truncates
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

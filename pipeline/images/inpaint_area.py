@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from pipeline.images.masks import MIDDLE, Pixels, binary, soften_mask
+from pipeline.images.mask_check import MIDDLE
+from pipeline.images.masks import Pixels, binary, soften_mask
 from pipeline.images.resize import resize_lanczos
 from pipeline.request.sizes import STEP, shape_ceil, size_of_ceil
 

@@ -1,29 +1,28 @@
-"""Whether a mask can be painted in, told from the encoded pictures. Torch-free."""
+"""Whether an uploaded mask paints anything, told from the encoded files. Torch-free."""
 
 from typing import Final
 
+from PIL import ImageOps
+
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import open_mask, open_upright
+from pipeline.images.encode import open_image, open_mask
+from pipeline.images.resize import resize_lanczos
 
 FIELD: Final = "inpaint_mask_image_upload"
-PAINTED: Final = 127  # grey levels above this are painted
-_SHAPE: Final = 0.02  # relative: how far a mask's shape may be from its picture's
+MIDDLE: Final = 127  # where the mean of R, G and B is above it, the mask paints
+# Row of a colour matrix: the mean of three levels, its thirds rounded up.
+_MEAN: Final = (1 / 3, 1 / 3, 1 / 3, 1 / 4)
 
 
 def check_mask(picture: bytes, mask: bytes, *, invert: bool) -> None:
-    """Raise InvalidParameter for a mask of another shape than its picture, or with nothing in it.
+    """Raise InvalidParameter for a mask that paints nothing at the picture's size.
 
-    A mask of the same shape but another size is fine: it is brought to the picture's.
+    A mask of another size or shape is resized to the picture, as in Fooocus.
     """
-    size, drawn = open_upright(picture).size, open_mask(mask)
-    if abs(size[0] * drawn.height / (size[1] * drawn.width) - 1.0) > _SHAPE:
-        raise InvalidParameter(
-            (FIELD,),
-            f"the mask is {drawn.width}x{drawn.height}, the picture {size[0]}x{size[1]};"
-            " send a mask of the picture's size",
-        )
-    levels = drawn.histogram()
-    if not any(levels[PAINTED + 1 :]) and not invert:
+    with open_image(picture) as image:
+        size = ImageOps.exif_transpose(image).size
+    levels = resize_lanczos(open_mask(mask), *size).convert("L", _MEAN).histogram()
+    if not any(levels[MIDDLE + 1 :]) and not invert:
         raise InvalidParameter((FIELD,), "the mask is black: nothing would be painted")
-    if not any(levels[: PAINTED + 1]) and invert:
+    if not any(levels[: MIDDLE + 1]) and invert:
         raise InvalidParameter((FIELD,), "the inverted mask is black: nothing would be painted")

@@ -7,19 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.images.mask_check import MIDDLE
 from pipeline.images.resize import resize_lanczos
 
 Pixels = NDArray[np.uint8]
 
-MIDDLE: Final = 127  # levels above it are painted
 _FULL: Final = 256
 _FALL: Final = 8  # levels a pixel away from the mask; after 32 pixels nothing is left
 _NEIGHBOURS: Final[NDArray[np.uint8]] = np.ones((3, 3), np.uint8)
 
 
 def read_mask(image: Image.Image, width: int, height: int) -> Pixels:
-    """The mask that a picture of any mode shows, brought to a size."""
-    return binary(np.asarray(resize_lanczos(image.convert("L"), width, height)))
+    """The mask in an image of any mode, resized: 255 where the mean of R, G and B is above 127."""
+    colours = np.asarray(resize_lanczos(image.convert("RGB"), width, height))
+    total = colours.sum(axis=2, dtype=np.uint16)
+    return np.where(total > 3 * MIDDLE, np.uint8(255), np.uint8(0))
 
 
 def binary(mask: Pixels) -> Pixels:

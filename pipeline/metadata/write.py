@@ -107,7 +107,7 @@ def plan_record(plan: ImagePlan, params: GenerateParams, hashes: Mapping[str, st
         "styles": str(styles),
         "performance": params.performance_selection,
         "steps": plan.sampling.steps,
-        "resolution": str((plan.size.width, plan.size.height)),
+        "resolution": str(plan.size.asked),
         "guidance_scale": guidance.cfg,
         "sharpness": guidance.sharpness,
         "adm_guidance": str(

@@ -72,7 +72,12 @@ class Vae:
         return decoded.float()
 
     def _move(self, x: Tensor) -> Tensor:
-        return x.to(self.module.device, working_dtype(self.module))
+        """On the module's device, in its dtype, contiguous.
+
+        On the CPU torch's GroupNorm loses accuracy on channels-last input where a group's mean is
+        large against its deviation, so the result would depend on the caller's memory layout.
+        """
+        return x.to(self.module.device, working_dtype(self.module)).contiguous()
 
 
 def crop_to_cells(pixels: Tensor) -> Tensor:

@@ -97,8 +97,8 @@ def read_goals(params: GenerateParams) -> Goals:
 
 
 def inpaint_of(params: GenerateParams) -> Inpaint:
-    """The request's inpaint settings; outpainting uses full strength and the whole image."""
-    goal = Inpaint(
+    """The request's inpaint and outpaint settings."""
+    return Inpaint(
         engine=params.inpaint_engine,
         strength=params.inpaint_strength,
         field=params.inpaint_respective_field,
@@ -108,7 +108,6 @@ def inpaint_of(params: GenerateParams) -> Inpaint:
         sides=params.outpaint_selections,
         distances=params.outpaint_distance,
     )
-    return msgspec.structs.replace(goal, strength=1.0, field=1.0) if goal.outpaints else goal
 
 
 def uov_goal(method: str, params: GenerateParams) -> Vary | Upscale | None:

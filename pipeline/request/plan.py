@@ -198,11 +198,25 @@ def _switch(
 
 
 def _loras(request: ResolvedRequest, prompts: Prompts) -> tuple[tuple[str, float], ...]:
-    """The request's LoRAs, then the prompt's, five in all and none twice; last the mode's own."""
+    """The request's LoRAs, then the prompt's, five in all; last the mode's own.
+
+    As in Fooocus, equal entries of ``loras`` all count, and a LoRA of the prompt is left out where
+    it repeats another entry of the prompt, a file of ``loras`` or the mode's own file.
+    """
     params, fast = request.params, request.fast_mode
-    chosen = [(lora.model_name, lora.weight) for lora in params.loras if _is_used(lora)]
-    unique = tuple(dict.fromkeys([*chosen, *prompts.loras]))[:USED_LORAS]
-    return (*unique, (fast.lora, fast.weight)) if fast else unique
+    slots = [(lora.model_name, lora.weight) for lora in params.loras if _is_used(lora)]
+    files = {name for name, _ in slots}
+    named = [
+        (name, weight)
+        for name, weight in dict.fromkeys(prompts.loras)
+        if name not in files and not (fast and _file_name(name) == _file_name(fast.lora))
+    ]
+    chosen = (*slots, *named)[:USED_LORAS]
+    return (*chosen, (fast.lora, fast.weight)) if fast else chosen
+
+
+def _file_name(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _is_used(lora: Lora) -> bool:

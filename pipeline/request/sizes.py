@@ -50,12 +50,21 @@ class ImageSize(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     native_width: int
     native_height: int
+    asked_width: int
+    asked_height: int
     note: str = ""  # where it is not the size asked for
 
     @classmethod
     def same(cls, width: int, height: int) -> "ImageSize":
         """The size of an image that is not resized."""
-        return cls(width=width, height=height, native_width=width, native_height=height)
+        return cls(
+            width=width,
+            height=height,
+            native_width=width,
+            native_height=height,
+            asked_width=width,
+            asked_height=height,
+        )
 
     @property
     def resized(self) -> bool:
@@ -66,6 +75,16 @@ class ImageSize(msgspec.Struct, frozen=True, kw_only=True):
     def native(self) -> tuple[int, int]:
         """Width and height at which the model works."""
         return self.native_width, self.native_height
+
+    @property
+    def asked(self) -> tuple[int, int]:
+        """Width and height that were asked for, which need not be whole latents."""
+        return self.asked_width, self.asked_height
+
+    @property
+    def hint(self) -> tuple[int, int]:
+        """Width and height of control hints: as asked, or that of a model with sizes of its own."""
+        return self.native if self.resized else self.asked
 
 
 def image_size(params: GenerateParams, native_sizes: Sequence[tuple[int, int]] = ()) -> ImageSize:
@@ -86,6 +105,8 @@ def image_size(params: GenerateParams, native_sizes: Sequence[tuple[int, int]] =
         height=made[1],
         native_width=native[0],
         native_height=native[1],
+        asked_width=asked[0],
+        asked_height=asked[1],
         note=note if asked != native else "",
     )
 

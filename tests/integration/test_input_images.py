@@ -210,13 +210,12 @@ PAINT = {"inpaint_input_image": data_url(grey(200, (32, 32)))}
 @pytest.mark.parametrize(
     ("mask", "more", "told"),
     [
-        (grey(255, (64, 32)), {}, "64x32"),
         (grey(0, (32, 32)), {}, "black"),
         (brush(alpha=0), {}, "black"),
         (grey(255, (32, 32)), {"invert_mask_checkbox": True}, "black"),
     ],
 )
-async def test_a_mask_that_paints_nothing_or_fits_nothing_is_refused(
+async def test_a_mask_that_paints_nothing_is_refused(
     focal: Focal, mask: bytes, more: dict[str, Any], told: str
 ) -> None:
     reply = await focal.generate(
@@ -225,6 +224,11 @@ async def test_a_mask_that_paints_nothing_or_fits_nothing_is_refused(
     assert reply["detail"][0]["loc"] == ["body", "inpaint_mask_image_upload"]
     assert told in reply["detail"][0]["msg"]
     await focal.nothing_is_left()
+
+
+async def test_a_mask_of_another_shape_is_resized_to_the_picture(focal: Focal) -> None:
+    mask = data_url(grey(255, (64, 32)))
+    await focal.generate({**PAINT, "inpaint_mask_image_upload": mask, "async_process": True}, 200)
 
 
 @pytest.mark.parametrize(

@@ -205,3 +205,22 @@ def test_a_vae_that_does_not_fit_fails_its_task_and_the_next_one_works(
     with pytest.raises(InvalidModelFile, match=r"bad\.safetensors"):
         make(engine, vae_name="bad.safetensors")
     assert len(make(engine).images) == 1
+
+
+@pytest.mark.parametrize("layout_of", ["channels_last", "sliced", "expanded"])
+def test_an_encoding_does_not_depend_on_the_memory_layout_of_its_pixels(
+    inside: Vae, layout_of: str
+) -> None:
+    pixels = torch.rand((1, 3, 48, 40), generator=torch.Generator().manual_seed(3))
+    if layout_of == "expanded":
+        given = pixels[:, :1].expand(1, 3, 48, 40)
+    elif layout_of == "sliced":
+        given = torch.cat([pixels, pixels], dim=3)[..., ::2]
+    else:
+        given = pixels.to(memory_format=torch.channels_last)
+    plain = given.clone(memory_format=torch.contiguous_format)
+    assert not given.is_contiguous()
+    for made, wanted in zip(inside.moments(given), inside.moments(plain), strict=True):
+        assert torch.equal(made, wanted)
+    first, second = (torch.Generator().manual_seed(1) for _ in range(2))
+    assert torch.equal(inside.encode_tiled(given, first), inside.encode_tiled(plain, second))

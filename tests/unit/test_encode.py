@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -84,6 +85,20 @@ def test_every_mode_can_be_encoded(mode: str, output_format: str) -> None:
 def test_alpha_is_laid_on_white_in_jpeg() -> None:
     image = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     assert open_image(encode_image(image, "jpg")).getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_alpha_is_composited_in_float32_and_truncated() -> None:
+    """Every level under every alpha, as the reference's NumPy expression gives it."""
+    levels = np.arange(256, dtype=np.uint8)
+    layered = np.zeros((256, 256, 4), np.uint8)
+    layered[..., 0] = layered[..., 1] = layered[..., 2] = levels[None, :]
+    layered[..., 3] = levels[:, None]
+    buffer = io.BytesIO()
+    Image.fromarray(layered).save(buffer, "PNG")
+    alpha = layered[..., 3:].astype(np.float32) / 255.0
+    wanted = layered[..., :3].astype(np.float32) * alpha + 255.0 * (1.0 - alpha)
+    made = np.asarray(open_upright(buffer.getvalue()))
+    np.testing.assert_array_equal(made, wanted.clip(0, 255).astype(np.uint8))
 
 
 def test_a_picture_is_turned_as_its_exif_says() -> None:

@@ -95,13 +95,13 @@ def test_strengths_can_be_overridden() -> None:
     assert denoise_of(uov_goal("Upscale (2x)", params)) == 0.2
 
 
-def test_outpainting_paints_wholly_anew_and_sees_the_whole_picture() -> None:
+def test_outpainting_has_the_strength_and_the_field_of_the_request() -> None:
     params = GenerateParams(inpaint_strength=0.4, inpaint_respective_field=0.2)
     assert denoise_of(inpaint_of(params)) == 0.4
     for more in ({"outpaint_selections": ["Left"]}, {"outpaint_distance": [0, 0, 8, 0]}):
         goal = goals(**PAINTED, inpaint_strength=0.4, inpaint_respective_field=0.2, **more).start
         assert isinstance(goal, Inpaint)
-        assert (goal.strength, goal.field) == (1.0, 1.0)
+        assert (goal.strength, goal.field) == (0.4, 0.2)
 
 
 def test_upscaling_takes_fewer_steps() -> None:

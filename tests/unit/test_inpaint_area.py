@@ -1,5 +1,6 @@
 """Where a picture is painted anew, what is shown of it there, and how the result goes back."""
 
+from contextlib import nullcontext
 from typing import get_args
 
 import numpy as np
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.errors import InvalidParameter
+from pipeline.images.encode import encode_image
 from pipeline.images.inpaint_area import (
     Box,
     Shown,
@@ -18,8 +21,10 @@ from pipeline.images.inpaint_area import (
     resized,
     with_fill,
 )
+from pipeline.images.mask_check import check_mask
 from pipeline.images.masks import Pixels, binary, grow_mask, read_mask, soften_mask
 from pipeline.images.outpaint import Margins, extend, margins
+from pipeline.images.resize import resize_lanczos
 from pipeline.request.choices import OutpaintSide
 from pipeline.request.sizes import STEP, shape_ceil, size_of_ceil
 from tools.parity_cases.pictures_in import size_text
@@ -174,6 +179,33 @@ def test_a_mask_of_any_mode_and_size_is_read(mode: str) -> None:
     assert mask.shape == (20, 40)
     assert (mask[:, :19] == 255).all()
     assert (mask[:, 21:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("colour", "painted"),
+    [
+        ((255, 0, 130), True),  # mean 128.3, luma 91
+        ((0, 255, 0), False),  # mean 85, luma 150
+        ((127, 127, 128), True),
+        ((127, 127, 127), False),
+    ],
+)
+def test_a_coloured_mask_paints_where_the_mean_of_its_channels_is_above_the_middle(
+    colour: tuple[int, int, int], painted: bool
+) -> None:
+    assert read_mask(Image.new("RGB", (4, 4), colour), 4, 4).all() == painted
+    encoded = encode_image(Image.new("RGB", (4, 4), colour), "png")
+    told = pytest.raises(InvalidParameter) if not painted else nullcontext()
+    with told:
+        check_mask(encoded, encoded, invert=False)
+
+
+def test_the_channels_of_a_mask_are_averaged_after_it_is_resized() -> None:
+    """One pixel of red and one of cyan: either is below the middle, both together are above it."""
+    mask = Image.new("RGB", (64, 8), (255, 0, 0))
+    mask.paste((0, 250, 250), (0, 0, 32, 8))
+    resized_first = np.asarray(resize_lanczos(mask, 17, 8)).mean(axis=2) > 127
+    np.testing.assert_array_equal(read_mask(mask, 17, 8) > 0, resized_first)
 
 
 @given(

@@ -234,9 +234,52 @@ def test_a_refiner_that_is_left_out_is_noted(
     assert bool(reason) == ("refiner" in made.notes)
 
 
-def test_five_loras_take_effect_and_none_twice(sources: PromptSources) -> None:
-    slots = [{"model_name": f"{i}", "weight": 1} for i in (0, 0, 1, 2, 3)]
+def test_five_loras_take_effect(sources: PromptSources) -> None:
+    slots = [{"model_name": f"{i}", "weight": 1} for i in (0, 1, 2, 3)]
     off = [{"model_name": "off", "enabled": False}, {"model_name": "None"}]
     prompt = "<lora:foo:1><lora:bar:1>"
     made = plan(sources, prompt=prompt, loras=[*off, *slots])[0]
     assert [name for name, _ in made.loras] == ["0", "1", "2", "3", "foo.safetensors"]
+
+
+FOO, BAR = "foo.safetensors", "sub/bar.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("slots", "prompt", "loras"),
+    [
+        ([(FOO, 0.5)], "a <lora:foo:0.8>", [(FOO, 0.5)]),
+        ([(FOO, 0.5), (FOO, 0.5)], "a", [(FOO, 0.5), (FOO, 0.5)]),
+        ([(FOO, 0.5), (FOO, 0.4)], "<lora:bar:1>", [(FOO, 0.5), (FOO, 0.4), (BAR, 1.0)]),
+        ([], "<lora:bar:1> <lora:bar:1> <lora:bar:.5>", [(BAR, 1.0), (BAR, 0.5)]),
+    ],
+)
+def test_a_lora_of_the_prompt_that_repeats_one_of_the_request_is_left_out(
+    sources: PromptSources,
+    slots: list[tuple[str, float]],
+    prompt: str,
+    loras: list[tuple[str, float]],
+) -> None:
+    asked = [{"model_name": name, "weight": weight} for name, weight in slots]
+    assert list(plan(sources, prompt=prompt, loras=asked)[0].loras) == loras
+
+
+def test_the_file_of_a_fast_mode_named_in_the_prompt_is_applied_once(
+    sources: PromptSources,
+) -> None:
+    known = ["lcm/sdxl_lcm_lora.safetensors", FOO]
+
+    def loras(mode: str) -> tuple[tuple[str, float], ...]:
+        prompt = "<lora:sdxl_lcm_lora:0.7> <lora:foo:1>"
+        asked = {"prompt": prompt, "performance_selection": mode, "style_selections": []}
+        params = params_from({**asked, "image_seed": 5})
+        return plan_images(resolve_params(params, None, known), sources)[0].loras
+
+    assert loras("Extreme Speed") == ((FOO, 1.0), ("sdxl_lcm_lora.safetensors", 1.0))
+    assert loras("Speed") == ((known[0], 0.7), (FOO, 1.0))
+
+
+def test_a_plan_keeps_the_size_that_was_asked_for(sources: PromptSources) -> None:
+    assert plan(sources, aspect_ratios_selection="1001x705")[0].size.asked == (1001, 705)
+    made = plan(sources, EMBEDDED, aspect_ratios_selection="333x200")[0]
+    assert (made.size.asked, made.size.hint) == ((333, 200), made.size.native)
