@@ -187,7 +187,8 @@ def _with_room(goal: Inpaint, picture: Pixels, mask: Image.Image | None) -> tupl
 
 
 def _task(area: InpaintArea, means: Means, *, with_head: bool) -> InpaintTask:
-    height, width = area.shown.shape[:2]
+    # The VAE crops to whole cells; the mask is scaled to them instead, as in Fooocus.
+    height, width = (side // FACTOR * FACTOR for side in area.shown.shape[:2])
     shown, mask = _tensor(area.shown), torch.from_numpy(area.mask.copy())[None, None].float() / 255
     cells = latent_mask(mask, height, width)
     latent = means.encoded(_tensor(area.filled))
