@@ -108,7 +108,7 @@ def _weigh(past: list[_Level], end: _Level, *, bh2: bool) -> _Weights:
     distances = [(level.lam - past[0].lam) / h for level in past[1:]]
     phi_1 = torch.expm1(-h)
     scale = phi_1 if bh2 else -h
-    nodes = torch.stack([*distances, torch.ones(())])
+    nodes = torch.stack([*distances, torch.ones_like(h)])
     rows, targets = [], []
     phi, factorial = phi_1 / -h - 1, 1
     for i in range(1, order + 1):
