@@ -1,7 +1,7 @@
 """What does a full-size SDXL file cost without a GPU? One picture of 512x512 in 2 steps.
 
-Without a file it writes one of random weights (7 GB) into a temporary folder first. The peak counts
-the pages of the mapped file, as the system does.
+Without a file it writes one of random weights (7 GB) into a temporary folder first. With --load the
+model is only loaded.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def measure(file: Path, folder: Path) -> None:
+def measure(file: Path, folder: Path, *, draws: bool) -> None:
     """Print seconds and peak."""
     checkpoints = folder / CHECKPOINTS
     checkpoints.mkdir()
@@ -71,15 +71,25 @@ def measure(file: Path, folder: Path) -> None:
     before = peak_bytes()
     watch = Watch()
     started = time.perf_counter()
+    if not draws:
+        engine.preload(NAME)
+        print(f"loading:        {time.perf_counter() - started:6.1f} s")
+        print_peak(file, before)
+        return
     request = resolve_params(params_from(REQUEST))
     engine(Task(task_id="0" * 32, request=request, in_queue_mills=0), watch)
     seconds = time.perf_counter() - started
     if len(watch.made) != 1:
         raise RuntimeError("no picture was made")
-    size, peak = file.stat().st_size, peak_bytes()
-    print(f"file:           {size / 1e9:6.2f} GB")
     print(f"loading:        {watch.loaded_seconds:6.1f} s")
     print(f"the picture:    {seconds - watch.loaded_seconds:6.1f} s (2 steps, 512x512)")
+    print_peak(file, before)
+
+
+def print_peak(file: Path, before: int) -> None:
+    """Print sizes."""
+    size, peak = file.stat().st_size, peak_bytes()
+    print(f"file:           {size / 1e9:6.2f} GB")
     print(f"peak, before:   {before / 1e9:6.2f} GB")
     print(f"peak:           {peak / 1e9:6.2f} GB")
     print(f"beyond the file:{(peak - size) / 1e9:6.2f} GB (goal: 3)")
@@ -89,13 +99,15 @@ def main() -> None:
     """Measure the file of the command line, or one made for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?")
-    file = parser.parse_args().file
+    parser.add_argument("--load", action="store_true", help="draw nothing")
+    options = parser.parse_args()
+    file: Path | None = options.file
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if file is None:
             file = folder / NAME
             write_random_checkpoint(file, read_configs(SDXL_BASE))
-        measure(file, folder)
+        measure(file, folder, draws=not options.load)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Progress of a task: percentages, messages and previews for the reporter."""
 
+from collections.abc import Callable
 from typing import Final
 
 from torch import Tensor
@@ -16,9 +17,17 @@ class TaskProgress:
     """Where a task is: which image, and which run of it. An image's first run makes it, the others
     enhance it."""
 
-    def __init__(self, reporter: Reporter, images: int, runs: int = 1) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        images: int,
+        runs: int = 1,
+        check_files: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``check_files`` is called at each step, and raises if a model in use has changed."""
         self.images = images
         self._reporter = reporter
+        self._check_files = check_files
         self._runs = runs  # of each image
         self._image = 1  # from 1, as is the run
         self._run = 1
@@ -29,6 +38,7 @@ class TaskProgress:
         self._reporter.begin_image(image, self.images)
         self._report(0.0, f"Preparing task {image}/{self.images} ...")
         self._reporter.check()
+        self._check_files()
 
     def begin_run(self, run: int) -> None:
         """Run ``run`` (from 1) of the image begins."""
@@ -43,6 +53,7 @@ class TaskProgress:
 
         def report(index: int, denoised: Tensor) -> None:
             self._reporter.check()
+            self._check_files()
             if self._reporter.wants_preview():
                 self._reporter.preview(draw_preview(denoised, rgb), MIME)
             step = min(index + 1, steps)  # an adaptive sampler may take more

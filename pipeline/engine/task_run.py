@@ -37,7 +37,9 @@ class TaskRun:
         self._context = context
         self._pipeline = pipeline
         runs = 1 + len(task.request.stages)
-        self._progress = TaskProgress(context.reporter, len(planner.images), runs)
+        self._progress = TaskProgress(
+            context.reporter, len(planner.images), runs, context.manager.check_files
+        )
         self._enhancer = Enhancer(planner, context, pipeline, self._progress)
         black_out = task.params.black_out_nsfw
         self._censor = context.toolbox.censor(context.reporter) if black_out else None

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from bus.events import now_ms
-from pipeline.memory.cache_key import MeasuresItself
-from pipeline.memory.machine import memory_bytes
+from pipeline.machine import memory_bytes
+from pipeline.memory.cache_key import MappedFiles, MeasuresItself
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.weights.lora import LoraStack
 
@@ -56,6 +56,7 @@ class CacheEntry:
         self.depends_on = depends_on
         self._size_bytes = sum(map(module_bytes, self.parts))
         self.backup_bytes = 0  # in main memory: originals of the weights that LoRAs changed
+        self.mapped: MappedFiles | None = None  # where its weights were not copied
         self.on_device = True
         self.in_use = True
         self.seconds = 0.0  # that loading took

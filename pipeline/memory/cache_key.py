@@ -8,6 +8,7 @@ import msgspec
 from torch import nn
 
 from pipeline.errors import ModelNotInstalled
+from pipeline.files.stamp import Stamp, stamp_of
 
 
 @runtime_checkable
@@ -37,12 +38,24 @@ class FollowsBase(Protocol):
 
 
 class CacheKey(NamedTuple):
-    """Kind, name, file mtime, variant: a file that was replaced on disk is another model."""
+    """Kind, name, files, variant: files that changed on disk are another model."""
 
     kind: str
     name: str
-    mtime_ns: int
+    stamp: Stamp
     variant: str = ""  # tells loads of one file apart, as a VAE for checkpoints of two structures
+
+
+class MappedFiles(NamedTuple):
+    """A model whose weights are what lies on disk: its file or folder, and the stamp at reading."""
+
+    path: Path
+    stamp: Stamp
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the files are no longer those that were read."""
+        return stamp_of(self.path) != self.stamp
 
 
 class ModelSource(NamedTuple):
@@ -56,14 +69,14 @@ class ModelSource(NamedTuple):
 def model_source(
     kind: str, name: str, path: Path, variant: str = "", depends_on: object = None
 ) -> ModelSource:
-    """The source at ``path``, with its mtime as of now.
+    """The source at ``path``, with the stamp of its files as of now.
 
     Raises ModelNotInstalled if nothing is there. Paths mostly come from a listing, so that can only
     be the embedded model.
     """
     if not path.exists():
         raise ModelNotInstalled(f"the files of {name} are missing; fetch the project again")
-    return ModelSource(CacheKey(kind, name, path.stat().st_mtime_ns, variant), path, depends_on)
+    return ModelSource(CacheKey(kind, name, stamp_of(path), variant), path, depends_on)
 
 
 def parts_of(value: object) -> tuple[nn.Module, ...]:

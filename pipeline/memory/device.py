@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import torch
 
 from pipeline.errors import PipelineError
-from pipeline.memory.machine import memory_bytes
+from pipeline.machine import memory_bytes
 
 # On a CPU a model is entry in float32 where that takes at most this share of the machine's memory;
 # a larger one stays in its file's number format.
@@ -26,7 +26,7 @@ class Placement(NamedTuple):
     """Where a model lives, and what it computes in.
 
     ``vae`` is for decoders that overflow in float16, as SDXL's own does. With ``stored`` weights
-    keep the number format of their file, mapped as it is, and are cast while a layer uses them.
+    keep the number format of their file and are cast while a layer uses them.
     """
 
     device: torch.device

@@ -9,12 +9,14 @@ from typing import Final, TypeVar, cast
 import torch
 
 from bus.events import now_ms
+from pipeline.errors import InvalidModelFile
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field
 from pipeline.files.locate import ModelFiles
 from pipeline.files.registry import INTERPOSER
 from pipeline.memory.cache import Budgets, CacheEntry, ModelCache, choose_budgets
 from pipeline.memory.cache_key import (
     FollowsBase,
+    MappedFiles,
     ModelSource,
     file_bytes,
     model_source,
@@ -31,6 +33,7 @@ from pipeline.request.model_file import ModelFile
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.task import Reporter
 from pipeline.weights.lora import ChosenLora, LoraStack
+from pipeline.weights.stored import is_mapped
 from pipeline.weights.textual_inversion import SUFFIXES, InversionLibrary, named_inversions
 
 log = logging.getLogger(__name__)
@@ -226,6 +229,20 @@ class ModelManager:
                 entry.loras = loras
         self._refresh_loaded()
 
+    def check_files(self) -> None:
+        """Look at the mapped files of the models in use, which are too large to be copied.
+
+        Raises InvalidModelFile, and drops the model, if one was changed or replaced: what is on
+        disk now are not the weights that the task began with.
+        """
+        for entry in self._cache.entries():
+            if entry.mapped is not None and entry.in_use and entry.mapped.has_changed:
+                self._cache.drop(lambda each, changed=entry: each is changed)
+                raise InvalidModelFile(
+                    f"the model {entry.name} was changed while it was used; try again when its file"
+                    " is whole"
+                )
+
     def release(self) -> tuple[str, ...]:
         """Drop every model and release the memory; names of what was dropped."""
         names = tuple(entry.name for entry in self._cache.drop(lambda _held: True))
@@ -283,6 +300,7 @@ class ModelManager:
         key = source.key
         entry = CacheEntry(key.kind, key.name, value, parts_of(value), source.depends_on)
         entry.seconds = seconds
+        entry.mapped = MappedFiles(source.path, key.stamp) if is_mapped(source.path) else None
         entry.size_bytes = entry.size_bytes or size
         return entry
 

@@ -16,6 +16,7 @@ from pipeline.weights.tensors import read_values
 # In a whole checkpoint the VAE stands below the first prefix; some tools write the second.
 _PREFIXES: Final = (layout.VAE_PREFIX, "vae.", "")
 _MODULES: Final = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_CHOSEN: Final = tuple(prefix + module for prefix in _PREFIXES for module in _MODULES)
 _ORIGINAL: Final = ("encoder.mid.", "decoder.mid.")
 
 
@@ -36,10 +37,16 @@ def read_vae(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
     A whole checkpoint will do, and so will a file with the loss and the moving averages (EMA) of
     its training.
     """
-    values = read_values(path, "VAE")
+    met: list[str] = []
+
+    def is_of_vae(name: str) -> bool:  # a whole checkpoint is not read for its VAE
+        met.append(name)
+        return any(name.startswith(prefix) for prefix in _CHOSEN)
+
+    values = read_values(path, "VAE", is_of_vae)
     tensors = next((found for prefix in _PREFIXES if (found := _below(values, prefix))), None)
     if tensors is None:
-        first = ", ".join(sorted(values)[:3])
+        first = ", ".join(sorted(met or values)[:3])
         raise InvalidModelFile(
             f"{path.name} is no VAE: it has no {_MODULES[1]}... (it begins with {first})."
             " Choose another vae_name"

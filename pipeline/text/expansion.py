@@ -14,6 +14,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from pipeline.files.stamp import stamp_of
 from pipeline.request.plan import ImagePlan
 from pipeline.request.styles import EXPANSION
 from pipeline.text.expansion_files import ExpansionFiles, find_expansion, load_expansion
@@ -56,7 +57,7 @@ class PromptExpansion:
         folder = find_expansion(self._root)
         if folder is None:
             return None
-        stamp = (folder, folder.stat().st_mtime_ns)
+        stamp = (folder, stamp_of(folder))
         if self._read is None or self._read[0] != stamp:
             self._read = (stamp, load_expansion(folder))
             log.info("loaded prompt expansion %s", folder.name)

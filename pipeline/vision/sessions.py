@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidModelFile
 from pipeline.files.file_format import FileFormat, require_format
-from pipeline.memory.machine import resident_bytes
+from pipeline.machine import resident_bytes
 from pipeline.vision.onnx_runtime import OnnxRuntimeNetwork, is_installed
 from pipeline.vision.opencv_network import OpenCvNetwork
 

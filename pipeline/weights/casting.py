@@ -1,6 +1,6 @@
 """Weights that keep their file's number format and are cast, layer by layer, while they are used.
 
-So a float16 file stays what it is, a mapped file, on a machine without room for it in float32, and
+So a float16 file takes no more than its own size on a machine without room for it in float32, and
 pictures are computed in float32 all the same. Knows no files.
 """
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InvalidModelFile
+from pipeline.files.stamp import Stamp, stamp_of
 from pipeline.weights.lora_files import read_lora
 from pipeline.weights.lora_formulas import Patch
 from pipeline.weights.lora_names import LoraModules, name_modules
@@ -71,7 +72,7 @@ class LoraStack:
         self._modules = modules
         self._in_place = in_place
         self._lenient = lenient
-        self._key: tuple[tuple[Path, int, float], ...] = ()
+        self._key: tuple[tuple[Path, Stamp, float], ...] = ()
         self._fits: tuple[LoraFit, ...] = ()
         self._originals: list[_Original] = []
 
@@ -168,8 +169,6 @@ class LoraStack:
             setattr(owner, parameter, nn.Parameter(changed, requires_grad=False))
 
 
-def _key_of(chosen: Sequence[ChosenLora]) -> tuple[tuple[Path, int, float], ...]:
+def _key_of(chosen: Sequence[ChosenLora]) -> tuple[tuple[Path, Stamp, float], ...]:
     """What decides the weights: files as they are on disk, their order, their strengths."""
-    return tuple(
-        (lora.path, lora.path.stat().st_mtime_ns, lora.weight) for lora in chosen if lora.weight
-    )
+    return tuple((lora.path, stamp_of(lora.path), lora.weight) for lora in chosen if lora.weight)

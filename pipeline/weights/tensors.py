@@ -1,8 +1,9 @@
-"""Model files to named tensors, memory-mapped where they are safetensors, and those to modules."""
+"""Model files to named tensors, and those to modules."""
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import InvalidModelFile
 from pipeline.files.file_format import FileFormat, require_format
-from pipeline.weights.mapped import map_tensors
+from pipeline.files.stamp import stamp_of
 from pipeline.weights.pickled import read_pickled, reason_of
 from pipeline.weights.scaled import find_scaled
+from pipeline.weights.stored import Chosen, stored_tensors
 
 log = logging.getLogger(__name__)
 
@@ -22,25 +24,45 @@ _NAMED: Final = 3  # how many disagreeing tensors a message names
 _UNUSED: Final = ("embeddings.position_ids", "logit_scale")  # stored by some, used by no module
 
 
-def read_values(path: Path, kind: str) -> Mapping[str, Any]:
+def read_values(path: Path, kind: str, chosen: Chosen = lambda _name: True) -> Mapping[str, Any]:
     """Named values of a file in either format: tensors, of torch's own format plain values too.
 
-    ``kind`` says in errors what the file is to serve as. Raises InvalidModelFile.
+    ``kind`` says in errors what the file is to serve as; of a safetensors file only ``chosen``
+    tensors are read. Raises InvalidModelFile.
     """
     found = require_format(path, kind, FileFormat.SAFETENSORS, FileFormat.TORCH)
-    return read_pickled(path, kind) if found is FileFormat.TORCH else read_tensors(path, kind)
+    if found is FileFormat.SAFETENSORS:
+        return read_tensors(path, kind, chosen)
+    with _unchanged(path, kind):
+        return read_pickled(path, kind)
 
 
-def read_tensors(path: Path, kind: str = "model file") -> dict[str, Tensor]:
-    """Tensors of a safetensors file as views of the mapped file. Raises InvalidModelFile."""
+def read_tensors(
+    path: Path, kind: str = "model file", chosen: Chosen = lambda _name: True
+) -> dict[str, Tensor]:
+    """The chosen tensors of a safetensors file. Raises InvalidModelFile."""
     require_format(path, kind, FileFormat.SAFETENSORS)
     try:
-        return map_tensors(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        with _unchanged(path, kind):
+            return stored_tensors(path, chosen)
+    except (SafetensorError, OSError) as error:
         raise InvalidModelFile(
             f"the {kind} {path.name} is no whole safetensors file ({reason_of(error)});"
             " download it again"
         ) from error
+
+
+@contextmanager
+def _unchanged(path: Path, kind: str) -> Iterator[None]:
+    """Raise InvalidModelFile if the file is written to or replaced within the block."""
+    before = stamp_of(path)
+    try:
+        yield
+    finally:
+        if stamp_of(path) != before:
+            raise InvalidModelFile(
+                f"the {kind} {path.name} changed while it was read; try again when it is whole"
+            )
 
 
 def read_component(folder: Path, half: bool) -> dict[str, Tensor]:
@@ -90,7 +112,7 @@ def fill(
 ) -> nn.Module:
     """Give a module made on the meta device its weights, one tensor at a time.
 
-    Tensors that have ``dtype`` already stay views of the mapped file; with None all do, except
+    Tensors that have ``dtype`` already stay as they were read; with None all do, except
     scaled ones (``pipeline.weights.scaled``). ``part`` names the module in errors. ``lenient``
     leaves out tensors that the module has no place for. Raises InvalidModelFile if a tensor is
     missing or of another shape, or unknown without ``lenient``.

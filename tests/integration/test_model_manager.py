@@ -1,11 +1,13 @@
 """Loaded models and the memory they take, with the model that ships."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from pipeline.errors import InvalidModelFile
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.memory.cache import Budgets
@@ -67,3 +69,39 @@ def test_each_model_that_leaves_is_told(tmp_path: Path) -> None:
     assert gone == [("checkpoint", EMBEDDED)]
     manager.release()
     assert gone == [("checkpoint", EMBEDDED), ("checkpoint", "twin")]
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Path:
+    """A copy of the model in a folder of its own, under the name ``twin``."""
+    folder = tmp_path / "checkpoints" / "twin"
+    shutil.copytree(EMBEDDED_FOLDER, folder)
+    return folder
+
+
+def test_new_weights_in_a_folder_are_loaded_whatever_their_time(tmp_path: Path, twin: Path) -> None:
+    manager = ModelManager(files_in(tmp_path), torch.device("cpu"))
+    first = manager.checkpoint("twin")
+    assert manager.checkpoint("twin") is first
+    part = twin / "vae" / "diffusion_pytorch_model.safetensors"
+    shutil.copy2(part, tmp_path / "new")  # the same bytes with the same time
+    (tmp_path / "new").rename(part)
+    second = manager.checkpoint("twin")
+    assert second is not first
+    assert manager.checkpoint("twin") is second
+
+
+def test_a_mapped_model_that_changes_in_use_ends_the_task_and_is_read_again(
+    tmp_path: Path, twin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.weights.stored.memory_bytes", lambda: 0)
+    manager = ModelManager(files_in(tmp_path), torch.device("cpu"))
+    first = manager.checkpoint("twin")
+    manager.check_files()
+    part = twin / "vae" / "diffusion_pytorch_model.safetensors"
+    with part.open("r+b") as file:
+        file.write(part.read_bytes())
+    with pytest.raises(InvalidModelFile, match="twin was changed while it was used"):
+        manager.check_files()
+    assert manager.checkpoint("twin") is not first
+    manager.check_files()
