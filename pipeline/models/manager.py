@@ -3,6 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import is_
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -237,7 +239,7 @@ class ModelManager:
         """
         for entry in self._cache.entries():
             if entry.mapped is not None and entry.in_use and entry.mapped.has_changed:
-                self._cache.drop(lambda each, changed=entry: each is changed)
+                self._cache.drop(partial(is_, entry))
                 raise InvalidModelFile(
                     f"the model {entry.name} was changed while it was used; try again when its file"
                     " is whole"

@@ -111,7 +111,7 @@ def _header(file: BinaryIO, size: int) -> tuple[Mapping[str, Any], int]:
 
 def _copied(file: BinaryIO, place: _Place) -> Tensor:
     data = torch.empty(place.end - place.begin, dtype=torch.uint8)
-    view = memoryview(data.numpy())
+    view = data.numpy().data
     file.seek(place.begin)
     while view:
         count = file.readinto(view)  # type: ignore[attr-defined]  # of a file without a buffer
