@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 SECTION: Final = 75  # a continued prompt fills the section of CLIP in which it ends
 CHOICES: Final = 100  # a token is drawn from so many of the likeliest
 SEEDS: Final = 2**32
-_Stamp = tuple[Path, int]
+_Stamp = tuple[Path, Stamp]
 
 
 class PromptExpansion:
