@@ -14,7 +14,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from pipeline.files.stamp import stamp_of
+from pipeline.files.stamp import Stamp, stamp_of
 from pipeline.request.plan import ImagePlan
 from pipeline.request.styles import EXPANSION
 from pipeline.text.expansion_files import ExpansionFiles, find_expansion, load_expansion
