@@ -18,7 +18,7 @@ from handlers.http.access import ACCESS, AccessPolicy
 from handlers.http.listening import split_hosts
 from handlers.http.serving import run
 from handlers.routes import install
-from handlers.service_keys import install_services
+from handlers.service_keys import DECODING, install_services
 from pipeline.engine.options import EngineOptions
 from pipeline.engine.spec import EngineSpec
 from pipeline.engine.workers import local_workers
@@ -121,6 +121,7 @@ async def _run_parts(
         executor.start()
         yield
         await executor.close(grace_s=0.0)  # done already unless the start broke off
+        app[DECODING].close()
 
 
 def main() -> None:

@@ -26,8 +26,6 @@ DECODING: Final = web.AppKey("decoding", Decoding)
 DELETION: Final = web.AppKey("deletion", Deletion)
 WATCH: Final = web.AppKey("watch", StorageWatch)
 
-DECODES_AT_ONCE: Final = 2
-
 
 def install_services(app: web.Application, stored: Repositories) -> None:
     """Build the service layer from the parts of ``handlers.keys``."""
@@ -35,7 +33,7 @@ def install_services(app: web.Application, stored: Repositories) -> None:
     history, inputs, outputs = app[keys.HISTORY], app[keys.INPUTS], app[keys.OUTPUTS]
     app[TASKS] = tasks = Tasks(executor, history, outputs)
     app[QUEUE] = QueueControl(executor, app[keys.QUEUE_STATE])
-    app[DECODING] = decoding = Decoding(DECODES_AT_ONCE)
+    app[DECODING] = decoding = Decoding()
     limit = app[keys.SETTINGS].body_limit_bytes
     app[IMAGES] = images = ImageReader(app[keys.CLIENT], inputs, outputs, decoding, limit)
     admissions = Admissions(history, executor, inputs, stored.watch)

@@ -1,6 +1,5 @@
 """The four ways in which a generate request is answered, once its task is in the queue."""
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -10,9 +9,10 @@ from aiohttp import web
 from handlers.fooocus.stream import ProgressStream, send, send_progress
 from handlers.http.respond import json_response
 from handlers.http.sse import sse_response
+from handlers.service.decoding import COPIES
 from handlers.service.submit import Ticket
 from handlers.service.tasks import Tasks
-from handlers.service_keys import TASKS
+from handlers.service_keys import DECODING, TASKS
 from pipeline.images.encode import MIME_TYPES, convert
 from storage.records import TaskRecord
 
@@ -37,7 +37,8 @@ async def answer_binary(request: web.Request, ticket: Ticket, headers: Headers) 
     data = await request.app[TASKS].read_picture(row.result[0])
     wanted = ticket.task.params.output_format
     if ticket.is_repeat:  # the first request may have asked for another format
-        data = await asyncio.to_thread(convert, data, wanted)
+        make = partial(convert, data, wanted)
+        data = await request.app[DECODING].run(make, data, copies=COPIES, shown=True)
     return web.Response(body=data, content_type=MIME_TYPES[wanted], headers=headers)
 
 

@@ -32,7 +32,7 @@ async def picture_metadata(request: web.Request) -> web.Response:
     body, headers = await read_json(request, ReadMetadata)
     images = RequestImages(own_urls=own_urls(request))
     data = await request.app[IMAGES].read(("image",), body.image, images)
-    metadata = await request.app[DECODING].run(partial(_read, request.app, data))
+    metadata = await request.app[DECODING].run(partial(_read, request.app, data), data)
     return json_response(metadata, headers=headers)
 
 

@@ -1,7 +1,7 @@
 """From structs and files to replies, and where this server's own URLs begin."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -59,10 +59,10 @@ async def derived_response(
     request: web.Request,
     path: Path,
     variant: str,
-    make: Callable[[bytes], bytes],
+    make: Callable[[bytes], Awaitable[bytes]],
     headers: Mapping[str, str],
 ) -> web.Response:
-    """``make`` applied to a file's bytes, in a thread; 304 where the client has the result.
+    """``make`` applied to a file's bytes; 304 where the client has the result.
 
     ``variant`` distinguishes its ETag from those of the file's other forms.
     """
@@ -71,7 +71,7 @@ async def derived_response(
     if any(known.value in (tag.value, "*") for known in request.if_none_match or ()):
         response = web.Response(status=304, headers=headers)
     else:
-        body = await asyncio.to_thread(lambda: make(path.read_bytes()))
+        body = await make(await asyncio.to_thread(path.read_bytes))
         response = web.Response(body=body, headers=headers)
     response.etag = tag
     response.last_modified = stat.st_mtime

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from handlers.service.base64_text import decode_base64
-from handlers.service.decoding import Decoding
+from handlers.service.decoding import COPIES, Decoding
 from handlers.service.errors import NotFound
 from pipeline.errors import InvalidParameter
 from pipeline.images.encode import ImageTooLarge, UnreadableImage, check_readable, look_at
@@ -121,25 +121,25 @@ class ImageReader:
             return await asyncio.to_thread(self._from_store, field, path)
         if value[:8].lower().startswith(_WEB):
             return await self._from_web(field, value)
-        return await asyncio.to_thread(_from_text, field, value)
+        return await self._decoding.run(partial(_from_text, field, value))
 
     async def read_image(self, field: FieldPath, value: str, images: RequestImages) -> bytes:
         """``read``, and check that the bytes are an image. Raises UnreadableImage as well."""
         data = await self.read(field, value, images)
-        await self._decoding.run(partial(check_readable, data))
+        await self._decoding.run(partial(check_readable, data), data)
         return data
 
     async def _find(self, field: FieldPath, value: str, images: RequestImages) -> _Found:
         data = await self.read(field, value, images)
         try:
-            facts = await self._decoding.run(partial(look_at, data))
+            facts = await self._decoding.run(partial(look_at, data), data)
         except (UnreadableImage, ImageTooLarge) as error:
             raise type(error)(f"{field_name(field)}: {error}") from error
         _check_shape(field, facts.width, facts.height)
         path = _own_path(field, value, images.own_urls)
         if path is not None and path.startswith("/inputs/"):
             return _Found(data, facts.format, path, is_new=False)
-        name = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        name = await self._decoding.run(lambda: hashlib.sha256(data).hexdigest())
         return _Found(data, facts.format, f"/inputs/{name}.{facts.format}", is_new=True)
 
     async def _check_mask(self, params: GenerateParams, found: Mapping[FieldPath, _Found]) -> None:
@@ -148,7 +148,7 @@ class ImageReader:
         if picture is not None and mask is not None:
             invert = params.invert_mask_checkbox
             check = partial(check_mask, picture.data, mask.data, invert=invert)
-            await self._decoding.run(check)
+            await self._decoding.run(check, picture.data, mask.data, copies=COPIES)
 
     async def _from_web(self, field: FieldPath, url: str) -> bytes:
         try:

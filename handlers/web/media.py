@@ -1,6 +1,7 @@
 """Stored pictures: served as they are, or converted to the format that the client prefers."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,11 +14,19 @@ from handlers.http.negotiation import FORMATS, by_preference
 from handlers.http.operation import IMAGE_TYPES, Operation, Payload
 from handlers.http.respond import derived_response
 from handlers.keys import INPUTS, OUTPUTS
+from handlers.service.decoding import COPIES
 from handlers.service.errors import NotFound
-from pipeline.images.encode import MIME_TYPES, READABLE_MIME_TYPES, convert
+from handlers.service_keys import DECODING
+from pipeline.images.encode import (
+    MIME_TYPES,
+    READABLE_MIME_TYPES,
+    ImageTooLarge,
+    UnreadableImage,
+    convert,
+)
 from pipeline.images.metadata_strip import without_metadata
 from pipeline.request.choices import OutputFormat
-from storage.thumbnails import find_thumbnail
+from storage.thumbnails import find_thumbnail, keep_thumbnail, read_picture
 
 # File names are never reused, so the file behind a name never changes. Pictures are private.
 _CACHE: Final = "private, max-age=31536000, immutable"
@@ -49,7 +58,7 @@ async def output_file(request: web.Request, query: OutputQuery) -> web.StreamRes
     path = await asyncio.to_thread(request.app[OUTPUTS].resolve, date, file)
     if path is not None and not query.metadata:
         headers = _headers(READABLE_MIME_TYPES[_suffix(path)])
-        return await derived_response(request, path, "bare", without_metadata, headers)
+        return await derived_response(request, path, "bare", _without_metadata, headers)
     return await _serve(request, path)
 
 
@@ -66,6 +75,8 @@ async def thumbnail_file(request: web.Request) -> web.StreamResponse:
     """A small WebP of a picture that a task made; made at the first request and kept."""
     date, file = request.match_info["date"], request.match_info["file"]
     path = await asyncio.to_thread(find_thumbnail, request.app[OUTPUTS], date, file)
+    if path is None:
+        path = await _make_thumbnail(request, date, file)
     if path is None:
         raise NotFound("there is no such picture")
     headers = {hdrs.CACHE_CONTROL: _CACHE, hdrs.CONTENT_TYPE: MIME_TYPES["webp"]}
@@ -95,8 +106,28 @@ async def _serve(request: web.Request, path: Path | None) -> web.StreamResponse:
     wanted = _other_format(request, stored)
     if wanted is None:
         return web.FileResponse(path, headers=_headers(stored))
-    make = partial(convert, output_format=wanted)
+
+    async def make(data: bytes) -> bytes:
+        converted = partial(convert, data, wanted)
+        return await request.app[DECODING].run(converted, data, copies=COPIES, shown=True)
+
     return await derived_response(request, path, wanted, make, _headers(MIME_TYPES[wanted]))
+
+
+async def _make_thumbnail(request: web.Request, date: str, file: str) -> Path | None:
+    """None without such a picture, or for a broken one."""
+    outputs = request.app[OUTPUTS]
+    picture = await asyncio.to_thread(read_picture, outputs, date, file)
+    if picture is None:
+        return None
+    make = partial(keep_thumbnail, outputs, date, file, picture)
+    with suppress(UnreadableImage, ImageTooLarge):
+        return await request.app[DECODING].run(make, picture, copies=COPIES, shown=True)
+    return None
+
+
+async def _without_metadata(data: bytes) -> bytes:
+    return await asyncio.to_thread(without_metadata, data)
 
 
 def _suffix(path: Path) -> str:

@@ -100,7 +100,11 @@ async def _serve(request: web.Request, path: Path) -> web.StreamResponse:
     if path.suffix not in _COMPRESSIBLE or not _takes_gzip(request):
         return web.FileResponse(path, headers=headers)
     headers[hdrs.CONTENT_ENCODING] = "gzip"
-    return await derived_response(request, path, "gzip", gzip.compress, headers)
+    return await derived_response(request, path, "gzip", _compressed, headers)
+
+
+async def _compressed(data: bytes) -> bytes:
+    return await asyncio.to_thread(gzip.compress, data)
 
 
 def _takes_gzip(request: web.Request) -> bool:

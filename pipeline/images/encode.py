@@ -3,12 +3,14 @@
 import io
 import logging
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from PIL import ExifTags, Image, ImageMath, ImageOps, PngImagePlugin
 
 from pipeline.errors import InvalidParameter, PipelineError
+from pipeline.images.bounds import TooMuchMetadata, check_metadata
 from pipeline.metadata.write import SOFTWARE
 
 log = logging.getLogger(__name__)
@@ -109,22 +111,48 @@ def open_image(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
 
     Raises UnreadableImage, ImageTooLarge.
     """
-    try:
-        image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
-        if image.width * image.height > pixel_limit:
-            raise ImageTooLarge(
-                f"the picture is {image.width}x{image.height}; the limit is {pixel_limit} pixels"
-            )
+    with _decoding(pixel_limit):
+        image = _opened(data, pixel_limit)
         image.load()
+        return image
+
+
+def decoded_bytes(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> int:
+    """Memory of the picture once it is decoded; only its head is read.
+
+    Raises UnreadableImage, ImageTooLarge.
+    """
+    with _decoding(pixel_limit), _opened(data, pixel_limit) as image:
+        sample = 4 if image.mode in ("I", "F") else 1
+        # Pillow keeps colours in four bytes, whether or not there is an alpha channel.
+        return image.width * image.height * (sample if len(image.getbands()) == 1 else 4)
+
+
+def _opened(data: bytes, pixel_limit: int) -> Image.Image:
+    check_metadata(data)
+    image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
+    if image.width * image.height > pixel_limit:
+        raise ImageTooLarge(
+            f"the picture is {image.width}x{image.height}; the limit is {pixel_limit} pixels"
+        )
+    return image
+
+
+@contextmanager
+def _decoding(pixel_limit: int) -> Iterator[None]:
+    """What Pillow raises becomes UnreadableImage or ImageTooLarge."""
+    try:
+        yield
     except PipelineError:
         raise
+    except TooMuchMetadata as error:
+        raise UnreadableImage(str(error)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"at most {pixel_limit} pixels are read") from error
     except (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError) as error:
         # Pillow's decoders tell of damage in all these ways.
         names = ", ".join(READABLE_FORMATS)
         raise UnreadableImage(f"this is no whole picture of a kind read here ({names})") from error
-    return image
 
 
 def open_upright(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:

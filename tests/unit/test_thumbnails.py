@@ -10,7 +10,7 @@ from pipeline.images.thumbnail import make_thumbnail
 from pipeline.scheduling.task import MadeImage
 from storage import thumbnails
 from storage.outputs import THUMBNAILS, OutputStore
-from storage.thumbnails import find_thumbnail
+from storage.thumbnails import find_thumbnail, keep_thumbnail, read_picture
 
 
 def save_picture(store: OutputStore) -> tuple[str, str]:
@@ -20,6 +20,13 @@ def save_picture(store: OutputStore) -> tuple[str, str]:
     made = MadeImage(data=buffer.getvalue(), extension="png", seed=1, width=600, height=300)
     _, _, date, file = store.save(made).split("/")
     return date, file
+
+
+def made_thumbnail(store: OutputStore, date: str, file: str) -> Path | None:
+    assert find_thumbnail(store, date, file) is None
+    data = read_picture(store, date, file)
+    assert data is not None
+    return keep_thumbnail(store, date, file, data)
 
 
 def files_in(root: Path) -> list[Path]:
@@ -37,14 +44,15 @@ def test_a_picture_deleted_while_its_small_form_is_made_leaves_nothing(
         return make_thumbnail(data)
 
     monkeypatch.setattr(thumbnails, "make_thumbnail", make_slowly)
-    assert find_thumbnail(store, date, file) is None
+    assert made_thumbnail(store, date, file) is None
     assert files_in(tmp_path) == []
 
 
 def test_a_start_removes_what_a_crash_left_half_written(tmp_path: Path) -> None:
     store = OutputStore(tmp_path)
     date, file = save_picture(store)
-    small = find_thumbnail(store, date, file)
+    small = made_thumbnail(store, date, file)
+    assert small == find_thumbnail(store, date, file)
     assert small is not None
     half = tmp_path / THUMBNAILS / date / f".{file}.webp.0123456789abcdef.part"
     half.write_bytes(b"half")
