@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import msgspec
 from aiohttp import hdrs, web
 
 from handlers.http.refusal import RequestRefused
 from handlers.keys import SETTINGS
+from pipeline.request.json_body import as_utf8, in_form
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +76,10 @@ async def read_json(request: web.Request, kind: type[T]) -> tuple[T, dict[str, s
 
     Raises msgspec.DecodeError, msgspec.ValidationError, RequestRefused.
     """
-    raw = msgspec.json.decode(await read_body(request))
+    raw = in_form(msgspec.json.decode(as_utf8(await read_body(request))), kind)
     body = msgspec.convert(raw, kind)
-    fields = frozenset(kind.__struct_fields__)
-    return body, ignored_headers(request, [key for key in raw if key not in fields])
+    fields, named = frozenset(kind.__struct_fields__), cast("dict[str, object]", raw)
+    return body, ignored_headers(request, [key for key in named if key not in fields])
 
 
 def ignored_headers(request: web.Request, names: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,9 @@ FORMATS: Final[dict[str, OutputFormat]] = {
     "image/webp": "webp",
     "image/*": "png",
 }
+_ANY_IMAGE: Final = "image/*"
+_ANYTHING: Final = "*/*"
+_MADE: Final = tuple(name for name in FORMATS if name != _ANY_IMAGE)
 
 
 def weights_of(header: str) -> dict[str, float]:
@@ -51,7 +54,10 @@ def wanted_image_format(headers: Iterable[str]) -> OutputFormat | None:
     Raises RequestRefused: 406 if only image types that are not made here are acceptable.
     """
     refused = ""
-    for media_type in by_preference(",".join(headers)):
+    header = ",".join(headers)
+    for media_type in by_preference(header):
+        if media_type == _ANY_IMAGE:
+            return FORMATS[_heaviest(weights_of(header))]
         if media_type in FORMATS:
             return FORMATS[media_type]
         if not media_type.startswith("image/"):
@@ -61,6 +67,37 @@ def wanted_image_format(headers: Iterable[str]) -> OutputFormat | None:
         known = ", ".join(FORMATS)
         raise RequestRefused(406, "not_acceptable", f"{refused} is not made here; ask for {known}")
     return None
+
+
+def converted_format(header: str, stored: str) -> OutputFormat | None:
+    """The format into which a file of the media type ``stored`` is converted for an Accept header.
+
+    None to send it as it is: where its own weight is the highest, and where the first choice is no
+    image. Of equal weights the first in the header counts, and a file covered by a wildcard stays.
+    """
+    first = next(iter(by_preference(header)), "")
+    if first != _ANYTHING and not first.startswith("image/"):
+        return None
+    weights = weights_of(header)
+    best = _heaviest(weights)
+    is_named = stored in weights
+    if best == stored or (
+        not is_named and _weight_of(stored, weights) >= _weight_of(best, weights)
+    ):
+        return None
+    return FORMATS[best] if _weight_of(best, weights) > 0 else None
+
+
+def _heaviest(weights: dict[str, float]) -> str:
+    """The media type made here with the highest weight; named ones before others, in order."""
+    named = [name for name in weights if name in _MADE]
+    return max([*named, *_MADE], key=lambda name: _weight_of(name, weights))
+
+
+def _weight_of(media_type: str, weights: dict[str, float]) -> float:
+    """By the most specific choice that covers it (RFC 9110, section 12.5.1)."""
+    covering = (media_type, _ANY_IMAGE, _ANYTHING)
+    return next((weights[name] for name in covering if name in weights), 0.0)
 
 
 def _is_weight(parameter: str) -> bool:

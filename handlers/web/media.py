@@ -10,8 +10,9 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Meta
 
-from handlers.http.negotiation import FORMATS, by_preference
+from handlers.http.negotiation import converted_format
 from handlers.http.operation import IMAGE_TYPES, Operation, Payload
+from handlers.http.ranges import StoredFile
 from handlers.http.respond import derived_response
 from handlers.keys import INPUTS, OUTPUTS
 from handlers.service.decoding import COPIES
@@ -80,7 +81,7 @@ async def thumbnail_file(request: web.Request) -> web.StreamResponse:
     if path is None:
         raise NotFound("there is no such picture")
     headers = {hdrs.CACHE_CONTROL: _CACHE, hdrs.CONTENT_TYPE: MIME_TYPES["webp"]}
-    return web.FileResponse(path, headers=headers)
+    return StoredFile(path, headers=headers)
 
 
 @Operation(
@@ -105,7 +106,7 @@ async def _serve(request: web.Request, path: Path | None) -> web.StreamResponse:
     stored = READABLE_MIME_TYPES[_suffix(path)]
     wanted = _other_format(request, stored)
     if wanted is None:
-        return web.FileResponse(path, headers=_headers(stored))
+        return StoredFile(path, headers=_headers(stored))
 
     async def make(data: bytes) -> bytes:
         converted = partial(convert, data, wanted)
@@ -139,15 +140,13 @@ def _headers(content_type: str) -> dict[str, str]:
 
 
 def _other_format(request: web.Request, stored: str) -> OutputFormat | None:
-    """The format to convert to: the first choice of Accept, where that is another one.
+    """The format to convert to, where Accept prefers another one.
 
     An ``<img>`` gets the stored file: its Accept lists what the browser can show, and some list
     a format first that nobody chose.
     """
     if request.headers.get("Sec-Fetch-Dest", "empty") != "empty":
         return None
-    choices = by_preference(",".join(request.headers.getall(hdrs.ACCEPT, [])))
-    if not choices or choices[0] == "image/*" or choices[0] not in FORMATS:
-        return None
-    wanted = FORMATS[choices[0]]
-    return None if MIME_TYPES[wanted] == stored else wanted
+    accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
+    wanted = converted_format(accept, stored)
+    return None if wanted is None or MIME_TYPES[wanted] == stored else wanted

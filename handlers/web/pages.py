@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from handlers.http.negotiation import prefers_encoding
 from handlers.http.operation import Operation, Payload
+from handlers.http.ranges import StoredFile
 from handlers.http.refusal import RequestRefused
 from handlers.http.respond import derived_response
 from handlers.keys import SETTINGS
@@ -98,7 +99,7 @@ async def _serve(request: web.Request, path: Path) -> web.StreamResponse:
     }
     # FileResponse's own compression breaks HEAD and 304: it sends a body with them.
     if path.suffix not in _COMPRESSIBLE or not _takes_gzip(request):
-        return web.FileResponse(path, headers=headers)
+        return StoredFile(path, headers=headers)
     headers[hdrs.CONTENT_ENCODING] = "gzip"
     return await derived_response(request, path, "gzip", _compressed, headers)
 

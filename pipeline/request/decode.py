@@ -5,7 +5,7 @@ Presets and model files are not consulted: only the form of a name is checked he
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, cast, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from pipeline.errors import InvalidParameter
 from pipeline.request.choices import ControlNetType
 from pipeline.request.delivery import Delivery, GenerateRequest
+from pipeline.request.json_body import as_utf8, in_form
 from pipeline.request.schema import IMAGE_FIELDS, MAX_SEED, MAX_SIDE, MIN_SIDE, GenerateParams
 from pipeline.request.schema_parts import ControlNetImage, EnhanceControl, Lora
 
@@ -85,7 +86,7 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 def decode_params(body: bytes) -> Decoded:
-    """Decode a request body. Of a key given twice the last counts.
+    """Decode a request body. Of a key given twice the last counts; null leaves a field out.
 
     Raises msgspec.DecodeError (not JSON), msgspec.ValidationError (wrong type, range or choice;
     ``validation_location`` finds the place) or InvalidParameter.
@@ -98,7 +99,8 @@ def decode_params(body: bytes) -> Decoded:
 
 def decoded_from(raw: Mapping[str, object]) -> Decoded:
     """Validate the fields of a request. Raises msgspec.ValidationError, InvalidParameter."""
-    request = request_from(raw)
+    raw = _left_in(raw)
+    request = _validated(raw)
     return Decoded(
         params=request.params,
         delivery=Delivery.of(request),
@@ -109,6 +111,10 @@ def decoded_from(raw: Mapping[str, object]) -> Decoded:
 
 def request_from(raw: Mapping[str, object]) -> GenerateRequest:
     """Validate decoded JSON. Raises as ``decode_params``; unknown keys are ignored."""
+    return _validated(_left_in(raw))
+
+
+def _validated(raw: Mapping[str, object]) -> GenerateRequest:
     for place, text in _strings(raw):
         _check_text(place, text)
     request = msgspec.convert(_normalised(raw), GenerateRequest)
@@ -148,7 +154,13 @@ def validation_location(error: msgspec.ValidationError) -> tuple[Location, str, 
     return ("body", *place), message, kind
 
 
+def _left_in(raw: Mapping[str, object]) -> dict[str, object]:
+    """The fields that are given: null leaves one out."""
+    return cast("dict[str, object]", in_form(dict(raw), GenerateRequest))
+
+
 def _decode_json(body: bytes) -> object:
+    body = as_utf8(body)
     try:
         return msgspec.json.decode(body)
     except msgspec.ValidationError:

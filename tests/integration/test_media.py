@@ -45,6 +45,60 @@ async def test_a_picture_is_served_byte_for_byte_and_kept_by_the_browser(focal: 
         assert (answer.status, answer.content_length) == (200, len(data))
 
 
+WHOLE, PART = 200, 206
+
+
+@pytest.mark.parametrize(
+    ("ranges", "status"),
+    [
+        ("bytes=4-", PART),
+        ("bytes=-4", PART),
+        ("BYTES=0-999999999", PART),
+        ("bytes=0-1,3-4", WHOLE),
+        ("bytes=0-0,-1", WHOLE),
+        ("bytes=5-4", WHOLE),
+        ("bytes=-0", WHOLE),
+        ("bytes=-", WHOLE),
+        ("bytes=a-b", WHOLE),
+        ("bytes=" + "9" * 4000 + "-", WHOLE),
+        ("items=0-1", WHOLE),
+        ("", WHOLE),
+        ("bytes=999999-", 416),
+    ],
+)
+async def test_one_range_is_followed_and_anything_else_gets_the_whole_file(
+    focal: Focal, ranges: str, status: int
+) -> None:
+    path = saved(focal, picture(), "png")
+    async with focal.session.get(path, headers={"Range": ranges}) as answer:
+        assert answer.status == status
+        assert ("Content-Range" in answer.headers) is (status != WHOLE)
+    async with focal.session.head(path, headers={"Range": ranges}) as answer:
+        assert answer.status == WHOLE  # a range is of a GET only
+
+
+async def test_a_range_is_followed_only_if_the_file_is_still_the_one_meant(focal: Focal) -> None:
+    path = saved(focal, picture(), "png")
+    async with focal.session.get(path) as answer:
+        tag, date = answer.headers["ETag"], answer.headers["Last-Modified"]
+    conditions = {
+        tag: PART,
+        date: PART,
+        f"W/{tag}": WHOLE,
+        '"another"': WHOLE,
+        "Sun, 06 Nov 1994 08:49:37 GMT": WHOLE,
+        "Fri, 01 Jan 2100 00:00:00 GMT": WHOLE,
+        "nonsense": WHOLE,
+        "": WHOLE,
+    }
+    for condition, status in conditions.items():
+        headers = {"Range": "bytes=0-3", "If-Range": condition}
+        async with focal.session.get(path, headers=headers) as answer:
+            assert answer.status == status, condition
+    async with focal.session.get("/static/app.css", headers={"Range": "bytes=0-1,3-4"}) as answer:
+        assert answer.status == WHOLE
+
+
 @pytest.mark.parametrize(
     ("stored", "accept", "kind"),
     [
@@ -58,6 +112,13 @@ async def test_a_picture_is_served_byte_for_byte_and_kept_by_the_browser(focal: 
         ("webp", "image/*", "WEBP"),
         ("webp", "image/avif,image/webp,image/png", "WEBP"),
         ("jpeg", "text/html,image/png", "JPEG"),
+        ("png", "image/png;q=0.1, image/jpeg;q=0.9", "JPEG"),
+        ("png", "image/*;q=0.8, image/png;q=0.1", "JPEG"),
+        ("png", "image/*;q=0.8, image/webp;q=0.9", "WEBP"),
+        ("webp", "image/*;q=0.9, image/png;q=0.5", "WEBP"),
+        ("png", "image/png;q=0, */*", "JPEG"),
+        ("png", "image/tiff", "PNG"),
+        ("png", "image/png;q=0", "PNG"),
     ],
 )
 async def test_the_first_choice_of_accept_is_the_format_with_its_metadata(

@@ -160,7 +160,7 @@ async def test_a_stored_picture_is_found_by_the_configured_address(tmp_path: Pat
         ("", 422, "invalid_parameter"),
         ("None", 422, "invalid_parameter"),
         (7, 422, "invalid_field"),
-        (None, 422, "invalid_field"),
+        (None, 422, "invalid_parameter"),
         ("no base64!", 422, "invalid_parameter"),
         ("data:image/png,abc", 422, "invalid_parameter"),
         ("http://[::1/outputs/x.png", 422, "invalid_parameter"),
