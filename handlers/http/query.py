@@ -1,12 +1,13 @@
 """Query strings, decoded from the msgspec structs that document them."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, time
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
+from multidict import MultiMapping
 
 from handlers.http.refusal import RequestRefused, wrong_field
 
@@ -27,19 +28,21 @@ class EndTime(int):
 class QueryDecoder(Generic[Q]):
     """Decodes query strings into one struct. Built once per operation.
 
-    Of a name given twice the first value counts, unknown names are ignored, and an empty value
-    of a field that may be None counts as left out.
+    Of a name given twice the first value counts, but a list takes the values of all, each with
+    commas between several. Unknown names are ignored, and an empty value of a field that may be
+    None counts as left out.
     """
 
     def __init__(self, kind: type[Q]) -> None:
         self._kind = kind
         self._fields = msgspec.structs.fields(kind)
         self._nullable = {f.encode_name: type(None) in get_args(f.type) for f in self._fields}
+        self._lists = frozenset(f.encode_name for f in self._fields if _is_list(f.type))
 
-    def __call__(self, query: Mapping[str, str]) -> Q:
+    def __call__(self, query: MultiMapping[str]) -> Q:
         """Raises RequestRefused: 422 that names the parameter."""
-        values = {
-            name: query[name]
+        values: dict[str, str | list[str]] = {
+            name: _parts(query.getall(name)) if name in self._lists else query[name]
             for name, may_be_none in self._nullable.items()
             if name in query and not (may_be_none and query[name] == "")
         }
@@ -48,7 +51,9 @@ class QueryDecoder(Generic[Q]):
         except msgspec.ValidationError as error:
             raise self._refusal(values, error) from None
 
-    def _refusal(self, values: Mapping[str, str], error: msgspec.ValidationError) -> RequestRefused:
+    def _refusal(
+        self, values: Mapping[str, object], error: msgspec.ValidationError
+    ) -> RequestRefused:
         """What is wrong with the first wrong parameter, in terms of what it may be."""
         for field in self._fields:
             name, expected = field.encode_name, _expected(field.type)
@@ -68,7 +73,18 @@ def wrong_query(name: str, message: str, kind: str = "value_error") -> RequestRe
     return wrong_field(name, message, kind, of="query")
 
 
-def _fault(text: str, kind: Any) -> str | None:
+def _is_list(kind: Any) -> bool:
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return get_origin(plain) is tuple
+
+
+def _parts(values: Iterable[str]) -> list[str]:
+    """The parts between commas of all values, without empty ones."""
+    parts = (part.strip() for value in values for part in value.split(","))
+    return [part for part in parts if part]
+
+
+def _fault(text: object, kind: Any) -> str | None:
     """Why ``text`` is no value of this type; None if it is one."""
     try:
         msgspec.convert(text, kind, strict=False, dec_hook=_time)

@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.typedefs import LooseHeaders
 
 # One range of bytes. Several, another unit or no number: the whole file is the answer.
 _ONE_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII | re.IGNORECASE)
@@ -22,7 +23,7 @@ class StoredFile(web.FileResponse):
     and a Range that is not followed is taken from the request.
     """
 
-    def __init__(self, path: Path, headers: dict[str, str]) -> None:
+    def __init__(self, path: Path, headers: LooseHeaders) -> None:
         super().__init__(path, headers=headers)
         self._file = path
 

@@ -14,7 +14,7 @@ from handlers.live.filters import EventsQuery, filter_of, since_of
 
 CLOSE_GRACE_S: Final = 2.0  # for a slow client to read the end of the stream
 MAILBOX_LIMIT: Final = 256
-PING: Final = b": ping\n\n"
+PING: Final = b": ping\n"  # no empty line: clients make an event of one, though it has no data
 OVERFLOW: Final = b"event: bus.overflow\ndata: {}\n\n"
 
 
@@ -45,10 +45,10 @@ async def events(request: web.Request, query: EventsQuery) -> web.StreamResponse
 
 
 def _hello(request: web.Request, since: int | None) -> bytes:
-    """The first bytes; they give a new client the id from which it may reconnect."""
+    """The first bytes, which are no event; a new client finds in them where it begins."""
     if since is not None:
-        return b"retry: 1000\n\n"
-    return b"retry: 1000\nid: %d\n\n" % request.app[BUS].last_seq
+        return b"retry: 1000\n"
+    return b"retry: 1000\n: since %d\n" % request.app[BUS].last_seq
 
 
 def _sse_frame(event: Event) -> bytes:

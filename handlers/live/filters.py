@@ -14,11 +14,16 @@ from handlers.http.query import wrong_query
 MAX_SEQ: Final = 2**63 - 1
 TYPE_NAMES: Final = frozenset(kind.type for kind in EVENT_TYPES)
 
+_TypeName = Annotated[str, Meta(extra_json_schema={"enum": [kind.type for kind in EVENT_TYPES]})]
+
 
 class EventsQuery(msgspec.Struct, kw_only=True):
     """The query of both event streams."""
 
-    types: Annotated[str, Meta(description="Event types, with commas; all if left out.")] = ""
+    types: Annotated[
+        tuple[_TypeName, ...],
+        Meta(description="Event types, repeated or with commas; all if left out."),
+    ] = ()
     task_id: Annotated[str, Meta(description="Only this task's events.")] = ""
     since: (
         Annotated[int, Meta(ge=0, description="Replay the events after this number first.")] | None
@@ -27,7 +32,7 @@ class EventsQuery(msgspec.Struct, kw_only=True):
 
 def filter_of(query: EventsQuery) -> EventFilter:
     """The filter of a new subscription. Raises 422 for a type that does not exist."""
-    types = frozenset(filter(None, map(str.strip, query.types.split(","))))
+    types = frozenset(query.types)
     if unknown := unknown_types(types):
         raise wrong_query("types", unknown)
     return EventFilter(types=types or None, task_id=query.task_id or None)

@@ -151,8 +151,11 @@ def _without_null(field: Mapping[str, Any]) -> dict[str, Any]:
     """A field's schema as a parameter's: a query string has no null, only what is left out."""
     schema = dict(field)
     kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
-    if schema.get("default", ...) is None:
-        del schema["default"]
+    match schema.get("default", ...):
+        case None:
+            del schema["default"]
+        case tuple(values):
+            schema["default"] = list(values)
     return {**schema, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})}
 
 

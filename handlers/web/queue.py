@@ -28,8 +28,8 @@ class QueueQuery(msgspec.Struct, kw_only=True):
         int, Meta(ge=0, le=PAGE_SIZE_LIMIT, description="At most so many waiting tasks.")
     ] = PAGE_SIZE
     task_ids: Annotated[
-        str, Meta(max_length=IDS_LIMIT * 40, description="Ids with commas, for ``positions``.")
-    ] = ""
+        tuple[str, ...], Meta(description="Ids for ``positions``, repeated or with commas.")
+    ] = ()
 
 
 class MoveQuery(msgspec.Struct, kw_only=True):
@@ -59,7 +59,7 @@ class PriorityQuery(msgspec.Struct, kw_only=True):
 )
 async def show_queue(request: web.Request, query: QueueQuery) -> web.Response:
     """What runs, a page of what waits, and whether the queue is paused."""
-    task_ids = query.task_ids.split(",")[:IDS_LIMIT]
+    task_ids = query.task_ids[:IDS_LIMIT]
     return _response(view_queue(request.app[EXECUTOR], query.offset, query.limit, task_ids))
 
 

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import httpx_sse
 import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse, ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bus.bus import EventBus
-from bus.events import TaskFailed, TaskImage, TaskPreview, TaskProgress, TaskStarted
+from bus.events import TaskFailed, TaskImage, TaskPreview, TaskProgress, TaskQueued, TaskStarted
 from handlers.http.errors import error_middleware
 from handlers.keys import BUS, EXECUTOR
 from handlers.live.events import events
@@ -32,6 +34,7 @@ from storage.outputs import OutputStore
 WAIT_S = 5.0
 TASK = "0123456789abcdef" * 2
 STARTED = TaskStarted(device="cpu")
+QUEUED = TaskQueued(position=1)
 
 Client = TestClient[web.Request, web.Application]
 
@@ -152,8 +155,8 @@ async def test_a_newcomer_reconnects_from_the_id_it_was_greeted_with(
 ) -> None:
     await settle(bus, *[("a", picture(index)) for index in range(3)])
     async with client.get("/v1/events") as response, asyncio.timeout(WAIT_S):
-        greeting = await response.content.readuntil(b"\n\n")
-    (first_id,) = [line[4:] for line in greeting.decode().splitlines() if line.startswith("id: ")]
+        greeting = await response.content.readuntil(b"since 3\n")
+    first_id = greeting.decode().rpartition(" ")[2].strip()
     assert first_id == "3"
     await settle(bus, ("a", STARTED))
     async with client.get("/v1/events", headers={"Last-Event-ID": first_id}) as response:
@@ -209,7 +212,44 @@ async def test_silence_is_filled_with_comments(
 ) -> None:
     monkeypatch.setattr("handlers.http.sse.KEEP_ALIVE_S", 0.01)
     async with client.get("/v1/events") as response, asyncio.timeout(WAIT_S):
-        assert await response.content.readuntil(b": ping\n\n")
+        assert await response.content.readuntil(b": ping\n: ping\n")
+
+
+async def test_a_client_library_sees_no_event_where_none_happened(
+    client: Client, bus: EventBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handlers.http.sse.KEEP_ALIVE_S", 0.01)
+    await settle(bus, ("a", STARTED))
+    url = str(client.make_url("/v1/events"))
+    async with (
+        asyncio.timeout(WAIT_S),
+        httpx.AsyncClient() as session,
+        httpx_sse.aconnect_sse(session, "GET", url) as source,
+    ):
+        found = source.aiter_sse()
+        for _ in range(2):  # with comments before the first event, and between the two
+            next_event = asyncio.ensure_future(anext(found))
+            await asyncio.wait((next_event,), timeout=0.1)
+            assert not next_event.done()
+            bus.publish(STARTED, "a")
+            event = await next_event
+            assert (event.event, event.json()["task_id"]) == ("task.started", "a")
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/ws"])
+async def test_types_may_be_repeated_or_joined(client: Client, bus: EventBus, path: str) -> None:
+    for query in ("types=task.started&types=task.image", "types=task.started,task.image&types="):
+        async with client.get(f"{path}?{query}&types=nonsense") as response:
+            assert response.status == 422
+        if path == "/ws":
+            async with client.ws_connect(f"{path}?{query}&since={bus.last_seq}") as ws:
+                await settle(bus, ("a", picture(0)), ("a", QUEUED), ("a", STARTED))
+                types = [(await next_frame(ws))["type"] for _ in range(2)]
+        else:
+            async with client.get(f"{path}?{query}") as response:
+                await settle(bus, ("a", picture(0)), ("a", QUEUED), ("a", STARTED))
+                types = [event["event"] for event in await read_sse(response, 2)]
+        assert types == ["task.image", "task.started"]
 
 
 async def test_a_newcomer_is_told_how_things_stand(client: Client) -> None:

@@ -28,6 +28,9 @@ def documented() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
 def legal(parameter: dict[str, Any]) -> list[str]:
     """Values that the document allows: all choices, the default, both bounds."""
     schema = parameter["schema"]
+    if schema.get("type") == "array":
+        choices = schema["items"].get("enum", ["x", "y"])
+        return ["", choices[0], ",".join(choices)]
     values = [str(value) for value in schema.get("enum", ())]
     if schema.get("type") == "boolean":
         values += BOOLEANS
@@ -41,6 +44,9 @@ def legal(parameter: dict[str, Any]) -> list[str]:
 def illegal(parameter: dict[str, Any]) -> list[str]:
     """Values that the document rules out."""
     schema = parameter["schema"]
+    if schema.get("type") == "array":
+        choices = schema["items"].get("enum")
+        return ["nonsense", f"{choices[0]},nonsense"] if choices else []
     values = ["nonsense", "1.5"] if "enum" in schema or schema["type"] != "string" else []
     if "minimum" in schema:
         values.append(str(schema["minimum"] - 1))
