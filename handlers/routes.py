@@ -10,6 +10,7 @@ from handlers.fooocus.tasks import get_task, list_tasks
 from handlers.fooocus.tools import describe_image, generate_mask
 from handlers.http.errors import error_middleware, note_prepared
 from handlers.http.guard import add_headers, guard_middleware
+from handlers.http.unknown_paths import unknown_path_middleware
 from handlers.live.events import events
 from handlers.live.websocket import websocket
 from handlers.ops.health import health
@@ -79,7 +80,9 @@ def create_router() -> web.UrlDispatcher:
 def install(app: web.Application) -> None:
     """Give ``app`` routes, middlewares and signals. Call it after adding the parts' cleanup_ctx."""
     app[METRICS] = Metrics()
-    app.middlewares.extend((metrics_middleware, error_middleware, guard_middleware))
+    app.middlewares.extend(
+        (metrics_middleware, error_middleware, guard_middleware, unknown_path_middleware)
+    )
     app.on_response_prepare.extend((note_prepared, add_headers))
     app.cleanup_ctx.append(run_background)
     app.on_shutdown.append(shut_down)

@@ -8,6 +8,8 @@ const IDEAS = [
   "a snowy mountain under a starry night sky",
   "a blue house on an orange background",
 ];
+// Paths are relative to this file: a proxy may serve everything under a prefix.
+const ROOT = new URL("../", import.meta.url);
 let taskId = null;
 
 /** Yield the stream's events as they arrive. A line that is no JSON object is a keep-alive comment. */
@@ -61,9 +63,12 @@ function showPreview(source) {
   $("empty").hidden = true;
 }
 
+/** A result's address on this page's server: its URL may name another host, or lack the prefix. */
+const pictureUrl = (url) => new URL(url.slice(url.lastIndexOf("/outputs/") + 1), ROOT).href;
+
 function showImages(urls, prompt) {
   $("images").replaceChildren(
-    ...urls.map((url) => {
+    ...urls.map(pictureUrl).map((url) => {
       const link = document.createElement("a");
       const picture = document.createElement("img");
       link.href = url;
@@ -86,7 +91,7 @@ async function explain(response) {
 
 async function generate() {
   const prompt = $("prompt").value;
-  const response = await fetch("/v1/engine/generate/", {
+  const response = await fetch(new URL("v1/engine/generate/", ROOT), {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: readForm(),
@@ -104,7 +109,7 @@ async function generate() {
 
 function control(action) {
   const task = taskId ? `&task_id=${encodeURIComponent(taskId)}` : "";
-  fetch(`/v1/engine/control?action=${action}${task}`, { method: "POST" });
+  fetch(new URL(`v1/engine/control?action=${action}${task}`, ROOT), { method: "POST" });
 }
 
 $("request").addEventListener("submit", async (event) => {
@@ -137,5 +142,7 @@ $("ideas").append(
   }),
 );
 
-const health = await fetch("/health").then((response) => response.json()).catch(() => ({}));
+$("login").elements.next.value = location.pathname;
+
+const health = await fetch(new URL("health", ROOT)).then((response) => response.json()).catch(() => ({}));
 $("notice").hidden = health.preset !== "embedded";

@@ -20,6 +20,7 @@ from storage.records import TaskRecord, absolute
 PAGE_SIZE: Final = 10
 PAGE_SIZE_LIMIT: Final = 1000
 PAGE_LIMIT: Final = 10**9
+WAIT_LIMIT_S: Final = 60  # of a long poll; many proxies cut a silent reply off soon after
 FEW: Final = 20  # records that are encoded on the event loop
 
 
@@ -88,17 +89,28 @@ async def list_tasks(request: web.Request, query: TasksQuery) -> web.Response:
     return await _answer(request, reply)
 
 
+class TaskQuery(msgspec.Struct, kw_only=True):
+    """The query of one task."""
+
+    wait: Annotated[
+        float,
+        Meta(ge=0, le=WAIT_LIMIT_S, description="Seconds to wait for the task's end."),
+    ] = 0
+
+
 @Operation(
     name="get_task",
     tag="tasks",
     summary="One task: waiting, running or ended",
     reply=Payload(type=TaskRecord),
-    errors=(401, 403, 404),
+    errors=(401, 403, 404, 422, 503),
 )
-async def get_task(request: web.Request) -> web.Response:
-    """One task, alive or from the history. 404 if there is no such task."""
+async def get_task(request: web.Request, query: TaskQuery) -> web.Response:
+    """One task, alive or from the history, at once or when it has ended. 404 if there is none."""
     task_id = request.match_info["task_id"]
     tasks = request.app[TASKS]
+    if query.wait:
+        await tasks.wait(task_id, query.wait)
     record = await tasks.find(task_id)
     as_base64 = record.req_params.get("require_base64") is True
     return json_response(await tasks.shown(record, base_url(request), as_base64=as_base64))

@@ -14,6 +14,7 @@ from handlers.http.body import BODY_BYTES
 from handlers.http.operation import operation_of
 from handlers.http.refusal import ErrorBody, FieldError, Handler, RequestRefused
 from handlers.http.respond import json_response
+from handlers.http.unknown_paths import no_such_path
 from pipeline.errors import InvalidParameter, PipelineError, UnsupportedFeature
 from pipeline.request.decode import validation_location
 from storage.database import fault_code
@@ -75,6 +76,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException as error:
         if error.status < 400:
             return _redirect(error)
+        if error.status == HTTPStatus.NOT_FOUND:
+            return _reply(request, no_such_path(request.rel_url.raw_path))
         return _reply(request, refusal_of_http(error))
     except Exception as error:  # noqa: BLE001 - the one place that answers for all handlers
         prepared = request.get(_PREPARED)

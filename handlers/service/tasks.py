@@ -84,6 +84,15 @@ class Tasks:
             raise ServerStopping("the server stops; the task runs when it is back")
         return record
 
+    async def wait(self, task_id: str, seconds: float) -> None:
+        """Wait until the task ends or the time is over; not for an ended or unknown one.
+
+        Raises ServerStopping.
+        """
+        with suppress(KeyError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._executor.wait(task_id)
+
     async def stop(self, task_id: str | None = None) -> bool:
         """End the running tasks, or the named one in any state. False if there was nothing to end.
 

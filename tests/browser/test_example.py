@@ -1,9 +1,10 @@
 """The example page as a person uses it: by role and label."""
 
 import re
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tools.server_process import ServerProcess
 
@@ -28,6 +29,39 @@ def test_a_prompt_becomes_a_picture_with_progress_and_preview(page: Page) -> Non
     # The page's number is a JavaScript number, which cannot hold this seed; the request's text can.
     tasks = page.request.get("/tasks?query=history&page_size=1").json()
     assert tasks["history"][0]["req_params"]["image_seed"] == 2**63 - 1
+
+
+def test_the_page_works_behind_a_path_prefix(page: Page) -> None:
+    """As a proxy serves it that passes /focal/… on without the prefix."""
+    astray: list[str] = []
+
+    def proxy(route: Route) -> None:
+        url = urlsplit(route.request.url)
+        if not url.path.startswith("/focal/"):
+            astray.append(url.path)
+        path = url.path.removeprefix("/focal")
+        route.continue_(url=urlunsplit(url._replace(path=path)))
+
+    page.route("**/*", proxy)
+    page.goto("/focal/static/example.html")
+    expect(page.get_by_text("small demonstration model")).to_be_visible()
+    page.get_by_label("Prompt", exact=True).fill("a green heart on a white background")
+    page.get_by_label("Performance").select_option("Lightning")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("status")).to_have_text("Finished", timeout=TIMEOUT_MS)
+    picture = page.get_by_role("img", name="a green heart on a white background")
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    stop = page.get_by_role("button", name="Stop")
+    stop.evaluate("button => { button.disabled = false; }")
+    with page.expect_request(re.compile(r"/focal/v1/engine/control\?action=stop")):
+        stop.click()
+    links = page.get_by_role("navigation").get_by_role("link")
+    assert [link.evaluate("link => link.pathname") for link in links.all()] == [
+        "/focal/docs",
+        "/focal/health",
+    ]
+    assert astray == []
 
 
 def test_the_page_says_that_the_model_is_a_demonstration(page: Page) -> None:

@@ -47,7 +47,9 @@ def illegal(parameter: dict[str, Any]) -> list[str]:
     if schema.get("type") == "array":
         choices = schema["items"].get("enum")
         return ["nonsense", f"{choices[0]},nonsense"] if choices else []
-    values = ["nonsense", "1.5"] if "enum" in schema or schema["type"] != "string" else []
+    values = ["nonsense"] if "enum" in schema or schema["type"] != "string" else []
+    if values and schema.get("type") != "number":
+        values.append("1.5")
     if "minimum" in schema:
         values.append(str(schema["minimum"] - 1))
     if "maximum" in schema:

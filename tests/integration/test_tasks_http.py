@@ -45,6 +45,37 @@ async def two_ended_one_running_two_waiting(focal: Focal) -> list[str]:
     return [*ended, running, await focal.queue(), await focal.queue()]
 
 
+async def test_a_task_can_be_waited_for(focal: Focal) -> None:
+    focal.device.gate.clear()
+    task_id = await focal.queue()
+    await focal.started()
+    running = await focal.get(f"/tasks/{task_id}", wait="0.01")
+    assert running["task_status"] == "running"
+    polls = [asyncio.create_task(focal.get(f"/tasks/{task_id}", wait="30")) for _ in range(2)]
+    await asyncio.wait(polls, timeout=0.05)
+    assert not any(poll.done() for poll in polls)
+    focal.device.gate.set()
+    for record in await asyncio.gather(*polls):
+        assert record["task_status"] == "finished"
+    again = await focal.get(f"/tasks/{task_id}", wait="30")
+    assert again["task_status"] == "finished"
+    await focal.get("/tasks/nobody", 404, wait="30")
+    for wrong in ("61", "-1", "soon", "nan"):
+        await focal.get(f"/tasks/{task_id}", 422, wait=wrong)
+
+
+async def test_a_client_that_waits_is_told_when_the_server_stops(focal: Focal) -> None:
+    focal.device.gate.clear()
+    await focal.queue()
+    await focal.started()
+    waiting = await focal.queue()
+    poll = asyncio.create_task(focal.get(f"/tasks/{waiting}", 503, wait="30"))
+    await asyncio.wait((poll,), timeout=0.05)
+    focal.device.gate.set()
+    await focal.app.shutdown()
+    assert (await poll)["code"] == "server_stopping"
+
+
 async def test_the_three_lists_show_every_task_in_its_state(focal: Focal) -> None:
     ids = await two_ended_one_running_two_waiting(focal)
     tasks = await focal.get("/tasks")
