@@ -13,10 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.request.sizes import LATENT_FACTOR
 from pipeline.sampling.denoiser import NetworkInput
 from pipeline.sampling.noise_levels import NoiseLevels
-
-LATENT_PIXELS = 8  # pixels a side that one latent pixel stands for
 
 
 class Residuals(NamedTuple):
@@ -112,7 +111,7 @@ class _Working:
 
     def hint_for(self, x: Tensor) -> Tensor:
         """The hint for latents such as ``x``, on their device; fitted once."""
-        height, width = x.shape[2] * LATENT_PIXELS, x.shape[3] * LATENT_PIXELS
+        height, width = x.shape[2] * LATENT_FACTOR, x.shape[3] * LATENT_FACTOR
         if self._fitted is None or self._fitted.shape[2:] != (height, width):
             self._fitted = fit_hint(self.control.hint, width, height).to(x.device)
         return self._fitted

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.engine.conditioned import ImageConditions
 from pipeline.engine.image_pipeline import ImagePipeline, sized
-from pipeline.engine.initial_latents import begin_from, make_means
+from pipeline.engine.initial_latents import initial_latents
 from pipeline.engine.planner import TaskPlanner
 from pipeline.engine.progress import TaskProgress
 from pipeline.engine.start import NothingToPaint
@@ -91,8 +91,9 @@ class Enhancer:
         self, image: Image.Image, mask: Image.Image | None, stage: Stage, plan: ImagePlan
     ) -> Enhanced:
         context, native_side = self._context, self._planner.request.native_side
-        means = make_means(stage.goal, plan.seed, native_side, context, context.reporter.check)
-        start = begin_from(stage.goal, image, mask, means)
+        check = context.reporter.check
+        latents = initial_latents(stage.goal, plan.seed, native_side, context, check)
+        start = latents.start(stage.goal, image, mask)
         plan = sized(plan, start)
         if start.finished is not None:
             return Enhanced(start.finished, plan)

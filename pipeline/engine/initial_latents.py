@@ -1,4 +1,4 @@
-"""Initial latents for vary, upscale and inpaint. Device thread only."""
+"""Initial latents for vary, upscale and inpaint: a task's input images and its upscaler."""
 
 import logging
 from collections.abc import Callable
@@ -6,36 +6,46 @@ from functools import partial
 
 from PIL import Image
 
-from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, start_vary
+from pipeline.engine.start import InitialLatents, Start
 from pipeline.engine.task_context import TaskContext
 from pipeline.errors import ModelNotInstalled
 from pipeline.files.registry import UPSCALER
 from pipeline.images.inpaint_area import Enlarge
 from pipeline.images.masks import Pixels
 from pipeline.models.upscaler import load_upscaler
-from pipeline.request.decode import GenerateParams
-from pipeline.request.goals import Inpaint, StartGoal, Upscale, Vary
+from pipeline.request.goals import Inpaint, StartGoal, Upscale
+from pipeline.request.resolved import ResolvedRequest
 
 log = logging.getLogger(__name__)
 
 Check = Callable[[], None]
-"""Raises TaskAborted or ImageSkipped if a person asked for it."""
+"""Raises TaskAborted or ImageSkipped if the client asked for it."""
 
 
-def begin(goal: StartGoal, params: GenerateParams, native_side: int, context: TaskContext) -> Start:
-    """Where the images of a request with that goal begin; ``native_side`` is the model's.
+def request_start(goal: StartGoal, request: ResolvedRequest, context: TaskContext) -> Start:
+    """The start of a request's images, from its input image.
 
     Raises InvalidParameter, and what loading files does.
     """
-    means = make_means(goal, params.image_seed, native_side, context, context.check)
-    if isinstance(goal, Inpaint):
-        path = params.inpaint_mask_image_upload
-        picture, mask = context.picture(params.inpaint_input_image), None
-        if path:
-            mask = context.mask(path)
-            _note_resized(mask, picture, context)
-        return begin_from(goal, picture, mask, means)
-    return begin_from(goal, context.picture(params.uov_input_image), None, means)
+    params = request.params
+    latents = initial_latents(goal, params.image_seed, request.native_side, context, context.check)
+    if not isinstance(goal, Inpaint):
+        return latents.start(goal, context.picture(params.uov_input_image))
+    picture, mask = context.picture(params.inpaint_input_image), None
+    if params.inpaint_mask_image_upload:
+        mask = context.mask(params.inpaint_mask_image_upload)
+        _note_resized(mask, picture, context)
+    return latents.start(goal, picture, mask)
+
+
+def initial_latents(
+    goal: StartGoal, seed: int, native_side: int, context: TaskContext, check: Check
+) -> InitialLatents:
+    """What makes the start towards a goal; the upscaler is loaded on first use.
+
+    ``check`` is called while it enlarges, to stop or skip.
+    """
+    return InitialLatents(context.vae, seed, native_side, _enlarger(goal, context, check))
 
 
 def _note_resized(mask: Image.Image, picture: Image.Image, context: TaskContext) -> None:
@@ -44,31 +54,8 @@ def _note_resized(mask: Image.Image, picture: Image.Image, context: TaskContext)
         context.reporter.note("mask", "resized from {} to the picture's {}".format(*sizes))
 
 
-def begin_from(
-    goal: StartGoal, image: Image.Image, mask: Image.Image | None, means: Means
-) -> Start:
-    """Where pictures that are made from ``image`` begin. Raises InvalidParameter."""
-    match goal:
-        case Inpaint():
-            return start_inpaint(goal, image, mask, means)
-        case Upscale():
-            return start_upscale(goal, image, means)
-        case Vary():
-            return start_vary(goal, image, means)
-
-
-def make_means(
-    goal: StartGoal, seed: int, native_side: int, context: TaskContext, check: Check
-) -> Means:
-    """What a goal may be reached with; the upscaler is loaded when it is first used.
-
-    ``check`` is called while it enlarges, and raises where someone wants no more of it.
-    """
-    return Means(context.vae, seed, native_side, _enlarger(goal, context, check))
-
-
 def _enlarger(goal: StartGoal, context: TaskContext, check: Check) -> Enlarge | None:
-    """The upscaler. Small areas are painted without it too, where it is not to be had."""
+    """The upscaler; None where it is not to be had and small areas can be resampled instead."""
     if not isinstance(goal, Upscale):
         try:
             context.files.check(UPSCALER, context.model)

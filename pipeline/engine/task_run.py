@@ -9,7 +9,7 @@ from pipeline.engine.conditioned import ImageConditions
 from pipeline.engine.enhance import Enhanced, Enhancer
 from pipeline.engine.image_conditions import load_image_conditions, preprocessed
 from pipeline.engine.image_pipeline import ImagePipeline, sized
-from pipeline.engine.initial_latents import begin
+from pipeline.engine.initial_latents import request_start
 from pipeline.engine.planner import TaskPlanner
 from pipeline.engine.progress import TaskProgress
 from pipeline.engine.start import Start
@@ -51,7 +51,7 @@ class TaskRun:
         request, params, context = self._task.request, self._params, self._context
         goals, start = request.goals, None
         if goals.start is not None:
-            start = begin(goals.start, params, request.native_side, context)
+            start = request_start(goals.start, request, context)
         plans = [sized(plan, start) for plan in self._planner.images]
         if (shown := self._instead(goals, plans[0], start)) is not None:
             self._progress = TaskProgress(context.reporter, images=1)

@@ -1,6 +1,7 @@
-"""Between pictures and latents: diffusers' AutoencoderKL with the rounding and tiling of Fooocus.
+"""Between pixels and latents: diffusers' AutoencoderKL with the cropping and tiling of Fooocus.
 
-Latents here are in VAE space, (B, 4, H/8, W/8): the sampler's latents divided by ``scale``.
+Latents here are in the VAE's space, not scaled for the network (``LatentFormat``). diffusers tiles
+too, with another overlap and one tiling where Fooocus takes the mean of three.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.weights.casting import working_dtype
-
-FACTOR: Final = 8  # pixels a latent cell is wide
 
 # Tile (width, height) and overlap, in latent cells; a tiled result is the mean of the three.
 _DECODE_TILES: Final = ((32, 128), (128, 32), (64, 64))
@@ -26,23 +25,23 @@ class Vae:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self.scale = float(module.config.scaling_factor)
+        self.factor: int = 2 ** (len(module.config.block_out_channels) - 1)  # pixels a latent cell
 
     def decode(self, latent: Tensor) -> Tensor:
         """Pixels (B, 3, H, W), 0...1."""
         return (self._decode_raw(latent) * 0.5 + 0.5).clamp_(0.0, 1.0)
 
     def decode_tiled(self, latent: Tensor) -> Tensor:
-        """As ``decode`` but in tiles, for pictures too large to decode at once."""
+        """As ``decode`` but in tiles, for images too large to decode at once."""
         passes = [
-            _in_tiles(latent, tile, _DECODE_OVERLAP, self._decode_raw, FACTOR)
+            _in_tiles(latent, tile, _DECODE_OVERLAP, self._decode_raw, self.factor)
             for tile in _DECODE_TILES
         ]
         return (torch.stack(passes).mean(0) * 0.5 + 0.5).clamp_(0.0, 1.0)
 
     def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the posterior of pixels (B, 3, H, W), 0...1."""
-        pixels = crop_to_cells(pixels) * 2.0 - 1.0
+        pixels = crop_to_cells(pixels, self.factor) * 2.0 - 1.0
         posterior = self.module.encode(self._move(pixels), return_dict=False)[0]
         return posterior.mean.float(), posterior.logvar.float()
 
@@ -54,14 +53,14 @@ class Vae:
 
     def encode_tiled(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """As ``encode`` but in tiles, each sampled anew."""
-        pixels = crop_to_cells(pixels)
+        pixels = crop_to_cells(pixels, self.factor)
         passes = [
             _in_tiles(
                 pixels,
-                (width * FACTOR, height * FACTOR),
-                _ENCODE_OVERLAP * FACTOR,
+                (width * self.factor, height * self.factor),
+                _ENCODE_OVERLAP * self.factor,
                 lambda tile: self.encode(tile, generator),
-                1 / FACTOR,
+                1 / self.factor,
             )
             for width, height in _ENCODE_TILES
         ]
@@ -80,9 +79,9 @@ class Vae:
         return x.to(self.module.device, working_dtype(self.module)).contiguous()
 
 
-def crop_to_cells(pixels: Tensor) -> Tensor:
-    """The centre of (B, C, H, W) whose sides are multiples of 8."""
-    height, width = (side // FACTOR * FACTOR for side in pixels.shape[-2:])
+def crop_to_cells(pixels: Tensor, factor: int) -> Tensor:
+    """The centre of (B, C, H, W) whose sides are multiples of ``factor``."""
+    height, width = (side // factor * factor for side in pixels.shape[-2:])
     top, left = (pixels.shape[-2] - height) // 2, (pixels.shape[-1] - width) // 2
     return pixels[..., top : top + height, left : left + width]
 
@@ -140,7 +139,8 @@ def grey_where_masked(pixels: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask.round() > 0.0, 0.5, pixels)
 
 
-def latent_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask (B, 1, h, w) for the latent of a picture; a cell counts if any of its pixels does."""
+def latent_mask(mask: Tensor, height: int, width: int, factor: int) -> Tensor:
+    """A mask (B, 1, h, w) for a latent of ``height`` x ``width`` pixels; a cell is masked if any of
+    its pixels is."""
     sized = functional.interpolate(mask, size=(height, width), mode="bilinear")
-    return functional.max_pool2d(sized.round(), FACTOR)
+    return functional.max_pool2d(sized.round(), factor)

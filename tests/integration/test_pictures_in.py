@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.adapters.inpaint_head import load_inpaint_head
-from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, start_vary
+from pipeline.engine.start import InitialLatents, Start
 from pipeline.models.checkpoint import Checkpoint, Configs, load_checkpoint
 from pipeline.request.goals import Inpaint, Upscale, Vary, denoise_of
 from pipeline.request.sampling import Guidance, SamplingSettings
@@ -127,7 +127,7 @@ def test_a_picture_is_painted_in_by_a_model_with_a_head(
     torch.save({"head": torch.randn(channels, 5, 3, 3) * 0.2}, tmp_path / "head.pth")
     image, mask = make_image(200, 150), make_mask(200, 150)
     goal = Inpaint(engine="v2.6", field=0.3)
-    start = start_inpaint(goal, image, mask, Means(checkpoint.vae, 1, SIDE))
+    start = InitialLatents(checkpoint.vae, 1, SIDE).inpaint(goal, image, mask)
     assert start.inpaint is not None
     assert start.inpaint.surroundings is not None
     head = load_inpaint_head(tmp_path / "head.pth")
@@ -148,10 +148,10 @@ def test_a_picture_is_painted_in_by_a_model_with_a_head(
 def test_the_less_is_denoised_the_nearer_a_varied_picture_is_to_the_first(
     checkpoint: Checkpoint,
 ) -> None:
-    image, means = make_image(SIDE, SIDE), Means(checkpoint.vae, 1, SIDE)
-    kept = checkpoint.vae.decode(start_vary(Vary(1.0), image, means).latent)  # type: ignore[arg-type]
+    image, latents = make_image(SIDE, SIDE), InitialLatents(checkpoint.vae, 1, SIDE)
+    kept = checkpoint.vae.decode(latents.vary(Vary(1.0), image).latent)  # type: ignore[arg-type]
     distances = [
-        float((run(checkpoint, start_vary(Vary(denoise), image, means)) - kept).square().mean())
+        float((run(checkpoint, latents.vary(Vary(denoise), image)) - kept).square().mean())
         for denoise in (0.1, 0.5, 1.0)
     ]
     assert distances[0] < distances[1] < distances[2]
@@ -160,6 +160,6 @@ def test_the_less_is_denoised_the_nearer_a_varied_picture_is_to_the_first(
 @torch.inference_mode()
 def test_an_upscaled_picture_is_gone_over_at_its_new_size(checkpoint: Checkpoint) -> None:
     goal = Upscale(1.5, fast=False, denoise=0.4)
-    start = start_upscale(goal, make_image(72, 64), Means(checkpoint.vae, 1, SIDE))
+    start = InitialLatents(checkpoint.vae, 1, SIDE).upscale(goal, make_image(72, 64))
     assert (start.denoise, start.tiled) == (denoise_of(goal), True)
     assert run(checkpoint, start).shape == (1, 3, 96, 104)  # 108 holds 13 whole cells

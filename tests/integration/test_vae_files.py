@@ -126,7 +126,7 @@ def test_every_layout_and_format_decodes_as_the_model_that_has_it_inside(
     with torch.inference_mode():
         assert torch.equal(vae.decode(latent), inside.decode(latent))
         assert not torch.equal(vae.decode(latent), checkpoint.vae.decode(latent))
-    assert vae.scale == inside.scale
+    assert vae.factor == inside.factor
 
 
 def test_the_vae_inside_a_whole_checkpoint_will_do(

@@ -9,10 +9,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.engine.start import Means, Start, start_inpaint, start_upscale, start_vary
+from pipeline.engine.start import InitialLatents, Start
 from pipeline.errors import InvalidParameter
-from pipeline.models.vae import FACTOR, crop_to_cells
+from pipeline.models.vae import crop_to_cells
 from pipeline.request.goals import Inpaint, Upscale, Vary
+from pipeline.request.sizes import LATENT_FACTOR
 
 SIDE = 256
 GREY = 0.5
@@ -20,6 +21,8 @@ GREY = 0.5
 
 class MeanVae:
     """A latent of cells' mean colours, the grey of all, and a little noise."""
+
+    factor = LATENT_FACTOR
 
     def __init__(self) -> None:
         self.tiled: list[bool] = []
@@ -34,13 +37,13 @@ class MeanVae:
 
     @staticmethod
     def _latent(pixels: Tensor, generator: torch.Generator) -> Tensor:
-        cells = functional.avg_pool2d(crop_to_cells(pixels), FACTOR)
+        cells = functional.avg_pool2d(crop_to_cells(pixels, LATENT_FACTOR), LATENT_FACTOR)
         made = torch.cat([cells, cells.mean(dim=1, keepdim=True)], dim=1)
         return made + torch.randn(made.shape, generator=generator) * 1e-3
 
 
-def means(seed: int = 1, native_side: int = SIDE) -> Means:
-    return Means(MeanVae(), seed, native_side)
+def latents(seed: int = 1, native_side: int = SIDE) -> InitialLatents:
+    return InitialLatents(MeanVae(), seed, native_side)
 
 
 def make_image(width: int, height: int) -> Image.Image:
@@ -68,8 +71,8 @@ def latent_of(start: Start) -> Tensor:
 @given(st.integers(20, 900), st.integers(20, 900))
 def test_a_run_has_the_size_of_its_latent(width: int, height: int) -> None:
     starts = [
-        start_vary(Vary(0.5), make_image(width, height), means()),
-        start_upscale(Upscale(1.5, fast=False, denoise=0.4), make_image(width, height), means()),
+        latents().vary(Vary(0.5), make_image(width, height)),
+        latents().upscale(Upscale(1.5, fast=False, denoise=0.4), make_image(width, height)),
     ]
     for start in starts:
         if start.finished is None:
@@ -91,7 +94,7 @@ def test_a_run_has_the_size_of_its_latent(width: int, height: int) -> None:
 def test_a_varied_picture_is_brought_between_the_models_limits(
     size: tuple[int, int], native_side: int, made: tuple[int, int]
 ) -> None:
-    start = start_vary(Vary(0.5), make_image(*size), means(native_side=native_side))
+    start = latents(native_side=native_side).vary(Vary(0.5), make_image(*size))
     assert (start.width, start.height) == made
     assert (start.denoise, start.tiled, start.inpaint) == (0.5, False, None)
 
@@ -105,8 +108,8 @@ class CrampedVae(MeanVae):
 
 
 def test_a_picture_for_which_the_device_has_no_room_is_encoded_in_tiles() -> None:
-    cramped = Means(CrampedVae(), 1, SIDE)
-    start = start_vary(Vary(0.5), make_image(256, 256), cramped)
+    cramped = InitialLatents(CrampedVae(), 1, SIDE)
+    start = cramped.vary(Vary(0.5), make_image(256, 256))
     tiled = MeanVae().encode_tiled(
         to_tensor(make_image(256, 256)), torch.Generator().manual_seed(1)
     )
@@ -114,12 +117,12 @@ def test_a_picture_for_which_the_device_has_no_room_is_encoded_in_tiles() -> Non
 
 
 def test_an_upscaled_picture_is_gone_over_in_tiles() -> None:
-    with_vae = means()
-    start = start_upscale(Upscale(2.0, fast=False, denoise=0.4), make_image(200, 160), with_vae)
+    vae = MeanVae()
+    goal = Upscale(2.0, fast=False, denoise=0.4)
+    start = InitialLatents(vae, 1, SIDE).upscale(goal, make_image(200, 160))
     assert (start.width, start.height) == (400, 320)
     assert (start.denoise, start.tiled) == (0.4, True)
-    assert isinstance(with_vae.vae, MeanVae)
-    assert with_vae.vae.tiled == [True]
+    assert vae.tiled == [True]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_a_fast_or_very_large_picture_is_finished_when_it_is_enlarged(
     size: tuple[int, int], fast: bool, factor: float, made: tuple[int, int]
 ) -> None:
     goal = Upscale(factor, fast=fast, denoise=0.4)
-    start = start_upscale(goal, make_image(*size), means())
+    start = latents().upscale(goal, make_image(*size))
     assert start.finished is not None
     assert start.finished.size == made
     assert start.latent is None
@@ -146,9 +149,9 @@ def test_an_upscalers_details_are_in_the_result() -> None:
     ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return np.full((pixels.shape[0] * 4, pixels.shape[1] * 4, 3), 77, np.uint8)
 
-    with_upscaler = Means(MeanVae(), 1, SIDE, enlarge)
+    with_upscaler = InitialLatents(MeanVae(), 1, SIDE, enlarge)
     goal = Upscale(2.0, fast=True, denoise=0.4)
-    start = start_upscale(goal, make_image(200, 160), with_upscaler)
+    start = with_upscaler.upscale(goal, make_image(200, 160))
     assert start.finished is not None
     assert start.finished.getextrema() == ((77, 77),) * 3
 
@@ -156,13 +159,13 @@ def test_an_upscalers_details_are_in_the_result() -> None:
 def test_a_picture_that_would_get_too_large_is_refused() -> None:
     huge = Image.new("RGB", (8000, 8000))
     with pytest.raises(InvalidParameter, match="8000x8000") as refused:
-        start_upscale(Upscale(1.0, fast=True, denoise=0.4), huge, means())
+        latents().upscale(Upscale(1.0, fast=True, denoise=0.4), huge)
     assert refused.value.field == ("uov_input_image",)
 
 
 def test_a_seed_gives_the_same_latent_again() -> None:
     image = make_image(256, 256)
-    one, again, other = (start_vary(Vary(0.5), image, means(seed)) for seed in (1, 1, 2))
+    one, again, other = (latents(seed).vary(Vary(0.5), image) for seed in (1, 1, 2))
     assert torch.equal(latent_of(one), latent_of(again))
     assert not torch.equal(latent_of(one), latent_of(other))
 
@@ -170,8 +173,8 @@ def test_a_seed_gives_the_same_latent_again() -> None:
 @pytest.mark.parametrize("denoise", [0.0, 1e-9])
 def test_a_strength_of_nothing_leaves_the_picture_alone(denoise: float) -> None:
     image = make_image(256, 256)
-    varied = start_vary(Vary(denoise), image, means())
-    painted = start_inpaint(Inpaint(strength=denoise), image, make_mask(256, 256), means())
+    varied = latents().vary(Vary(denoise), image)
+    painted = latents().inpaint(Inpaint(strength=denoise), image, make_mask(256, 256))
     for start in (varied, painted):
         assert start.finished is not None
         assert start.finished.tobytes() == image.tobytes()
@@ -179,7 +182,7 @@ def test_a_strength_of_nothing_leaves_the_picture_alone(denoise: float) -> None:
 
 def test_painting_in_keeps_the_pictures_size_and_all_beyond_the_soft_mask() -> None:
     image, mask = make_image(301, 243), make_mask(301, 243)
-    start = start_inpaint(Inpaint(), image, mask, means())
+    start = latents().inpaint(Inpaint(), image, mask)
     assert start.inpaint is not None
     made = Image.new("RGB", (start.width, start.height), (1, 2, 3))
     whole = np.asarray(start.inpaint.paste(made))
@@ -197,16 +200,16 @@ def test_a_full_strength_begins_from_a_fill_and_a_lower_one_from_the_picture() -
     mask = Image.new("L", (256, 256))
     mask.paste(255, (56, 56, 136, 136))
     goal = Inpaint(field=1.0, strength=0.5)
-    kept = latent_of(start_inpaint(goal, image, mask, means()))
-    filled = latent_of(start_inpaint(Inpaint(field=1.0), image, mask, means()))
+    kept = latent_of(latents().inpaint(goal, image, mask))
+    filled = latent_of(latents().inpaint(Inpaint(field=1.0), image, mask))
     assert kept[0, 3, 12, 12] == pytest.approx(0.0, abs=0.01)
     assert filled[0, 3, 12, 12] > 0.9
 
 
 def test_only_a_patched_model_is_shown_what_is_around_the_mask() -> None:
     image, mask = Image.new("RGB", (256, 256), "white"), make_mask(256, 256)
-    plain = start_inpaint(Inpaint(field=1.0), image, mask, means())
-    patched = start_inpaint(Inpaint(field=1.0, engine="v2.6"), image, mask, means())
+    plain = latents().inpaint(Inpaint(field=1.0), image, mask)
+    patched = latents().inpaint(Inpaint(field=1.0, engine="v2.6"), image, mask)
     assert plain.inpaint is not None
     assert plain.inpaint.surroundings is None
     assert patched.inpaint is not None
@@ -225,7 +228,7 @@ def test_only_a_patched_model_is_shown_what_is_around_the_mask() -> None:
 
 def test_from_noise_there_is_no_latent_to_begin_from_but_one_to_keep() -> None:
     goal = Inpaint(from_noise=True)
-    start = start_inpaint(goal, make_image(256, 256), make_mask(256, 256), means())
+    start = latents().inpaint(goal, make_image(256, 256), make_mask(256, 256))
     assert start.latent is None
     assert start.inpaint is not None
     assert start.inpaint.inpainting.latent.shape == (1, 4, start.height // 8, start.width // 8)
@@ -234,7 +237,7 @@ def test_from_noise_there_is_no_latent_to_begin_from_but_one_to_keep() -> None:
 def test_outpainting_needs_no_mask_and_grows_the_picture() -> None:
     image = make_image(200, 100)
     goal = Inpaint(sides=("Left",), distances=(0, 20, 0, 0), field=1.0)
-    start = start_inpaint(goal, image, None, means())
+    start = latents().inpaint(goal, image, None)
     assert start.inpaint is not None
     made = start.inpaint.paste(Image.new("RGB", (start.width, start.height)))
     assert made.size == (260, 120)
@@ -245,7 +248,7 @@ def test_outpainting_needs_no_mask_and_grows_the_picture() -> None:
 
 def test_the_mask_is_changed_before_it_is_turned_around() -> None:
     goal = Inpaint(grow_mask=-8, invert_mask=True, field=1.0)
-    start = start_inpaint(goal, make_image(256, 256), make_mask(256, 256), means())
+    start = latents().inpaint(goal, make_image(256, 256), make_mask(256, 256))
     assert start.inpaint is not None
     mask = start.inpaint.area.mask
     assert mask[0, 0] == 255
@@ -264,4 +267,4 @@ def test_the_mask_is_changed_before_it_is_turned_around() -> None:
 )
 def test_nothing_to_paint_is_an_error(goal: Inpaint, mask: Image.Image | None) -> None:
     with pytest.raises(InvalidParameter, match="nothing to paint"):
-        start_inpaint(goal, make_image(256, 256), mask, means())
+        latents().inpaint(goal, make_image(256, 256), mask)

@@ -9,13 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.engine.initial_latents import begin_from
-from pipeline.engine.start import InpaintTask, Means, Start
+from pipeline.engine.start import InitialLatents, InpaintTask, Start
 from pipeline.images.inpaint_area import Box
-from pipeline.models.vae import FACTOR, crop_to_cells
 from pipeline.request.decode import GenerateParams
 from pipeline.request.goals import Inpaint, read_goals
 from pipeline.request.plan import ImagePlan
+from pipeline.request.sizes import LATENT_FACTOR
 from tools.parity_cases.inpaint import enlarge, sha256
 
 # The reference's name of a setting -> the request's field.
@@ -44,8 +43,10 @@ _SHAPE: Final = re.compile(r"ndarray \((\d+), (\d+), 3\)")
 class EmptyVae:
     """The figures' stand-in for a VAE: latents of the right size, and nothing in them."""
 
+    factor = LATENT_FACTOR
+
     def encode(self, pixels: Tensor, _generator: torch.Generator) -> Tensor:
-        height, width = (side // FACTOR for side in crop_to_cells(pixels).shape[-2:])
+        height, width = (side // LATENT_FACTOR for side in pixels.shape[-2:])
         return torch.zeros(1, 4, height, width)
 
     def encode_tiled(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -64,15 +65,15 @@ def read_start(settings: Mapping[str, Any], params: GenerateParams, seed: int) -
     goal = read_goals(params).start
     if not settings["input"] or goal is None:
         return None
-    means = Means(EmptyVae(), seed, enlarge=enlarge)
+    latents = InitialLatents(EmptyVae(), seed, enlarge=enlarge)
     if isinstance(goal, Inpaint):
         picture, mask = Image.new("RGB", _INPAINT_SIZE), np.zeros(_INPAINT_SIZE[::-1], np.uint8)
         _MASKED.cut(mask)[:] = 255
-        return begin_from(goal, picture, Image.fromarray(mask), means)
+        return latents.start(goal, picture, Image.fromarray(mask))
     shape = _SHAPE.fullmatch(settings["uov_img"])
     if shape is None:
         raise NotImplementedError(f"a picture of unknown size: {settings['uov_img']}")
-    return begin_from(goal, Image.new("RGB", (int(shape[2]), int(shape[1]))), None, means)
+    return latents.start(goal, Image.new("RGB", (int(shape[2]), int(shape[1]))))
 
 
 def call_facts(plan: ImagePlan, start: Start) -> dict[str, Any]:

@@ -96,6 +96,17 @@ def decode_tiled(case: Case, fixtures: Fixtures) -> Results:
     }
 
 
+class _AsLaidOut(Vae):
+    """Takes pixels in the memory layout they come in.
+
+    That figure was recorded from a channels-last tensor, on which torch's CPU GroupNorm is less
+    accurate: it is 3.6e-5 away from float64, contiguous pixels 7.6e-7.
+    """
+
+    def _move(self, x: Tensor) -> Tensor:
+        return x.to(self.module.device, self.module.dtype)
+
+
 @torch.inference_mode()
 def encode_inpaint(case: Case, fixtures: Fixtures) -> Results:
     """A picture greyed where its mask is, and the mask of its latent."""
@@ -104,9 +115,10 @@ def encode_inpaint(case: Case, fixtures: Fixtures) -> Results:
     hidden = grey_where_masked(pixels, mask)
     generator = seeded_generator(case.params["global_seed"])
     height, width = pixels.shape[-2:]
+    vae = _AsLaidOut(make_vae(fixtures).module)
     return {
-        "vae.inpaint.latent": make_vae(fixtures).encode(hidden, generator),
-        "vae.inpaint.latent_mask": latent_mask(mask, height, width),
+        "vae.inpaint.latent": vae.encode(hidden, generator),
+        "vae.inpaint.latent_mask": latent_mask(mask, height, width, vae.factor),
     }
 
 

@@ -14,7 +14,7 @@ from pipeline.adapters.ip_adapter import load_adapter
 from pipeline.adapters.ip_attention import ImagePrompt
 from pipeline.engine.conditioned import ImageConditions, InpaintPatch
 from pipeline.engine.sdxl import SdxlPipeline
-from pipeline.engine.start import Means, Start, start_inpaint
+from pipeline.engine.start import InitialLatents, Start
 from pipeline.images.preprocessors import canny_hint, cpds_hint
 from pipeline.models.checkpoint import load_checkpoint
 from pipeline.models.image_encoder import load_image_encoder
@@ -82,8 +82,7 @@ class Studio:
     ) -> Image.Image:
         """The whole picture painted anew under the mask, with or without head and patch."""
         goal = Inpaint(engine="v2.6" if patched else "None", field=1.0)
-        means = Means(self.checkpoint.vae, seed, NATIVE_SIDE)
-        start = start_inpaint(goal, image, mask, means)
+        start = InitialLatents(self.checkpoint.vae, seed, NATIVE_SIDE).start(goal, image, mask)
         plan = self._plan(prompt, seed, goal=goal)
         conditions = ImageConditions()
         surroundings = start.inpaint.surroundings if start.inpaint else None
