@@ -38,5 +38,7 @@ def install_services(app: web.Application, stored: Repositories) -> None:
     app[IMAGES] = images = ImageReader(app[keys.CLIENT], inputs, outputs, decoding, limit)
     admissions = Admissions(history, executor, inputs, stored.watch)
     app[WATCH] = stored.watch
-    app[SUBMISSIONS] = Submissions(bus, app[keys.RESOLVER], images, admissions, tasks)
+    app[SUBMISSIONS] = Submissions(
+        bus, app[keys.RESOLVER], images, admissions, tasks, app[keys.CLIENT]
+    )
     app[DELETION] = Deletion(bus, history, stored.trash, stored.retention, outputs)

@@ -1,19 +1,25 @@
 """The one HTTP client for addresses that strangers name: image URLs and webhooks."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final, Self
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from pipeline.errors import PipelineError
-from storage.addresses import is_public
+from storage.addresses import is_loopback, is_public
 
 _REDIRECTS: Final = 5
 _REDIRECT_STATUS: Final = frozenset({301, 302, 303, 307, 308})
+_HOST: Final = re.compile(r"[^\s/\\?#@]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _CHUNK_BYTES: Final = 64 * 1024
 
 
@@ -35,6 +41,13 @@ class FetchTooLarge(FetchFailed):
     code = "fetch_too_large"
 
 
+class Posted(msgspec.Struct, frozen=True):
+    """The answer to a post: its status, and the seconds that Retry-After asks for."""
+
+    status: int
+    retry_after_s: float = 0.0
+
+
 class GuardedClient:
     """Fetches and posts within bounds of place, size and time. Event loop only; open for a block.
 
@@ -50,6 +63,7 @@ class GuardedClient:
         seconds: float = 20.0,
         resolver: AbstractResolver | None = None,
     ) -> None:
+        self._allow_private = allow_private
         self._open_socket = _open_socket if allow_private else _open_public_socket
         self._seconds = seconds
         self._resolver = resolver
@@ -90,8 +104,23 @@ class GuardedClient:
             raise _failure(target, error) from error
         raise FetchFailed(f"{_shown(target)} redirects more than {_REDIRECTS} times")
 
-    async def post_json(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Post and return the status; the answer's body is not read and no redirect is followed.
+    def check(self, url: str) -> None:
+        """Raise UrlRefused for a URL that this client would not follow, as far as it says itself.
+
+        Names are looked up when the connection is made, and their addresses checked then.
+        """
+        host = checked_url(url).host or ""
+        if self._allow_private:
+            return
+        try:
+            is_allowed = is_public(host)
+        except ValueError:  # a name
+            is_allowed = not is_loopback(host.rstrip("."))
+        if not is_allowed:
+            raise _private()
+
+    async def post_json(self, url: str, body: bytes, headers: Mapping[str, str]) -> Posted:
+        """Post; the answer's body is not read and no redirect is followed.
 
         Raises UrlRefused or FetchFailed.
         """
@@ -104,7 +133,8 @@ class GuardedClient:
                     target, data=body, headers=sent, allow_redirects=False
                 ) as response,
             ):
-                return response.status
+                wait = _retry_after_s(response.headers.get("Retry-After", ""))
+                return Posted(response.status, wait)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _failure(target, error) from error
 
@@ -128,7 +158,12 @@ def checked_url(url: str) -> URL:
     """Parse an absolute http or https URL. Raises UrlRefused."""
     try:
         parsed = URL(url)
-        usable = parsed.scheme in ("http", "https") and bool(parsed.host)
+        usable = (
+            parsed.scheme in ("http", "https")
+            and _HOST.fullmatch(parsed.host or "") is not None
+            and parsed.port != 0
+            and _CONTROL.search(url) is None  # the parser takes some of them out
+        )
     except ValueError:
         usable = False
     if not usable:
@@ -144,11 +179,28 @@ def _open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
 def _open_public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     # UrlRefused is no OSError: it passes the connector's own retries and reaches the caller.
     if not is_public(str(info[4][0])):
-        raise UrlRefused(
-            "the URL leads to a private, local or reserved address; "
-            "the server's operator may allow these with --allow-private-urls"
-        )
+        raise _private()
     return _open_socket(info)
+
+
+def _private() -> UrlRefused:
+    return UrlRefused(
+        "the URL leads to a private, local or reserved address; "
+        "the server's operator may allow these with --allow-private-urls"
+    )
+
+
+def _retry_after_s(value: str) -> float:
+    """Seconds from now, from either form of the header; 0 for none."""
+    if value.strip().isdecimal():
+        return float(value[:12])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def _too_large(target: URL, limit_bytes: int) -> FetchTooLarge:

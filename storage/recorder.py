@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Self
 
@@ -89,47 +90,54 @@ class Recorder:
         """
         await self._replay()
         unfinished = await self._history.unfinished()
-        for bad in unfinished.unreadable:
-            log.warning("task %s: %s", bad.task_id, bad.error)
-            outcome = _failed(bad.error, InvalidParameter.code)
-            await self._record(
-                EndedTask(
-                    task_id=bad.task_id,
-                    outcome=outcome,
-                    webhook_url=bad.webhook_url,
-                    base_url=bad.base_url,
-                )
+        ends = [
+            EndedTask(
+                task_id=bad.task_id,
+                outcome=_failed(bad.error, InvalidParameter.code),
+                webhook_url=bad.webhook_url,
+                base_url=bad.base_url,
             )
+            for bad in unfinished.unreadable
+        ]
         rows = unfinished.rows
         resolved = await asyncio.to_thread(lambda: [_resolved(row, resolve) for row in rows])
-        for row in resolved:
-            if isinstance(row, EndedTask):
-                log.warning("task %s: %s", row.task_id, row.outcome.error)
-                await self._record(row)
+        ends += [row for row in resolved if isinstance(row, EndedTask)]
+        for error, count in Counter(ended.outcome.error for ended in ends).items():
+            log.warning("%d tasks: %s", count, error)
+        if ends:
+            await self._record(*ends)
         return [row for row in resolved if isinstance(row, OpenRow)]
 
-    async def _record(self, ended: EndedTask) -> None:
-        self._unwritten.add(ended)
-        if await self._write(ended):
-            await self._write_all()  # the database works: those that wait go with this one
+    async def _record(self, *ends: EndedTask) -> None:
+        for ended in ends:
+            self._unwritten.add(ended)
+        if await self._write(*ends):
+            await self._write_all()  # the database works: those that wait go with these
         else:
-            self._outbox.hold(ended)
+            for ended in ends:
+                self._outbox.hold(ended)
             await self._note_in_journal()
             self._deferred.set()
 
-    async def _write(self, ended: EndedTask) -> bool:
-        """Close the row and owe the webhook. False if the database does not take it."""
+    async def _write(self, *ends: EndedTask) -> bool:
+        """Close rows and owe their webhooks, all or none. False if the database takes none."""
+        closed: list[EndedTask] = []
         try:
             async with self._database.transaction(WRITE_WAIT_S) as connection:
-                closed = await self._history.close_row(connection, ended.task_id, ended.outcome)
-                if closed and ended.webhook_url:
-                    await self._outbox.owe(connection, ended)
+                for ended in ends:
+                    if not await self._history.close_row(connection, ended.task_id, ended.outcome):
+                        continue
+                    closed.append(ended)
+                    if ended.webhook_url:
+                        await self._outbox.owe(connection, ended)
         except sqlite3.Error as error:
-            log.error("the end of task %s is kept in memory: %s", ended.task_id, error)
+            names = ", ".join(ended.task_id for ended in ends[:3])
+            log.error("the ends of %d tasks (%s) are kept in memory: %s", len(ends), names, error)
             return False
-        self._unwritten.discard(ended.task_id)
-        await self._outbox.written(ended.task_id)
-        if closed:
+        for ended in ends:
+            self._unwritten.discard(ended.task_id)
+            await self._outbox.written(ended.task_id)
+        for ended in closed:
             await self._tell_written(ended)
         if self._journaled and not self._unwritten:
             await self._clear_journal()

@@ -4,10 +4,12 @@ import asyncio
 import base64
 import binascii
 import logging
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from standardwebhooks import Webhook
@@ -22,7 +24,11 @@ from storage.records import absolute
 log = logging.getLogger(__name__)
 
 PAUSES: Final = (2.0, 10.0, 60.0, 300.0)  # seconds between one try and the next: five tries
-_AT_ONCE: Final = 8  # deliveries under way, so that one slow receiver does not hold up the others
+AT_ONCE: Final = 32  # deliveries under way
+PER_HOST: Final = 4  # of these to one receiver, so that a slow one does not hold up the others
+_SEARCHED: Final = 65_536  # owed deliveries that are looked through for a free receiver
+LONGEST_RETRY_S: Final = 3600.0  # of what a receiver's Retry-After may ask for
+_RETRIED: Final = frozenset({408, 429})  # with every status from 500 on
 _PREFIX: Final = "whsec_"
 _KEY_BYTES: Final = range(24, 65)  # what Standard Webhooks asks of a key
 
@@ -49,6 +55,7 @@ class WebhookSender:
         self._pauses = pauses
         self._supervisor = Supervisor()
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._hosts: Counter[str] = Counter()  # deliveries under way by receiver
 
     async def __aenter__(self) -> Self:
         """Begin to deliver, first of all what a former run still owed."""
@@ -73,21 +80,38 @@ class WebhookSender:
 
     async def _start_due(self) -> float | None:
         """Start every delivery that is due; return the seconds until the next is, if known."""
-        for webhook in await self._outbox.next(_AT_ONCE + len(self._under_way)):
-            if webhook.task_id in self._under_way:
-                continue
-            if len(self._under_way) >= _AT_ONCE:
-                return None  # the end of one wakes the loop
-            wait_ms = webhook.next_mills - now_ms()
-            if wait_ms > 0:
-                return wait_ms / 1000
-            task = asyncio.create_task(self._deliver(webhook))
-            self._under_way[webhook.task_id] = task
-            task.add_done_callback(partial(self._ended, webhook.task_id))
+        searched = 0
+        limit = AT_ONCE + len(self._under_way)
+        while len(self._under_way) < AT_ONCE:  # the end of one wakes the loop
+            owed = await self._outbox.next(limit)
+            for webhook in owed[searched:]:
+                wait_ms = webhook.next_mills - now_ms()
+                if wait_ms > 0:
+                    return wait_ms / 1000
+                self._start(webhook)
+            searched = len(owed)
+            if searched < limit or limit >= _SEARCHED:
+                return None
+            limit *= 4  # all of these are for receivers that are busy
         return None
 
-    def _ended(self, task_id: str, task: asyncio.Task[None]) -> None:
+    def _start(self, webhook: OwedWebhook) -> None:
+        """Begin a delivery unless it is under way or its receiver has enough of them."""
+        host = _receiver(webhook.url)
+        if webhook.task_id in self._under_way or self._hosts[host] >= PER_HOST:
+            return
+        if len(self._under_way) >= AT_ONCE:
+            return
+        self._hosts[host] += 1
+        task = asyncio.create_task(self._deliver(webhook))
+        self._under_way[webhook.task_id] = task
+        task.add_done_callback(partial(self._ended, webhook.task_id, host))
+
+    def _ended(self, task_id: str, host: str, task: asyncio.Task[None]) -> None:
         self._under_way.pop(task_id, None)
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("webhook of task %s", task_id, exc_info=error)
         self._outbox.changed.set()
@@ -109,21 +133,30 @@ class WebhookSender:
         if record is None:
             return False  # deleted from the history meanwhile
         body = msgspec.json.encode(absolute(record, webhook.base_url))
-        failure, may_help = await self._post(webhook, body)
+        failure, may_help, wait_s = await self._post(webhook, body)
         if failure:
             log.warning("webhook of task %s, try %s: %s", webhook.task_id, tries, failure)
-        return bool(failure) and may_help and not last
+        stays = bool(failure) and may_help and not last
+        if stays and wait_s > pause:
+            later = now_ms() + int(min(wait_s, LONGEST_RETRY_S) * 1000)
+            await self._outbox.count_try(msgspec.structs.replace(counted, next_mills=later))
+        return stays
 
-    async def _post(self, webhook: OwedWebhook, body: bytes) -> tuple[str, bool]:
-        """What went wrong ("" if nothing), and whether another try may help."""
+    async def _post(self, webhook: OwedWebhook, body: bytes) -> tuple[str, bool, float]:
+        """What went wrong ("" if nothing), whether another try may help, and in how many seconds.
+
+        The receiver asks for the last with Retry-After; 0 if it does not.
+        """
         headers = self._headers(webhook.task_id, body)
         try:
-            status = await self._client.post_json(webhook.url, body, headers)
+            posted = await self._client.post_json(webhook.url, body, headers)
         except UrlRefused as error:
-            return str(error), False
+            return str(error), False, 0.0
         except FetchFailed as error:
-            return str(error), True
-        return ("" if 200 <= status < 300 else f"answered with status {status}"), status >= 500
+            return str(error), True, 0.0
+        status = posted.status
+        failure = "" if 200 <= status < 300 else f"answered with status {status}"
+        return failure, status >= 500 or status in _RETRIED, posted.retry_after_s
 
     def _headers(self, task_id: str, body: bytes) -> dict[str, str]:
         moment = datetime.now(UTC)
@@ -131,6 +164,14 @@ class WebhookSender:
         if self._signer is not None:
             headers["webhook-signature"] = self._signer.sign(task_id, moment, body.decode())
         return headers
+
+
+def _receiver(url: str) -> str:
+    """The part of a URL that names the receiver; of a malformed one, all of it."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return url
 
 
 def signing_key(secret: str) -> bytes:

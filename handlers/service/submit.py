@@ -32,6 +32,7 @@ from pipeline.files.resolve import Resolver
 from pipeline.request.decode import Decoded, decoded_from
 from pipeline.request.delivery import Delivery
 from pipeline.scheduling.task import Task
+from storage.fetch import GuardedClient, UrlRefused
 from storage.records import TaskRecord, accepted_record
 
 _COURSE: Final[tuple[type[EventData], ...]] = (
@@ -112,7 +113,9 @@ class Submissions:
         images: ImageReader,
         admissions: Admissions,
         tasks: Tasks,
+        client: GuardedClient,
     ) -> None:
+        self._client = client
         self._bus = bus
         self._resolver = resolver
         self._images = images
@@ -127,6 +130,11 @@ class Submissions:
         With an idempotency ``key`` that was seen before, nothing is stored or queued: the ticket
         is of the first request's task. Raises PipelineError.
         """
+        if delivery.webhook_url:
+            try:
+                self._client.check(delivery.webhook_url)
+            except UrlRefused as error:
+                raise InvalidParameter(("webhook_url",), str(error)) from error
         params = images.applied_to(request.params)
         resolved = await asyncio.to_thread(self._resolver.resolve, params, request.present)
         found = await self._images.resolve(resolved.params, images)

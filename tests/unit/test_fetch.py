@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
 from storage.addresses import is_public
-from storage.fetch import FetchFailed, GuardedClient, UrlRefused
+from storage.fetch import FetchFailed, GuardedClient, UrlRefused, _retry_after_s
 
 LIMIT = 1000
 RECEIVED = web.AppKey("received", list[tuple[bytes, dict[str, str]]])
@@ -241,8 +241,64 @@ async def test_failures_hide_passwords_and_tokens(client: GuardedClient) -> None
 async def test_a_post_sends_the_body_and_follows_no_redirect(
     server: TestServer, client: GuardedClient
 ) -> None:
-    assert await client.post_json(url(server, "/receive"), b"{}", {"x-mark": "1"}) == 204
-    assert await client.post_json(url(server, "/redirect?to=/receive"), b"{}", {}) == 302
+    posted = await client.post_json(url(server, "/receive"), b"{}", {"x-mark": "1"})
+    assert (posted.status, posted.retry_after_s) == (204, 0.0)
+    assert (await client.post_json(url(server, "/redirect?to=/receive"), b"{}", {})).status == 302
     ((body, headers),) = server.app[RECEIVED]
     assert body == b"{}"
     assert (headers["Content-Type"], headers["x-mark"]) == ("application/json", "1")
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("120", 120, 120),
+        ("0", 0, 0),
+        ("", 0, 0),
+        ("soon", 0, 0),
+        ("-5", 0, 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Wed, 21 Oct 2999 07:28:00 GMT", 1e9, 1e12),
+        ("9" * 400, 1e11, 1e12),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, least: float, most: float) -> None:
+    assert least <= _retry_after_s(value) <= most
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1/",
+        "http://[::1]:80/",
+        "http://10.0.0.1/",
+        "http://localhost./",
+        "http://a.localhost/",
+    ],
+)
+async def test_a_private_address_is_told_before_it_is_called(address: str) -> None:
+    async with GuardedClient() as guarded, GuardedClient(allow_private=True) as free:
+        with pytest.raises(UrlRefused, match="private"):
+            guarded.check(address)
+        free.check(address)
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        "ftp://example.org/",
+        "http://",
+        "example.org",
+        "http://example.org:99999/",
+        "http://example.org:0/",
+        "http://exam ple.org/",
+        "http://example.org/a\nb",
+        "http://example.org/\x00",
+        "http://[::1/",
+    ],
+)
+async def test_a_malformed_url_is_told_before_it_is_called(malformed: str) -> None:
+    async with GuardedClient(allow_private=True) as free:
+        with pytest.raises(UrlRefused):
+            free.check(malformed)
+        free.check("https://example.org:8443/a%20b?c=d")
