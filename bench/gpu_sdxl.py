@@ -113,7 +113,8 @@ def diffusers_pipeline(checkpoint: Checkpoint) -> Callable[[Case], object]:
 
 
 def _tokenizer() -> CLIPTokenizer:
-    tokenizer: CLIPTokenizer = find_tokenizer(None).backend
+    ours = find_tokenizer(None)
+    tokenizer = CLIPTokenizer(vocab=dict(ours.vocabulary), merges=list(ours.merges))
     tokenizer.model_max_length = 77
     return tokenizer
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
-from diffusers import ControlNetModel
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.adapters.control import Residuals
 from pipeline.errors import InvalidModelFile
+from pipeline.models.networks import ControlNetModel
 from pipeline.models.unet import UNet
 from pipeline.sampling.denoiser import NetworkInput
 from pipeline.weights.casting import cast_at_use, working_dtype

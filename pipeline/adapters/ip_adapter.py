@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
-from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.adapters.ip_attention import cross_attentions
 from pipeline.errors import InvalidModelFile
 from pipeline.models.image_encoder import ImageEncoder
+from pipeline.models.networks import IPAdapterPlusImageProjection
 from pipeline.weights import layout
 from pipeline.weights.casting import working_dtype
 from pipeline.weights.tensors import fill, read_values

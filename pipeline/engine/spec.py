@@ -1,5 +1,6 @@
 """What an engine is built from: plain data, so that a worker anywhere can build it. Torch-free."""
 
+import importlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ def build_engine(spec: EngineSpec, sink: Sink) -> "Engine":
     ``sink`` receives ModelState and Download. Raises UnknownDevice.
     """
     # Imported here: torch takes seconds, which the server does not wait for.
+    if spec.options.compile_unet:
+        importlib.import_module("torch._dynamo")  # else networks are imported without it
+
     from pipeline.engine.engine import load_engine  # noqa: PLC0415
 
     library = open_library(

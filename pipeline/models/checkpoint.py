@@ -7,20 +7,25 @@ file's configuration over the network, and fills in what is missing with random 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from pipeline.errors import InvalidModelFile
 from pipeline.memory.device import Placement, place
 from pipeline.models.model_sampling import sampling_of_file, sampling_of_folder
+from pipeline.models.networks import AutoencoderKL, UNet2DConditionModel
 from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
 from pipeline.sampling.parametrisation import ModelSampling
+from pipeline.text.clip_model import (
+    ClipTextModel,
+    ClipTextModelWithProjection,
+    read_clip_config,
+)
 from pipeline.text.encoder import TextEncoder
 from pipeline.text.tokenizer import find_tokenizer
 from pipeline.weights import layout
@@ -39,6 +44,8 @@ _REQUIRED: Final = {
     "first text encoder": layout.CLIP_L_PREFIX,
     "second text encoder": layout.CLIP_G_PREFIX,
 }
+
+M = TypeVar("M", bound=nn.Module)
 
 Tensors = Mapping[str, Tensor]
 
@@ -167,7 +174,8 @@ def split_original(tensors: Tensors, configs: Configs) -> _Parts:
 
 def build_unet(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
     """A UNet2DConditionModel with these weights. Raises InvalidModelFile."""
-    return _build(lambda: UNet2DConditionModel.from_config(config), tensors, "UNet", placement)
+    make: Callable[[], nn.Module] = partial(UNet2DConditionModel.from_config, config)
+    return _build(make, tensors, "UNet", placement)
 
 
 def build_vae(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
@@ -175,37 +183,38 @@ def build_vae(tensors: Tensors, config: Mapping[str, Any], placement: Placement)
     wide = config.get("force_upcast", True)
     own = placement._replace(unet=placement.vae if wide else placement.unet)
     named = layout.vae_as_named_today(tensors)
-    return _build(lambda: AutoencoderKL.from_config(config), named, "VAE", own)
+    make: Callable[[], nn.Module] = partial(AutoencoderKL.from_config, config)
+    return _build(make, named, "VAE", own)
 
 
-def build_clip_l(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
+def build_clip_l(
+    tensors: Tensors, config: Mapping[str, Any], placement: Placement
+) -> ClipTextModel:
     """SDXL's first text encoder. Raises InvalidModelFile."""
     own = placement._replace(unet=placement.text)
     named = layout.clip_l_from_original(tensors)  # older folders have the outer module's name too
     part = "first text encoder"
-    return _build(lambda: CLIPTextModel(CLIPTextConfig(**config)), named, part, own)
+    sizes = read_clip_config(config, part)
+    return _build(lambda: ClipTextModel(sizes), named, part, own)
 
 
-def build_clip_g(tensors: Tensors, config: Mapping[str, Any], placement: Placement) -> nn.Module:
+def build_clip_g(
+    tensors: Tensors, config: Mapping[str, Any], placement: Placement
+) -> ClipTextModelWithProjection:
     """SDXL's second text encoder, the one with a projection. Raises InvalidModelFile."""
     own = placement._replace(unet=placement.text)
     part = "second text encoder"
-    return _build(lambda: CLIPTextModelWithProjection(CLIPTextConfig(**config)), tensors, part, own)
+    sizes = read_clip_config(config, part)
+    return _build(lambda: ClipTextModelWithProjection(sizes), tensors, part, own)
 
 
-def _build(
-    make: Callable[[], nn.Module], tensors: Tensors, part: str, placement: Placement
-) -> nn.Module:
+def _build(make: Callable[[], M], tensors: Tensors, part: str, placement: Placement) -> M:
     """Make the module without memory, then give it its weights."""
     with torch.device("meta"):
         module = make()
     fill(module, tensors, part, None if placement.stored else placement.unet, lenient=True)
     if placement.stored:
         cast_at_use(module, placement.unet)
-    for owner in module.modules():
-        if "position_ids" in owner._buffers:  # noqa: SLF001 - the one buffer that no file holds
-            count = owner._buffers["position_ids"].shape[-1]  # type: ignore[union-attr]  # noqa: SLF001
-            owner._buffers["position_ids"] = torch.arange(count)[None]  # noqa: SLF001
     return module.to(placement.device)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from pipeline.memory.device import place
 from pipeline.weights.tensors import fill, read_component, read_config, read_tensors
@@ -54,6 +53,9 @@ def load_image_encoder(
 
     A single file brings no sizes: it must be a ViT-H. Raises InvalidModelFile.
     """
+    # Imported at use: it takes seconds, and most tasks have no image prompt.
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection  # noqa: PLC0415
+
     is_folder = path.is_dir()
     config = read_config((path if is_folder else single_file_config) / "config.json")
     half = device.type != "cpu"

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from pipeline.sampling.denoiser import Conditioning
 from pipeline.text.chunks import Section, Special, empty_section, make_sections, split_words
+from pipeline.text.clip_model import ClipTextModel, ClipTextModelWithProjection, TextStates
 from pipeline.text.tokenizer import ClipTokenizer
 from pipeline.text.weights import parse_weights
 from pipeline.weights.textual_inversion import InversionLibrary
@@ -21,7 +22,9 @@ _CLIP_G_PAD: Final = 0
 class ClipEncoder:
     """One CLIP text model: sections of weighted tokens to hidden states and a pooled vector."""
 
-    def __init__(self, model: Any, special: Special, projection: Any = None) -> None:
+    def __init__(
+        self, model: ClipTextModel, special: Special, projection: nn.Linear | None = None
+    ) -> None:
         self._model = model
         self._projection = projection
         self.special = special
@@ -29,7 +32,7 @@ class ClipEncoder:
     @property
     def width(self) -> int:
         """Numbers in a token's embedding."""
-        return int(self._model.config.hidden_size)
+        return self._model.config.hidden_size
 
     def encode(self, sections: Sequence[Section], clip_skip: int) -> tuple[Tensor, Tensor | None]:
         """Hidden states (1, 77 n, C) with the weights applied, and the first section's pooled.
@@ -57,11 +60,10 @@ class ClipEncoder:
             [[t.value if isinstance(t.value, int) else 0 for t in section] for section in sections]
         )
         with self._vectors_in_place(sections):
-            out = self._model(ids.to(self._model.device), output_hidden_states=True)
-        states = out.hidden_states  # the embeddings, then each layer's output
-        layers = len(states) - 1
-        chosen = states[-clip_skip] if clip_skip <= layers else out.last_hidden_state
-        return chosen.float(), out.last_hidden_state
+            states: TextStates = self._model(ids.to(self._model.device))
+        layers = len(states.hidden) - 1
+        chosen = states.hidden[-clip_skip] if clip_skip <= layers else states.last
+        return chosen.float(), states.last
 
     def _pool(self, section: Section, last: Tensor) -> Tensor | None:
         if self._projection is None:
@@ -99,7 +101,11 @@ class TextEncoder:
     """SDXL's pair of encoders with their tokenizer."""
 
     def __init__(
-        self, clip_l: Any, clip_g: Any, tokenizer: ClipTokenizer, inversions: InversionLibrary
+        self,
+        clip_l: ClipTextModel,
+        clip_g: ClipTextModelWithProjection,
+        tokenizer: ClipTokenizer,
+        inversions: InversionLibrary,
     ) -> None:
         start, end = tokenizer.start, tokenizer.end
         self._tokenizer = tokenizer

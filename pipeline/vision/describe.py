@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import torch
 from PIL import Image
-from transformers import BlipForConditionalGeneration
 
 from pipeline.models.image_encoder import CLIP_MEAN, CLIP_STD
 from pipeline.vision.folders import load_folder, load_tokenizer
@@ -38,6 +37,8 @@ class Captioner:
 
 def load_captioner(folder: Path, device: torch.device) -> Captioner:
     """BLIP from a folder in transformers' layout. Raises InvalidModelFile."""
+    from transformers import BlipForConditionalGeneration  # noqa: PLC0415 - takes seconds
+
     model = load_folder(BlipForConditionalGeneration, folder, _KIND, device)
     vocabulary = model.config.text_config.vocab_size
     return Captioner(model, load_tokenizer(folder, _KIND, vocabulary))

@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
-from transformers import GroundingDinoForObjectDetection
 
 from pipeline.vision.folders import load_folder, load_tokenizer
 from pipeline.vision.pixels import IMAGENET_MEAN, IMAGENET_STD, standardised
@@ -78,6 +77,8 @@ class Detector:
 
 def load_detector(folder: Path, device: torch.device) -> Detector:
     """Grounding DINO from a folder in transformers' layout. Raises InvalidModelFile."""
+    from transformers import GroundingDinoForObjectDetection  # noqa: PLC0415 - takes seconds
+
     model = load_folder(GroundingDinoForObjectDetection, folder, _KIND, device)
     vocabulary = model.config.text_config.vocab_size
     return Detector(model, load_tokenizer(folder, _KIND, vocabulary))

@@ -7,8 +7,6 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
 
 from pipeline.errors import InvalidModelFile
 from pipeline.files.file_format import FileFormat, require_format
@@ -42,6 +40,8 @@ def load_folder(model_class: Any, folder: Path, kind: str, device: torch.device)
     _check_kind(model_class, folder, kind)
     for path, wanted in _weights(folder):
         require_format(path, f"{kind}'s", wanted)
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415 - takes seconds
+
     disable_progress_bar()
     try:
         model, facts = model_class.from_pretrained(
@@ -62,6 +62,8 @@ def load_folder(model_class: Any, folder: Path, kind: str, device: torch.device)
 
 def load_tokenizer(folder: Path, kind: str, vocabulary: int) -> Any:
     """The folder's tokenizer, of at most ``vocabulary`` tokens. Raises InvalidModelFile."""
+    from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except _BROKEN as error:

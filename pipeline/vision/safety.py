@@ -7,18 +7,20 @@ too, inside a pipeline package that warns and loads only its own folder layout.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from pipeline.errors import InvalidModelFile
 from pipeline.models.image_encoder import clip_pixels
 from pipeline.scheduling.task import Reporter
 from pipeline.weights.tensors import fill, read_config, read_values
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionConfig
 
 BLACKED_OUT: Final = "blacked_out"
 """The note in a task's record that lists which of its pictures, from 1, were blacked out."""
@@ -74,6 +76,8 @@ def load_safety_checker(path: Path, device: torch.device) -> SafetyChecker:
 
     Raises InvalidModelFile.
     """
+    from transformers import CLIPVisionModelWithProjection  # noqa: PLC0415 - takes seconds
+
     weights = _weights_of(path) if path.is_dir() else path
     tensors = dict(read_values(weights, "safety checker"))
     missing = [name for name in (*_CONCEPTS, *_SPECIAL_CARE) if name not in tensors]
@@ -112,8 +116,10 @@ def _weights_of(folder: Path) -> Path:
     raise InvalidModelFile(f"{folder.name} holds none of {', '.join(_WEIGHTS)}")
 
 
-def _sizes(tensors: Mapping[str, Tensor], name: str, config: Path | None) -> CLIPVisionConfig:
+def _sizes(tensors: Mapping[str, Tensor], name: str, config: Path | None) -> "CLIPVisionConfig":
     """Sizes of the encoder: from its shapes, and from the folder's config where there is one."""
+    from transformers import CLIPVisionConfig  # noqa: PLC0415 - takes seconds
+
     start = "vision_model.embeddings"
     try:
         width = tensors[f"{start}.class_embedding"].shape[0]

@@ -5,12 +5,14 @@ The files name no sizes: what the tensors' shapes do not tell is the same in all
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
-from transformers import SamConfig
 
 from pipeline.errors import InvalidModelFile
+
+if TYPE_CHECKING:
+    from transformers import SamConfig
 
 # Parts of names, the original's and transformers'. In this order: later ones see the results.
 _RENAMED: Final = (
@@ -50,8 +52,10 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def config_of(tensors: Mapping[str, Tensor]) -> SamConfig:
+def config_of(tensors: Mapping[str, Tensor]) -> "SamConfig":
     """Sizes of the model, from the renamed tensors. Raises InvalidModelFile."""
+    from transformers import SamConfig  # noqa: PLC0415 - takes seconds
+
     try:
         return SamConfig(
             vision_config=_vision_sizes(tensors),

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
-from transformers import SamModel
 
 from pipeline.errors import InvalidModelFile
 from pipeline.vision.detection import Box
@@ -70,6 +69,8 @@ class Segmenter:
 
 def load_segmenter(path: Path, device: torch.device) -> Segmenter:
     """From a folder in transformers' layout or an original file. Raises InvalidModelFile."""
+    from transformers import SamModel  # noqa: PLC0415 - takes seconds
+
     if path.is_dir():
         return Segmenter(load_folder(SamModel, path, _KIND, device))
     tensors = renamed(read_values(path, _KIND))

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.models.checkpoint import build_clip_g, build_clip_l
+from pipeline.text.clip_model import ClipTextModel, ClipTextModelWithProjection
 from pipeline.text.encoder import TextEncoder
 from pipeline.text.tokenizer import find_tokenizer
 from pipeline.weights.layout import (
@@ -35,7 +36,7 @@ def make_encoder(fixtures: Fixtures, inversions: Path | None = None) -> TextEnco
     return TextEncoder(clip_l, clip_g, find_tokenizer(None), InversionLibrary(inversions))
 
 
-def clip_modules(fixtures: Fixtures) -> tuple[nn.Module, nn.Module]:
+def clip_modules(fixtures: Fixtures) -> tuple[ClipTextModel, ClipTextModelWithProjection]:
     """The folder's CLIP-L and CLIP-G."""
     tensors = fixtures.weights("text_encoders.safetensors")
     clip_l = clip_l_from_original(_below(tensors, CLIP_L_PREFIX))
