@@ -14,6 +14,7 @@ Afterwards the stand-ins are gone: whoever wants the whole of diffusers in the s
 with the same classes. Import this module before any other of diffusers'.
 """
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -80,6 +81,8 @@ def _disable(
 
 
 with stand_ins():
+    # A network's ``to`` asks for these; imported then, they would bring the compiler.
+    importlib.import_module("diffusers.hooks")
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.controlnets.controlnet import ControlNetModel
     from diffusers.models.embeddings import IPAdapterPlusImageProjection
