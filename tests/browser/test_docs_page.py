@@ -43,6 +43,7 @@ def test_the_example_for_a_picture_asks_for_one_and_shows_it(app: Page) -> None:
     expect(part.get_by_text('"message":"Finished"')).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_docs_take_nothing_from_outside(app: Page, painted: ServerProcess) -> None:
     asked: list[str] = []
     app.on("request", lambda request: asked.append(request.url))
@@ -53,6 +54,7 @@ def test_the_docs_take_nothing_from_outside(app: Page, painted: ServerProcess) -
     assert all(url.startswith(painted.url) for url in asked)
 
 
+@pytest.mark.slow
 def test_the_docs_are_dark_where_that_is_wanted(app: Page) -> None:
     app.goto("/docs")
     shades = []
@@ -62,6 +64,7 @@ def test_the_docs_are_dark_where_that_is_wanted(app: Page) -> None:
     assert shades[0] != shades[1]
 
 
+@pytest.mark.slow
 def test_a_chinese_browser_gets_chinese_docs_on_a_phone(app: Page, painted: ServerProcess) -> None:
     browser = app.context.browser
     assert browser is not None
@@ -74,3 +77,13 @@ def test_a_chinese_browser_gets_chinese_docs_on_a_phone(app: Page, painted: Serv
     expect(opened.get_by_role("button", name="发送")).to_be_visible()
     assert opened.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
+
+
+def test_the_docs_show_examples_and_send_a_request(app: Page) -> None:
+    app.goto("/docs")
+    app.get_by_text("/v1/history/summary").click()
+    part = app.get_by_role("group").filter(has_text="/v1/history/summary")
+    for language in ("curl", "Python", "JavaScript"):
+        expect(part.get_by_text(language, exact=True)).to_be_visible()
+    part.get_by_role("button", name="Send").click()
+    expect(part.get_by_text('"statuses"')).to_be_visible()

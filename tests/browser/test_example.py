@@ -64,6 +64,7 @@ def test_the_page_works_behind_a_path_prefix(page: Page) -> None:
     assert astray == []
 
 
+@pytest.mark.slow
 def test_the_page_says_that_the_model_is_a_demonstration(page: Page) -> None:
     page.goto("/static/example.html")
     expect(page.get_by_text("small demonstration model")).to_be_visible()
@@ -97,6 +98,7 @@ def test_a_running_task_can_be_stopped_from_the_page(
     )
 
 
+@pytest.mark.slow
 def test_the_page_takes_nothing_from_outside(page: Page, live_server: ServerProcess) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -106,6 +108,7 @@ def test_the_page_takes_nothing_from_outside(page: Page, live_server: ServerProc
     assert all(url.startswith(live_server.url) for url in asked)
 
 
+@pytest.mark.slow
 def test_a_phone_shows_the_whole_form(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
     page.goto("/static/example.html")
