@@ -26,7 +26,6 @@ from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import WAIT_S, Focal, serve
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "pipeline/embedded/model/unet/diffusion_pytorch_model.safetensors"
 
 
 class EngineDevice(FakeDevice):

@@ -9,11 +9,11 @@ import pytest_asyncio
 
 from pipeline.engine.options import EngineOptions
 from pipeline.images.encode import open_image, read_text
-from tests.integration.real_engine import WEIGHTS, pictures, pixels, serve_engine
+from tests.integration.real_engine import pictures, pixels, serve_engine
 from tests.integration.serving import Focal
 
 pytestmark = [
-    pytest.mark.skipif(not WEIGHTS.is_file(), reason="the embedded model has not been trained yet"),
+    pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
 ]
 ASKED: dict[str, Any] = {

@@ -14,6 +14,7 @@ from pipeline.sampling.denoiser import NetworkInput
 
 # What compiling itself does on the way; none of it is ours.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

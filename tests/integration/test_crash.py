@@ -57,7 +57,7 @@ def test_after_kill_9_every_task_ends_exactly_once_and_in_order(tmp_path: Path) 
     with server(tmp_path) as first:
         running = submit(first, LONG)
         events_until(first, f"task_id={running}&since=0", "task.progress")
-        waiting = [submit(first, QUICK) for _ in range(20)]
+        waiting = [submit(first, QUICK) for _ in range(6)]
         first.stop(signal.SIGKILL)
     with server(tmp_path) as second:
         second.post(f"/v1/engine/control?action=stop&task_id={running}", {})
@@ -65,13 +65,14 @@ def test_after_kill_9_every_task_ends_exactly_once_and_in_order(tmp_path: Path) 
         lists = second.get("/tasks?page_size=100")
     rows = ended_rows(tmp_path)
     assert [task_id for task_id, _, _ in rows] == [running, *waiting]
-    assert [status for _, status, _ in rows] == ["stop"] + ["finished"] * 20
+    assert [status for _, status, _ in rows] == ["stop"] + ["finished"] * 6
     ends = [finish for _, _, finish in rows]
     assert ends == sorted(ends)
     assert (lists["current"], lists["pending"]) == ([], [])
-    assert len(lists["history"]) == 21
+    assert len(lists["history"]) == 7
 
 
+@pytest.mark.slow
 def test_on_sigterm_the_queue_stays_for_the_next_start(tmp_path: Path) -> None:
     with server(tmp_path) as first:
         running = submit(first, LONG)
@@ -85,6 +86,7 @@ def test_on_sigterm_the_queue_stays_for_the_next_start(tmp_path: Path) -> None:
         events_until(second, f"task_id={waiting}&since=0", "task.finished")
 
 
+@pytest.mark.slow
 def test_a_second_server_of_one_outputs_folder_is_refused_and_disturbs_nothing(
     tmp_path: Path,
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_second_server_of_one_outputs_folder_is_refused_and_disturbs_nothing(
         assert [task["task_id"] for task in third.get("/tasks")["pending"]] == [waiting]
 
 
+@pytest.mark.slow
 def test_a_restart_can_mark_unfinished_tasks_failed_instead(tmp_path: Path) -> None:
     with server(tmp_path) as first:
         running = submit(first, LONG)

@@ -7,14 +7,11 @@ import pytest
 import pytest_asyncio
 
 from pipeline.images.encode import open_image, read_text
-from tests.integration.real_engine import WEIGHTS, fetch, pictures, serve_engine
+from tests.integration.real_engine import fetch, pictures, serve_engine
 from tests.integration.serving import Focal
 from tests.integration.tiny_expansion import WORDS, write_expansion
 
-pytestmark = [
-    pytest.mark.skipif(not WEIGHTS.is_file(), reason="the embedded model has not been trained yet"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 ASKED = {
     "prompt": "a red circle on a blue background",
     "image_seed": 5,

@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from tests.integration.real_engine import WEIGHTS, pictures, pixels, serve_engine
+from tests.integration.real_engine import pictures, pixels, serve_engine
 from tests.integration.serving import Focal
 
 pytestmark = [
-    pytest.mark.skipif(not WEIGHTS.is_file(), reason="the embedded model has not been trained yet"),
+    pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
 ]
 Picture = NDArray[np.float64]

@@ -16,10 +16,9 @@ from pipeline.request.choices import EMBEDDED
 
 STATUS = Path("/proc/self/status")
 NO_ROOM = Budgets(1, 1)  # bytes: nothing stays that is not in use
-HAS_WEIGHTS = (EMBEDDED_FOLDER / "unet" / "diffusion_pytorch_model.safetensors").is_file()
 
 pytestmark = [
-    pytest.mark.skipif(not HAS_WEIGHTS, reason="the embedded model has not been trained yet"),
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
 ]
 

@@ -17,7 +17,7 @@ from bus.subscription import EventFilter
 from handlers.keys import BUS, INPUTS, OUTPUTS
 from pipeline.images.encode import encode_image
 from pipeline.scheduling.task import MadeImage
-from tests.integration.real_engine import WEIGHTS, serve_engine
+from tests.integration.real_engine import serve_engine
 from tests.integration.serving import WAIT_S, Focal, serve
 
 NOTHING: dict[str, Any] = {"scheme": None, "parameters": {}, "text": ""}
@@ -208,7 +208,6 @@ async def real(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Focal]
         yield focal
 
 
-@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the embedded model has not been trained yet")
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
 @pytest.mark.parametrize(
@@ -252,7 +251,6 @@ async def test_the_parameters_read_make_the_same_bytes_again(
         assert await fetch(real, again["result"][0]) == await fetch(real, url)
 
 
-@pytest.mark.skipif(not WEIGHTS.is_file(), reason="the embedded model has not been trained yet")
 @pytest.mark.asyncio(loop_scope="module")
 async def test_unloading_lets_the_model_go_and_the_next_picture_is_the_same(real: Focal) -> None:
     request = {"prompt": "a red circle", "image_seed": 7, "overwrite_step": 2}
