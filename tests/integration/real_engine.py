@@ -25,8 +25,6 @@ from settings import Settings
 from tests.integration.fake_device import FakeDevice
 from tests.integration.serving import WAIT_S, Focal, serve
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 class EngineDevice(FakeDevice):
     """Makes each task's images with the engine that the server would build."""

@@ -36,7 +36,8 @@ async def fill(database: Database, outputs: OutputStore, count: int) -> None:
     [
         ({}, ""),
         ({"seconds": 3.5}, "a"),
-        ({"seconds": 2.5}, "ac"),
+        ({"seconds": 3.0}, "a"),  # c is just that old, and not older
+        ({"seconds": 2.999}, "ac"),
         ({"tasks": 4}, "a"),
         ({"tasks": 2}, "ac"),
         ({"tasks": 1}, "acd"),
@@ -65,6 +66,10 @@ async def test_the_oldest_go_and_favourites_stay(
         assert thrown == gone
         assert {record.task_id for record in left} == set("abcde") - set(gone)
         assert len(list((tmp_path / "outputs").glob("*/*.png"))) == 5 - len(gone)
+
+
+def test_start_options_give_days_and_gigabytes() -> None:
+    assert Limits.of(1.5, 3, 0.5) == Limits(seconds=129_600, tasks=3, bytes=500_000_000)
 
 
 async def test_pictures_of_nobody_push_no_task_out(tmp_path: Path) -> None:
