@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7866
 ARGS ?=
+# Two test processes, a file each at a time: half the time on two cores. JOBS=0 runs in one.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # The pages' scripts are checked with Node where it is installed. In CI no check is left out.
 JS := tests/js/node_modules
@@ -20,10 +23,10 @@ setup: $(VENV)/.run-stamp
 
 # What a newcomer relies on, in a few minutes; test-all adds the tests marked slow.
 test: $(VENV)/.dev-stamp $(JS)/.stamp test-js
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.dev-stamp $(JS)/.stamp test-js
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.dev-stamp lint-js
 	$(BIN)/ruff check .
