@@ -62,7 +62,7 @@ class SocketQuery(EventsQuery, kw_only=True):
     tag="events",
     summary="The same over a WebSocket, which takes commands too",
     status=101,
-    errors=(401, 403, 422),
+    errors=(400, 401, 403, 422),
     takes_token=True,
     is_stream=True,
 )

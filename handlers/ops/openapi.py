@@ -17,7 +17,7 @@ from handlers.keys import SETTINGS
 _REF: Final = "#/components/schemas/{name}"
 _PATH_FIELD: Final = re.compile(r"{(\w+)}")
 _PHRASES: Final[Mapping[int, str]] = {
-    400: "The body is not JSON; the detail names the byte",
+    400: "The request cannot be read; the detail says where or why",
     401: "A key is wanted and none was sent",
     403: "A wrong key, or another site asks",
     404: "There is no such thing",

@@ -419,7 +419,7 @@ async def test_a_full_disk_fails_the_task_and_the_server_lives(
             patch.setattr(os, "fsync", no_room)
             record = await focal.generate({}, status=500)
         assert record["task_status"] == "failed"
-        assert record["code"] == "saving_failed"
+        assert record["code"] == "disk_full"
         assert "full" in record["error"]
         assert str(tmp_path) not in json.dumps(record)
         assert focal.files() == []
