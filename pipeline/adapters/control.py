@@ -1,6 +1,5 @@
-"""Control networks beside a UNet: what they add to it, how much, and at which noise levels.
-
-Knows no model file and no preprocessor. Strength over time and depth is Fooocus's.
+"""ControlNets (arXiv:2302.05543): the residuals they add to a UNet, how much of them, and at which
+noise levels. Strength over time and depth is Fooocus's.
 """
 
 from collections.abc import Sequence
@@ -26,16 +25,16 @@ class Residuals(NamedTuple):
 
 
 class ControlCall(Protocol):
-    """A control network. Its weights may be those of the UNet that it steers."""
+    """A control network. It may share weights with the UNet that it controls."""
 
     def follow_base(self) -> None:
-        """Take over what was changed in the UNet's weights, such as LoRAs."""
+        """Rebind shared weights, which LoRAs may have replaced."""
 
     def __call__(self, given: NetworkInput, hint: Tensor, /) -> Residuals:
-        """What it adds for a hint (1, 3, H, W), 0 to 1, of 8 times the latent's size."""
+        """The residuals for a hint (1, 3, H, W), 0 to 1, as large as the latent's image."""
 
 
-class SteerableUNet(Protocol):
+class ControllableUNet(Protocol):
     """A UNet that takes residuals; without them it is a ``UNetCall``."""
 
     def __call__(
@@ -44,29 +43,28 @@ class SteerableUNet(Protocol):
         down_residuals: Sequence[Tensor] | None = None,
         middle_residual: Tensor | None = None,
     ) -> Tensor:
-        """The noise prediction (B, 4, h, w), float32."""
+        """The network's output (B, C, h, w), float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One control of a picture, at work from ``start`` to ``stop``, fractions of the way."""
+    """One control of an image, at work from the first step to ``stop`` (0...1) of the way."""
 
     network: ControlCall
     hint: Tensor  # (1, 3, H, W), float32, 0 to 1
     weight: float
     stop: float
-    start: float = 0.0
 
 
 class ControlledUNet:
-    """A ``UNetCall``: a UNet steered by controls, for one picture. Device thread only.
+    """A ``UNetCall``: a UNet under controls, for one image. ``softness`` is 0 to 1.
 
-    Make it when the UNet's weights are what they will be for the picture. ``softness`` is 0 to 1.
+    Made after the image's LoRAs are in the weights.
     """
 
     def __init__(
         self,
-        unet: SteerableUNet,
+        unet: ControllableUNet,
         controls: Sequence[Control],
         softness: float,
         levels: NoiseLevels,
@@ -78,8 +76,8 @@ class ControlledUNet:
             each.control.network.follow_base()
 
     def __call__(self, given: NetworkInput, /) -> Tensor:
-        """The noise prediction with what all controls add that are at work at this noise level."""
-        at_work = [each for each in self._working if each.last <= given.sigma <= each.first]
+        """The output with the residuals of all controls at work at this noise level."""
+        at_work = [each for each in self._working if each.last <= given.sigma]
         if not at_work:
             return self._unet(given)
         total = self._residuals(at_work[0], given)
@@ -101,11 +99,10 @@ class ControlledUNet:
 
 
 class _Working:
-    """A control with the noise levels at which it works, and its hint at the latent's size."""
+    """A control with the last noise level at which it works, and its hint at the latent's size."""
 
     def __init__(self, control: Control, levels: NoiseLevels) -> None:
         self.control = control
-        self.first = levels.sigma_at(control.start)
         self.last = levels.sigma_at(control.stop)
         self._fitted: Tensor | None = None
 
@@ -118,15 +115,15 @@ class _Working:
 
 
 def softness_weights(count: int, softness: float) -> list[float]:
-    """How much of each of ``count`` outputs stays: the less, the nearer to the picture it acts.
+    """Factor of each of ``count`` outputs, smaller the nearer to the pixels it acts.
 
-    The first keeps 1 - softness; the middle block's, after the last, would keep all.
+    The first is 1 - softness; the middle block's, after the last, would be 1.
     """
     return [1.0 - softness * (1.0 - i / count) for i in range(count)]
 
 
 def fit_hint(hint: Tensor, width: int, height: int) -> Tensor:
-    """A hint (1, C, H, W) at that size: cut evenly to its shape, then the nearest pixels taken."""
+    """A hint (1, C, H, W) at that size: cropped evenly to its shape, then nearest-exact."""
     rows, columns = hint.shape[2:]
     left = round(max(0.0, columns - rows * width / height) / 2)
     top = round(max(0.0, rows - columns * height / width) / 2)
@@ -135,6 +132,6 @@ def fit_hint(hint: Tensor, width: int, height: int) -> Tensor:
 
 
 def hint_tensor(image: Image.Image) -> Tensor:
-    """An RGB picture as a hint: (1, 3, H, W), float32, 0 to 1, on the CPU."""
+    """An RGB image as a hint: (1, 3, H, W), float32, 0 to 1, on the CPU."""
     pixels = torch.from_numpy(np.array(image.convert("RGB")))
     return pixels.permute(2, 0, 1)[None].float() / 255.0

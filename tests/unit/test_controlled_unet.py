@@ -96,12 +96,6 @@ def test_a_control_works_until_its_stop(stop: float, sigmas_at_work: int) -> Non
     assert at_work == [i < sigmas_at_work for i in range(3)]
 
 
-def test_a_control_may_begin_later() -> None:
-    late = Control(Network(), torch.ones(1, 3, 8, 8), 1.0, 1.0, start=0.5)
-    assert not steered(late, sigma=LEVELS.sigma_max).any()
-    assert steered(late, sigma=LEVELS.sigma_at(0.5)).any()
-
-
 def test_controls_stop_each_for_itself() -> None:
     made = steered(control(1.0, stop=0.1), control(0.5), sigma=0.1)
     assert made.tolist() == [0.5] * 10

@@ -15,7 +15,7 @@ from pipeline.images.preprocessors import (
     hwc3,
     plain_hint,
 )
-from pipeline.images.resize import resize_cropped, resize_lanczos, resize_padded
+from pipeline.images.resize import resize_cropped, resize_lanczos
 
 
 def a_square(colour: str = "white", ground: str = "black") -> Image.Image:
@@ -113,14 +113,7 @@ def test_cropping_keeps_the_middle_and_the_shape_of_what_is_there() -> None:
 @pytest.mark.parametrize("size", [(40, 90), (90, 40), (64, 64), (1, 64), (64, 1), (121, 80)])
 def test_every_resize_gives_the_size_asked_for_and_fills_it(size: tuple[int, int]) -> None:
     white = Image.new("RGB", (120, 80), "white")
-    for resize in (resize_lanczos, resize_cropped, resize_padded):
+    for resize in (resize_lanczos, resize_cropped):
         made = resize(white, *size)
         assert made.size == size
         assert np.asarray(made).min() == 255
-
-
-def test_padding_keeps_the_whole_picture() -> None:
-    made = resize_padded(a_square(), 60, 60)  # 60 by 40 in the middle
-    bright = np.argwhere(np.asarray(made.convert("L")) > 127)
-    assert bright.min(axis=0).tolist() == [20, 20]
-    assert bright.max(axis=0).tolist() == [39, 39]

@@ -12,12 +12,13 @@ from torch import Tensor
 from pipeline.adapters.control import Control, ControlledUNet, hint_tensor
 from pipeline.adapters.control_lora import load_control
 from pipeline.images.preprocessors import canny_pyramid, cpds, hwc3
-from pipeline.images.resize import resize_cropped, resize_lanczos, resize_padded
+from pipeline.images.resize import resize_cropped, resize_lanczos
 from pipeline.sampling.diffusion import sample
 from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.sigmas import make_sigmas
 from tools.parity_cases.compare import Results
 from tools.parity_cases.fixtures import CPU, Case, Fixtures
+from tools.parity_cases.padding import resize_padded
 from tools.parity_cases.sampling import DEFAULTS, SIZES, make_denoiser, make_run
 from tools.parity_cases.sizes import run_size
 
@@ -38,8 +39,10 @@ def controlled(case: Case, fixtures: Fixtures) -> Results:
     params = {**DEFAULTS, **case.params}
     unet = fixtures.unet()
     network = load_control(fixtures.folder / NETWORK, unet, CPU)
+    if any(net["start"] for net in params["nets"]):
+        raise NotImplementedError("controls are at work from the first step")
     controls = [
-        Control(network, _hint(case, fixtures, net), net["weight"], net["stop"], net["start"])
+        Control(network, _hint(case, fixtures, net), net["weight"], net["stop"])
         for net in params["nets"]
     ]
     denoiser = make_denoiser(case, fixtures, unet)
