@@ -1,7 +1,8 @@
-"""Control networks from files onto a loaded UNet; what a file leaves as it was is shared with it.
+"""Control networks from files, sharing with a loaded UNet the weights that a file does not change.
 
 Two kinds of file: control-LoRAs as Stability publishes them (differences of low rank to the UNet's
-own weights) and whole ControlNets. Knows no picture and no schedule.
+own weights) and whole ControlNets. diffusers reads the first kind through PEFT, into a ControlNet
+of its own: a second copy of half the UNet.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,10 +40,7 @@ class _Shared(NamedTuple):
 
 
 class ControlNetwork:
-    """Callable as ``ControlCall``: any dtype between. Device thread only.
-
-    It keeps the UNet that it was loaded onto in memory: drop both together.
-    """
+    """A ``ControlCall`` in the module's own dtype. Keeps its UNet alive: drop both together."""
 
     def __init__(self, module: Any, shared: list[_Shared]) -> None:
         self.module = module
@@ -50,12 +48,12 @@ class ControlNetwork:
         self._dtype = working_dtype(module)
 
     def follow_base(self) -> None:
-        """Share the UNet's weights as they are now: LoRAs replace them, on a CPU by others."""
+        """Rebind the shared weights: on a CPU, LoRAs replace the UNet's parameters."""
         for owner, parameter, source in self._shared:
             setattr(owner, parameter, getattr(source, parameter))
 
     def __call__(self, given: NetworkInput, hint: Tensor, /) -> Residuals:
-        """What it adds to the UNet, in its own dtype."""
+        """The residuals for the UNet, in its own dtype."""
         dtype = self._dtype
         down, middle = self.module(
             given.x.to(dtype),
@@ -72,10 +70,10 @@ class ControlNetwork:
 
 
 class LowRank(nn.Module):
-    """A layer whose weight is another's, which is left as it is, plus a product of low rank.
+    """A layer whose weight is a shared one plus a product of low rank, summed at each call.
 
-    The sum is made anew at each call. Of rank 128, for SDXL at 1024x1024, that is 5 % more
-    arithmetic in the control network; keeping the sums would take half a UNet's memory.
+    At rank 128, for SDXL at 1024x1024, that is 5 % more arithmetic in the control network; keeping
+    the sums would take half a UNet's memory.
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, up: Tensor, down: Tensor) -> None:
@@ -85,7 +83,7 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(down.flatten(1), requires_grad=False)  # (rank, in * kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer would give with the changed weight."""
+        """The layer's output with the changed weight."""
         layer = self.layer
         base, up, down = (each.to(x.dtype) for each in (layer.weight, self.up, self.down))
         weight = torch.addmm(base.flatten(1), up, down).view_as(base)

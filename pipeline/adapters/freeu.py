@@ -1,4 +1,8 @@
-"""FreeU v2 (arXiv:2309.11497): in a UNet's decoder, a louder backbone and quieter skips."""
+"""FreeU v2 (arXiv:2309.11497): in a UNet's decoder, an amplified backbone and damped skips.
+
+diffusers' ``enable_freeu`` implements the first version, with a constant factor; here, as in
+Fooocus, the factor follows the mean over channels, and it ends with the image.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +27,7 @@ def freeu_scales(freeu: FreeU, channels: int, model_channels: int) -> tuple[floa
 
 
 def strengthen(h: Tensor, factor: float) -> Tensor:
-    """The first half of the channels, louder where the mean over channels is high."""
+    """(B, C, h, w), the first half of its channels amplified where their mean is high."""
     mean = h.mean(1, keepdim=True)
     low = mean.amin(dim=(2, 3), keepdim=True)
     high = mean.amax(dim=(2, 3), keepdim=True)
@@ -33,7 +37,7 @@ def strengthen(h: Tensor, factor: float) -> Tensor:
 
 
 def quieten(skip: Tensor, factor: float) -> Tensor:
-    """The four lowest frequencies scaled by ``factor``; computed in float32."""
+    """(B, C, h, w) with its four lowest frequencies scaled by ``factor``; computed in float32."""
     spectrum = torch.fft.fftshift(torch.fft.fftn(skip.float(), dim=(-2, -1)), dim=(-2, -1))
     row, column = skip.shape[-2] // 2, skip.shape[-1] // 2
     spectrum[..., row - 1 : row + 1, column - 1 : column + 1] *= factor
@@ -44,7 +48,7 @@ def quieten(skip: Tensor, factor: float) -> Tensor:
 
 @contextmanager
 def freeu_applied(unet: "UNet2DConditionModel", freeu: FreeU | None) -> Iterator[None]:
-    """Apply ``freeu`` to a diffusers UNet inside the block; nothing of it stays behind."""
+    """Apply ``freeu`` to a diffusers UNet within the block."""
     handles = [] if freeu is None else _attach(unet, freeu)
     try:
         yield
@@ -54,7 +58,7 @@ def freeu_applied(unet: "UNet2DConditionModel", freeu: FreeU | None) -> Iterator
 
 
 def _attach(unet: "UNet2DConditionModel", freeu: FreeU) -> list[torch.utils.hooks.RemovableHandle]:
-    """Hook the decoder's residual blocks, which get [backbone | skip] joined along channels."""
+    """Pre-hooks on the decoder's residual blocks, which get [backbone | skip] along channels."""
     handles = []
     model_channels = unet.conv_in.out_channels
     backbone = unet.mid_block.resnets[-1].out_channels
@@ -69,7 +73,7 @@ def _attach(unet: "UNet2DConditionModel", freeu: FreeU) -> list[torch.utils.hook
 
 
 class _Entry:
-    """What happens at one decoder layer's entry."""
+    """Forward pre-hook of one decoder layer."""
 
     def __init__(self, backbone: int, strength: float, quiet: float) -> None:
         self._backbone, self._strength, self._quiet = backbone, strength, quiet

@@ -1,4 +1,4 @@
-"""Fooocus's inpaint head: one convolution that shows a UNet what is around the mask."""
+"""Fooocus's inpaint head: one convolution of mask and masked latent, added to a UNet's input."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ _SHAPE: Final = (5, 3, 3)  # mask and latent in, 3x3
 
 
 class InpaintHead:
-    """Holds ``weight`` (C, 5, 3, 3), float32; C are the channels of the UNet's first layer."""
+    """The convolution's ``weight`` (C, 5, 3, 3), float32; C are the first layer's channels."""
 
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight
@@ -28,9 +28,9 @@ class InpaintHead:
         return self._weight.shape[0]
 
     def feature(self, surroundings: Inpainting, latents: LatentFormat) -> Tensor:
-        """What to add behind the first layer, (1, C, h, w) float32 on the CPU.
+        """The addition to the first layer's output, (1, C, h, w) float32 on the CPU.
 
-        The latent of ``surroundings`` is that of the picture with grey under the mask.
+        ``surroundings`` is the latent of the image with grey under the mask.
         """
         latent = latents.to_model(surroundings.latent.float().cpu())
         seen = torch.cat([surroundings.mask.float().cpu(), latent], dim=1)

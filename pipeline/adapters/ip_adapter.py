@@ -1,6 +1,6 @@
 """IP-Adapter "plus" files (arXiv:2308.06721): image features to tokens, tokens to keys and values.
 
-Knows no sampling.
+The resampler is diffusers' module; its loader patches a whole pipeline, which there is none of.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _BLOCK: Final = (
 
 
 class ImageTokens(NamedTuple):
-    """What a picture says as tokens, each (1, T, D); ``negative`` stands for no picture at all."""
+    """An image as tokens, each (1, T, D); ``negative`` are those of a blank one."""
 
     positive: Tensor
     negative: Tensor
@@ -53,7 +53,7 @@ class AdapterParts(NamedTuple):
 
 
 class ImageAdapter:
-    """One adapter file on a device, fitted to a class of UNets. Device thread only."""
+    """One adapter file on a device, fitted to a class of UNets."""
 
     def __init__(self, name: str, resampler: Any, layers: nn.ModuleDict) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class ImageAdapter:
         self._layers = layers
 
     def tokens(self, image: Image.Image, encoder: ImageEncoder) -> ImageTokens:
-        """The tokens of a picture. Raises InvalidModelFile if the encoder is of another width."""
+        """The tokens of an image. Raises InvalidModelFile if the encoder is of another width."""
         wanted = self._resampler.proj_in.in_features
         if encoder.width != wanted:
             raise InvalidModelFile(

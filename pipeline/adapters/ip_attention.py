@@ -1,6 +1,7 @@
 """Decoupled cross-attention (arXiv:2308.06721): a UNet that attends to images beside its prompt.
 
-Knows no files: how tokens become keys and values is an adapter's business.
+diffusers' attention processors hold an adapter's weights for as long as they are loaded and know
+no ``stop``. Here keys and values are projected once an image, weighted, and shown by noise level.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ _CROSS_ATTENTION: Final = ".attn2.processor"
 
 
 class Adapter(Protocol):
-    """What a UNet's cross-attention layers make of an image's tokens."""
+    """Projections of an image's tokens for each cross-attention layer of a UNet."""
 
     def keys_values(self, tokens: Tensor, /) -> Sequence[tuple[Tensor, Tensor]]:
         """Keys and values (B, T, C) of tokens (B, T, D), in the order of ``cross_attentions``."""
@@ -28,17 +29,17 @@ class Adapter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImagePrompt:
-    """An image that a picture is to follow, from the first step to ``stop`` of the way (0...1)."""
+    """An image to follow, from the first step to ``stop`` of the way (0...1)."""
 
     adapter: Adapter
     tokens_positive: Tensor  # (1, T, D)
-    tokens_negative: Tensor  # (1, T, D), what the negative prompt is shown in its place
-    weight: float  # 0...2; 0 is no prompt
+    tokens_negative: Tensor  # (1, T, D), those of no image, for the negative prompt
+    weight: float  # 0...2; 0 has no effect
     stop: float
 
 
 def cross_attentions(unet: Any) -> list[Any]:
-    """A diffusers UNet's cross-attention layers, in the order in which adapters number them."""
+    """A diffusers UNet's cross-attention layers, in the order of adapter files."""
     names = [name for name in unet.attn_processors if name.endswith(_CROSS_ATTENTION)]
     return [unet.get_submodule(name.removesuffix(".processor")) for name in names]
 
@@ -47,10 +48,10 @@ def cross_attentions(unet: Any) -> list[Any]:
 def image_prompts_applied(
     unet: UNetCall, module: nn.Module, prompts: Sequence[ImagePrompt], levels: NoiseLevels
 ) -> Iterator[UNetCall]:
-    """Inside the block, what asks ``unet`` and shows it the prompts; itself where there are none.
+    """Within the block, ``unet`` with the prompts; ``unet`` itself where there are none.
 
-    ``module`` is the diffusers UNet that ``unet`` calls in the end, through whatever else steers
-    it. Asked past the yielded one it answers as ever, and so it does after the block.
+    ``module`` is the diffusers UNet at the bottom of ``unet``. Calls that bypass the yielded one
+    are not affected.
     """
     seen = [prompt for prompt in prompts if prompt.weight and prompt.stop > 0.0]
     if not seen:
@@ -76,7 +77,7 @@ class _Pair(NamedTuple):
 
 
 class _Projected:
-    """One prompt as every layer reads it."""
+    """One prompt's keys and values for every layer."""
 
     def __init__(self, prompt: ImagePrompt, module: nn.Module, levels: NoiseLevels) -> None:
         dtype = working_dtype(module)
@@ -94,7 +95,7 @@ class _Projected:
         self._of_rows: dict[tuple[bool, ...], list[_Pair]] = {(False, True): self.both}
 
     def of_rows(self, rows: tuple[bool, ...]) -> list[_Pair]:
-        """Each layer's pair for rows of the positive (True) or the negative prompt; kept."""
+        """Each layer's pair for rows of the positive (True) or the negative prompt; cached."""
         if rows not in self._of_rows:
             index = torch.tensor(rows, device=self.both[0].key.device).long()
             self._of_rows[rows] = [_Pair(key[index], value[index]) for key, value in self.both]
@@ -102,28 +103,28 @@ class _Projected:
 
 
 class _Shown:
-    """Which images the layers are to see at this moment."""
+    """The images that the layers attend to during one call."""
 
     def __init__(self, prompts: Sequence[_Projected]) -> None:
         self._prompts = prompts
         self._now: list[list[_Pair]] = []
 
     def begin(self, given: NetworkInput) -> None:
-        """Show what is active at the level of ``given``, to its rows."""
+        """Select the prompts active at the noise level of ``given``, for its rows."""
         sigma, rows = given.sigma, given.positive
         self._now = [each.of_rows(rows) for each in self._prompts if each.stop_sigma <= sigma]
 
     def end(self) -> None:
-        """Show nothing."""
+        """Select none."""
         self._now = []
 
     def at(self, layer: int) -> list[_Pair]:
-        """What one layer sees."""
+        """The selected pairs of one layer."""
         return [pairs[layer] for pairs in self._now]
 
 
 class _Showing:
-    """Callable as ``UNetCall``: the images are to be seen while the network works on a call."""
+    """A ``UNetCall`` whose layers attend to the images during its calls."""
 
     def __init__(self, unet: UNetCall, shown: _Shown) -> None:
         self._unet = unet
@@ -138,7 +139,7 @@ class _Showing:
 
 
 class _WithImages:
-    """The attention processor of one layer; ``plain`` is the one it stands in for."""
+    """The attention processor of one layer; ``plain`` is the one it replaces."""
 
     def __init__(self, plain: Any, shown: _Shown, layer: int) -> None:
         self._plain = plain

@@ -1,4 +1,4 @@
-"""Which device makes the pictures, and in which number formats."""
+"""The device that makes the images, and the dtypes of each part of a model on it."""
 
 import os
 from typing import Final, NamedTuple
@@ -23,10 +23,10 @@ class UnknownDevice(PipelineError):
 
 
 class Placement(NamedTuple):
-    """Where a model lives, and what it computes in.
+    """Device and dtypes of a model.
 
     ``vae`` is for decoders that overflow in float16, as SDXL's own does. With ``stored`` weights
-    keep the number format of their file and are cast while a layer uses them.
+    keep the dtype of their file and are cast while a layer uses them.
     """
 
     device: torch.device
@@ -51,14 +51,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Did something not fit? Devices tell of it in several ways."""
+    """Whether an error means that memory ran out, which devices report in several ways."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def place(device: torch.device, parameters: int) -> Placement:
-    """Number formats for a model of so many parameters on ``device``."""
+    """Dtypes for a model of so many parameters on ``device``."""
     if device.type == "cuda":
         wide = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
         return Placement(device, torch.float16, torch.float16, wide)

@@ -1,4 +1,4 @@
-"""CLIP's image encoder, from a file or folder; knows nothing of what reads its features."""
+"""CLIP's image encoder, from a file or folder."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ _LONGEST: Final = 16  # of a picture's long side, how many times its short side 
 
 
 class ImageEncoder:
-    """Pictures to features: what the last layer but one says of each patch. Device thread only."""
+    """Images to features: the hidden states of each patch before the last layer."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
@@ -30,11 +30,11 @@ class ImageEncoder:
         self.width: int = module.config.hidden_size
 
     def features(self, image: Image.Image) -> Tensor:
-        """Features (1, 1 + patches, width) of a picture, float32 on the encoder's device."""
+        """Features (1, 1 + patches, width) of an image, float32 on the encoder's device."""
         return self._encode(clip_pixels(image, self.image_size))
 
     def blank_features(self) -> Tensor:
-        """As ``features``, of the picture whose normalised pixels are all zero; computed once."""
+        """As ``features``, of an image whose normalised pixels are all zero; computed once."""
         if self._blank is None:
             self._blank = self._encode(torch.zeros(1, 3, self.image_size, self.image_size))
         return self._blank
@@ -70,7 +70,7 @@ def load_image_encoder(
 
 
 def clip_pixels(image: Image.Image, size: int) -> Tensor:
-    """Pixels (1, 3, size, size) as CLIP sees a picture: its middle square, standardised."""
+    """CLIP's input (1, 3, size, size): the centre square of an image, standardised."""
     middle = _middle_square(image.convert("RGB"), size)
     levels = torch.from_numpy(np.array(middle)).permute(2, 0, 1)[None].float() / 255.0
     mean, std = torch.tensor(CLIP_MEAN).view(1, 3, 1, 1), torch.tensor(CLIP_STD).view(1, 3, 1, 1)
@@ -78,7 +78,7 @@ def clip_pixels(image: Image.Image, size: int) -> Tensor:
 
 
 def _middle_square(image: Image.Image, size: int) -> Image.Image:
-    """The short side brought to ``size``, bicubic, the long one's middle kept."""
+    """The short side resized to ``size``, bicubic, and the centre of the long one cropped."""
     short = min(image.size)
     image = _without_far_ends(image, short * _LONGEST)
     width, height = (size * side // short for side in image.size)
@@ -88,6 +88,6 @@ def _middle_square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _without_far_ends(image: Image.Image, longest: int) -> Image.Image:
-    """A strip's middle: enlarged whole, it could be too large for memory."""
+    """The centre of a long strip, which enlarged whole could be too large for memory."""
     left, top = (max(0, side - longest) // 2 for side in image.size)
     return image.crop((left, top, image.width - left, image.height - top))

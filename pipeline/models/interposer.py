@@ -1,4 +1,4 @@
-"""From SDXL's latents to Stable Diffusion 1.5's without a picture between: a small network.
+"""The latent interposer: a small network from SDXL's latents to Stable Diffusion 1.5's.
 
 The structure is that of the published file xl-to-v1_interposer-v4.0.safetensors (city96's
 SD-Latent-Interposer, version 4); its latents are in VAE space.
@@ -36,31 +36,31 @@ class Interposer(nn.Module):
 
 
 class _Widening(nn.Module):
-    """To more channels, by a short and a long way."""
+    """To more channels, by one convolution and by three, added."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.short = nn.Conv2d(channels, width, 3, padding=1)
-        self.long = _long_way(channels, width)
+        self.long = _three_convolutions(channels, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.long(x) + self.short(x))
 
 
 class _Block(nn.Module):
-    """Normalised, then changed by what a long way adds."""
+    """A normalised residual block of three convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(width)
-        self.long = _long_way(width, width)
+        self.long = _three_convolutions(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
         return torch.relu(self.long(normed) + normed)
 
 
-def _long_way(channels: int, width: int) -> nn.Sequential:
+def _three_convolutions(channels: int, width: int) -> nn.Sequential:
     first = nn.Conv2d(channels, width, 3, padding=1)
     second, third = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
     return nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), third)

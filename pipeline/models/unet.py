@@ -23,9 +23,9 @@ class UNet:
         self._failures: tuple[type[Exception], ...] = ()  # what compiling raises
 
     def compile(self) -> None:
-        """Have the network compiled when it is asked next; where that fails it goes on as it is.
+        """Compile the network at its next call; if that fails it stays uncompiled.
 
-        That takes minutes for SDXL, once more when the size first changes, and is kept on disk.
+        Takes minutes for SDXL, once more when the size first changes, and is cached on disk.
         Weights may change afterwards, layers may not: see ``as_built``.
         """
         if self._compiled is None and not self._failures:
@@ -41,13 +41,13 @@ class UNet:
         down_residuals: Sequence[Tensor] | None = None,
         middle_residual: Tensor | None = None,
     ) -> Tensor:
-        """Residuals are a control network's: one for each skip connection, and the middle's."""
+        """``down_residuals`` and ``middle_residual`` are a control network's."""
         if self._compiled is None:
             return self.as_built(given, down_residuals, middle_residual)
         try:
             return self._ask(self._compiled, given, down_residuals, middle_residual)
         except self._failures as error:
-            log.warning("the network cannot be compiled and works as it is: %s", error)
+            log.warning("the network cannot be compiled and stays uncompiled: %s", error)
             self._compiled = None
         return self.as_built(given, down_residuals, middle_residual)
 

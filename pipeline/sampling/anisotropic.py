@@ -19,7 +19,7 @@ def _spatial_weights(device: torch.device) -> Tensor:
 
 
 def _windows(x: Tensor) -> Tensor:
-    """Every pixel's surroundings, the border reflected: (B, C, WINDOW * WINDOW, H * W)."""
+    """Each pixel's window, the border reflected: (B, C, WINDOW * WINDOW, H * W)."""
     pad = WINDOW // 2
     padded = functional.pad(x, (pad, pad, pad, pad), mode="reflect")
     b, c = x.shape[:2]

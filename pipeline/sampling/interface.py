@@ -1,6 +1,6 @@
-"""What every sampler is given; samplers know nothing else.
+"""The interface of samplers.
 
-Shapes: ``x`` and ``denoised`` are float32 latents (B, 4, H/8, W/8); ``sigmas`` is (S+1,), float32
+Shapes: ``x`` and ``denoised`` are float32 latents (B, C, h, w); ``sigmas`` is (S+1,), float32
 on the CPU and descending, so that comparing one never waits for the device.
 """
 
