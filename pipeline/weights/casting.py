@@ -1,7 +1,9 @@
 """Weights that keep their file's number format and are cast, layer by layer, while they are used.
 
 So a float16 file takes no more than its own size on a machine without room for it in float32, and
-pictures are computed in float32 all the same. Knows no files.
+images are computed in float32 all the same. diffusers' layerwise casting does it by hooks that cast
+a layer's weights before and back after each call; here an operation casts what it uses, and LoRAs
+and control networks see plain parameters.
 """
 
 from typing import Any, Final
