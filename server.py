@@ -15,6 +15,7 @@ from bus.events import now_ms
 from bus.supervision import Supervisor
 from handlers import keys
 from handlers.http.access import ACCESS, AccessPolicy
+from handlers.http.key_ring import KeyFileError, KeyRing, load_keys
 from handlers.http.listening import split_hosts
 from handlers.http.serving import run
 from handlers.routes import install
@@ -81,8 +82,8 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     )
     app[keys.STATE] = keys.ServerState()
     app[ACCESS] = AccessPolicy(
-        settings.api_key,
-        settings.allow_origin,
+        allowed_origins=settings.allow_origin,
+        keys=KeyRing(load_keys(settings.api_key, settings.api_key_file)),
         loopback_only=all(map(is_loopback, split_hosts(settings.host))),
         base_url=settings.base_url,
     )
@@ -112,7 +113,9 @@ async def _run_parts(
         app[keys.HISTORY], app[keys.GALLERY] = stored.history, stored.gallery
         app[keys.QUEUE_STATE] = stored.queue_state
         storage = TaskStorage(outputs, stored.recorder.on_ended, inputs, stored.attempts)
-        app[keys.EXECUTOR] = executor = Executor(bus, workers, storage, settings.queue_size)
+        app[keys.EXECUTOR] = executor = Executor(
+            bus, workers, storage, settings.queue_size, key_limits=app[ACCESS].keys.limits()
+        )
         install_services(app, stored)
         if await stored.queue_state.is_paused():
             executor.pause()
@@ -130,7 +133,7 @@ def main() -> None:
         settings = load_settings(sys.argv[1:], os.environ)
         FolderLock(settings.outputs_dir)  # held until the process ends
         app = create_app(settings)
-    except (SettingsError, FolderInUse, PipelineError, ValueError, OSError) as error:
+    except (SettingsError, FolderInUse, KeyFileError, PipelineError, ValueError, OSError) as error:
         sys.exit(f"focal: {error}")
     run(app, settings.host, settings.port, settings.log_level)
 

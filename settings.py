@@ -101,6 +101,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_key: Annotated[
         str, Meta(description="When set, requests must carry it (see docs/api.md).")
     ] = ""
+    api_key_file: Annotated[
+        str,
+        Meta(
+            description="A file of several named keys, hashed, each with limits (see"
+            " docs/configuration.md)."
+        ),
+    ] = ""
     base_url: Annotated[
         str,
         Meta(

@@ -123,6 +123,12 @@ class WorkerLost(PipelineError):
     code = "worker_lost"
 
 
+class KeyQueueFull(PipelineError):
+    """As many tasks of one API key wait as it may have."""
+
+    code = "key_queue_full"
+
+
 class ServerStopping(PipelineError):
     """The server takes no more requests because it is about to end."""
 

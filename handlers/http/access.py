@@ -1,7 +1,6 @@
 """Access rules: the API key, sessions and tokens, and the accepted origins and hosts."""
 
 import hashlib
-import hmac
 import re
 import secrets
 import time
@@ -12,6 +11,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from itsdangerous import BadSignature, TimestampSigner
 
+from handlers.http.key_ring import KeyRing, load_keys
+from handlers.http.wrong_keys import WrongKeys
 from storage.addresses import is_loopback
 
 KEY_NAME: Final = web.RequestKey("key_name", str)  # of the key that the request came with
@@ -39,8 +40,12 @@ class AccessPolicy:
         loopback_only: bool = True,
         base_url: str = "",
         clock: Callable[[], float] = time.time,
+        keys: KeyRing | None = None,
     ) -> None:
-        self._key = api_key.encode()
+        self.keys = KeyRing(load_keys(api_key, "")) if keys is None else keys
+        self.wrong_keys = WrongKeys()
+        self._revoked: dict[str, float] = {}  # sessions that were ended, until they expire
+        self._clock = clock
         secret = secrets.token_bytes(32)
         self._signers = {kind: _Signer(secret, kind, clock) for kind in SECONDS}
         self._loopback_only = loopback_only
@@ -52,32 +57,40 @@ class AccessPolicy:
     @property
     def wants_key(self) -> bool:
         """Was the server started with an API key?"""
-        return bool(self._key)
+        return bool(self.keys)
 
     @property
     def is_exposed(self) -> bool:
         """Can other machines reach the server, and need no key?"""
         return not self._loopback_only and not self.wants_key
 
-    def key_matches(self, offered: str) -> bool:
-        """Compare in constant time. True where the server has no key."""
-        if not self._key:
-            return True
-        return hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), self._key)
-
-    def grant(self, kind: GrantKind) -> tuple[str, int]:
-        """Sign a session or token; returns it and the Unix second at which it expires."""
+    def grant(self, kind: GrantKind, key: str = "") -> tuple[str, int]:
+        """Sign a session or token for a key's name; it and the Unix second at which it expires."""
         signer = self._signers[kind]
-        return signer.sign(kind).decode(), signer.get_timestamp() + SECONDS[kind]
+        value = signer.sign(f"{secrets.token_urlsafe(9)}:{key}").decode()
+        return value, signer.get_timestamp() + SECONDS[kind]
 
-    def grant_is_valid(self, kind: GrantKind, value: str) -> bool:
-        """Was this signed here, for this use, and has it not expired?"""
+    def grantee(self, kind: GrantKind, value: str) -> str | None:
+        """The key's name that this was signed for; None if not here, not for this, or ended."""
+        number, _, name = self._signed(kind, value).partition(":")
+        return name if number and number not in self._revoked else None
+
+    def revoke(self, session: str) -> None:
+        """End a session before it expires; no change for what is none."""
+        # By its number: some changes of a signature's last letter leave it valid.
+        number = self._signed("session", session).partition(":")[0]
+        if number:
+            now = self._clock()
+            self._revoked = {each: end for each, end in self._revoked.items() if end > now}
+            self._revoked[number] = now + SECONDS["session"]
+
+    def _signed(self, kind: GrantKind, value: str) -> str:
+        """The signed text, "" if it is not valid."""
         offered = value.encode("utf-8", "surrogateescape")
         try:
-            self._signers[kind].unsign(offered, max_age=SECONDS[kind] - 1)
+            return self._signers[kind].unsign(offered, max_age=SECONDS[kind] - 1).decode()
         except BadSignature:  # its subclass SignatureExpired included
-            return False
-        return True
+            return ""
 
     def origin_is_listed(self, origin: str) -> bool:
         """Did the start option name this origin?"""

@@ -36,6 +36,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "unreadable_image": 415,
     "invalid_field": 422,
     "invalid_parameter": 422,
+    "key_queue_full": 429,
     "queue_full": 429,
     "not_implemented": 501,
     "device_busy": 503,
@@ -60,7 +61,14 @@ _TEXT_OF: Final[Mapping[str, str]] = {
     "internal": "an internal error; see the server log",
 }
 _TEMPORARY: Final = frozenset(
-    {"queue_full", "device_busy", "server_stopping", "database_locked", "outputs_missing"}
+    {
+        "queue_full",
+        "key_queue_full",
+        "device_busy",
+        "server_stopping",
+        "database_locked",
+        "outputs_missing",
+    }
 )
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from handlers.http.access import ACCESS, KEY_HEADER
+from handlers.http.access import ACCESS, KEY_HEADER, KEY_NAME
 from handlers.http.operation import Operation, operation_of
 from handlers.http.refusal import Handler, RequestRefused
 from handlers.http.same_site import (
@@ -36,7 +36,7 @@ async def guard_middleware(request: web.Request, handler: Handler) -> web.Stream
     _check_origin(request)
     if request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers:
         return _preflight(request)
-    _check_key(request)
+    await _check_key(request)
     return await handler(request)
 
 
@@ -103,21 +103,54 @@ def _preflight(request: web.Request) -> web.Response:
     return web.Response(status=204, headers=headers)
 
 
-def _check_key(request: web.Request) -> None:
+async def _check_key(request: web.Request) -> None:
     policy, operation = request.app[ACCESS], _operation(request)
     if not policy.wants_key or operation.is_open:
         return
+    name = await _key_name(request, takes_token=operation.takes_token)
+    request[KEY_NAME] = name
+    if wait_s := policy.keys.wait_s(name):
+        raise RequestRefused(
+            429,
+            "too_many_requests",
+            f"the key {name} has used its requests of this minute",
+            {hdrs.RETRY_AFTER: str(wait_s)},
+        )
+
+
+async def _key_name(request: web.Request, *, takes_token: bool) -> str:
+    """The name of the key that opens this request. Raises RequestRefused."""
+    policy = request.app[ACCESS]
     offered = _offered_key(request)
     if offered is not None:
-        if not policy.key_matches(offered):
-            raise _forbidden()
-    elif "token" in request.query and operation.takes_token:
-        if not policy.grant_is_valid("token", request.query["token"]):
-            raise _forbidden()
-    elif not policy.grant_is_valid("session", request.cookies.get(SESSION_COOKIE, "")):
+        return await matching_key(request, offered)
+    if takes_token and "token" in request.query:
+        name = policy.grantee("token", request.query["token"])
+        if name is None:
+            raise forbidden()
+        return name
+    name = policy.grantee("session", request.cookies.get(SESSION_COOKIE, ""))
+    if name is None:
         raise RequestRefused(
             401, "unauthorized", "Unauthorized", {hdrs.WWW_AUTHENTICATE: 'Bearer realm="Focal"'}
         )
+    return name
+
+
+async def matching_key(request: web.Request, offered: str) -> str:
+    """The name of the key with this value; "" where the server has none.
+
+    A wrong one is answered slowly. Raises RequestRefused: 403, or 429 for too many.
+    """
+    policy, address = request.app[ACCESS], request.remote or ""
+    if not policy.wants_key:
+        return ""
+    policy.wrong_keys.check(address)
+    key = policy.keys.find(offered)
+    if key is None:
+        await policy.wrong_keys.slow(address)
+        raise forbidden()
+    return key.name
 
 
 def _offered_key(request: web.Request) -> str | None:
@@ -127,7 +160,8 @@ def _offered_key(request: web.Request) -> str | None:
     return key.strip() if scheme.lower() == "bearer" else None
 
 
-def _forbidden() -> RequestRefused:
+def forbidden() -> RequestRefused:
+    """403 for a wrong key, to be raised."""
     return RequestRefused(403, "forbidden", "Forbidden")
 
 

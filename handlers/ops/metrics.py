@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from bus.events import TERMINAL
 from bus.subscription import EventFilter
+from handlers.http.access import KEY_NAME
 from handlers.http.operation import Operation, Payload, operation_of
 from handlers.http.refusal import Handler
 from handlers.keys import BUS, EXECUTOR
@@ -40,6 +41,12 @@ class Metrics:
             "From request to the end of its reply, by route.",
             ["method", "route", "status"],
             buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.key_requests = Counter(
+            "focal_key_requests",
+            "Requests by the name of their key.",
+            ["key"],
             registry=self.registry,
         )
         self.loop_lag = Histogram(
@@ -86,6 +93,8 @@ async def metrics_middleware(request: web.Request, handler: Handler) -> web.Stre
     """Time every request by its route's pattern: paths would make labels without end."""
     started = time.perf_counter()
     response = await handler(request)
+    if key := request.get(KEY_NAME, ""):
+        request.app[METRICS].key_requests.labels(key).inc()
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "none"
     operation = operation_of(request.match_info.handler)

@@ -55,7 +55,7 @@ class Admissions:
             first = await self._history.task_of_key(submission.key)
             if first is not None:
                 return first
-        with self._executor.reserve():
+        with self._executor.reserve(submission.task.delivery.key):
             await asyncio.to_thread(self._watch.check)
             for image in submission.images:
                 await asyncio.to_thread(self._inputs.store, image.data, image.extension)

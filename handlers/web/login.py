@@ -6,11 +6,10 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import UNSET, UnsetType
 
-from handlers.http.access import ACCESS, SECONDS
+from handlers.http.access import ACCESS, KEY_NAME, SECONDS
 from handlers.http.form import read_form
-from handlers.http.guard import SESSION_COOKIE
+from handlers.http.guard import SESSION_COOKIE, matching_key
 from handlers.http.operation import Operation, Payload
-from handlers.http.refusal import RequestRefused
 from handlers.http.respond import base_url, json_response
 
 FORM_BYTES: Final = 4096  # read before any key has been checked
@@ -38,10 +37,8 @@ async def login(request: web.Request) -> web.Response:
     Browsers are redirected to ``next``, a path of this server; scripts get JSON.
     """
     form = await read_form(request, FORM_BYTES)
-    policy = request.app[ACCESS]
-    if not policy.key_matches(form.value("key")):
-        raise RequestRefused(403, "forbidden", "Forbidden")
-    value, expires = policy.grant("session")
+    name = await matching_key(request, form.value("key"))
+    value, expires = request.app[ACCESS].grant("session", name)
     if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
         target = form.value("next")
         answer = web.Response(status=303, headers={hdrs.LOCATION: _local_path(target)})
@@ -59,9 +56,10 @@ async def login(request: web.Request) -> web.Response:
     return answer
 
 
-@Operation(name="logout", tag="access", summary="Forget the session cookie", status=204)
-async def logout(_request: web.Request) -> web.Response:
-    """Forget the session in this browser."""
+@Operation(name="logout", tag="access", summary="End the session", status=204)
+async def logout(request: web.Request) -> web.Response:
+    """End the session, here and in this browser: its cookie opens nothing any more."""
+    request.app[ACCESS].revoke(request.cookies.get(SESSION_COOKIE, ""))
     answer = web.Response(status=204)
     answer.del_cookie(SESSION_COOKIE, httponly=True, samesite="Strict")
     return answer
@@ -75,7 +73,7 @@ async def logout(_request: web.Request) -> web.Response:
 )
 async def token(request: web.Request) -> web.Response:
     """A signed ``?token=`` for streams, sockets and pictures, good for five minutes."""
-    value, expires = request.app[ACCESS].grant("token")
+    value, expires = request.app[ACCESS].grant("token", request.get(KEY_NAME, ""))
     answer = json_response(Grant(token=value, expires=expires))
     answer.headers[hdrs.CACHE_CONTROL] = "no-store"
     return answer

@@ -6,7 +6,8 @@ tools.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -21,9 +22,10 @@ from bus.events import (
     now_ms,
 )
 from bus.supervision import Backoff, Supervisor, settled
-from pipeline.errors import QueueFull, ServerStopping
+from pipeline.errors import KeyQueueFull, QueueFull, ServerStopping
 from pipeline.scheduling.dispatch import Dispatcher, Listener
 from pipeline.scheduling.engine_protocol import LoadedModel
+from pipeline.scheduling.key_limits import KeyLimits
 from pipeline.scheduling.pool import WorkerPool
 from pipeline.scheduling.progress import RunningTask, terminal_event
 from pipeline.scheduling.queue import Waiting
@@ -49,13 +51,19 @@ class Executor:
         storage: TaskStorage,
         queue_limit: int,
         backoff: Backoff | None = None,
+        key_limits: Mapping[str, KeyLimits] | None = None,
     ) -> None:
-        """``backoff``: the pauses before a failed worker is started again."""
+        """``backoff``: the pauses before a failed worker is started again.
+
+        ``key_limits``: what the tasks of an API key may have, by the key's name.
+        """
+        self._key_limits = key_limits or {}
+        self._reserved_keys: Counter[str] = Counter()
         self._bus = bus
         self._storage = storage
         self._queue_limit = queue_limit
         self._reserved = 0
-        self._queue = TaskQueue()
+        self._queue = TaskQueue(self._may_run)
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
         self._supervisor = Supervisor(backoff)
         self._pool = WorkerPool(workers, backoff)
@@ -68,7 +76,7 @@ class Executor:
         listener = Listener(
             begun=self._publish_queue,
             ended=self._end,
-            free=self._publish_queue,
+            free=self._on_free,
             devices_changed=self._publish_state,
             returned=self._put_back,
         )
@@ -76,20 +84,25 @@ class Executor:
         self._dispatcher.start(self._supervisor, listener)
 
     @contextmanager
-    def reserve(self) -> Iterator[None]:
+    def reserve(self, key: str = "") -> Iterator[None]:
         """Hold a place in the queue for one task, submitted inside the block or not at all.
 
-        Raises QueueFull or ServerStopping. Lets the caller write the task's row knowing that it
-        will be taken.
+        ``key`` is the name of its API key. Lets the caller write the task's row knowing that it
+        will be taken. Raises QueueFull, KeyQueueFull or ServerStopping.
         """
         self._check_open()
         if self._queue.qsize() + self._reserved >= self._queue_limit:
             raise QueueFull(f"{self._queue.qsize()} tasks are already waiting; try again later")
+        limit = self._limits_of(key).waiting
+        if limit and self._queue.tasks.count_of(key) + self._reserved_keys[key] >= limit:
+            raise KeyQueueFull(f"{limit} tasks of the key {key} are already waiting")
         self._reserved += 1
+        self._reserved_keys[key] += 1
         try:
             yield
         finally:
             self._reserved -= 1
+            self._reserved_keys[key] -= 1
 
     def submit(self, task: Task, row_id: int | None = None) -> None:
         """Queue a task whose row exists; the row's id is its order.
@@ -98,6 +111,7 @@ class Executor:
         """
         self._check_open()
         order = self._queue.tasks.next_order if row_id is None else Fraction(row_id)
+        order = self._queue.tasks.fair_order(task.delivery.key, order)
         self._enqueue(Waiting(task=task, order=order))
         position = self.position(task.task_id) or 0
         self._bus.publish(TaskQueued(position=position), task.task_id)
@@ -106,7 +120,12 @@ class Executor:
     def restore(self, entries: Iterable[Waiting]) -> None:
         """Queue what waited when the server stopped. Published as one change for all of them."""
         for entry in entries:
-            self._enqueue(entry)
+            if entry.priority == 0 and entry.order.denominator == 1:  # nobody moved it
+                key = entry.task.delivery.key
+                order = self._queue.tasks.fair_order(key, entry.order)
+                self._enqueue(msgspec.structs.replace(entry, order=order))
+            else:
+                self._enqueue(entry)
         self._publish_queue()
 
     async def wait(self, task_id: str) -> Outcome:
@@ -227,9 +246,20 @@ class Executor:
             end.set_exception(ServerStopping("the server stops; the task runs when it is back"))
             end.exception()  # mostly nobody waits, and asyncio would complain
 
+    def _limits_of(self, key: str) -> KeyLimits:
+        return self._key_limits.get(key) or KeyLimits()
+
+    def _may_run(self, key: str) -> bool:
+        limit = self._limits_of(key).running
+        return not limit or limit > sum(r.task.delivery.key == key for r in self.running())
+
     def _check_open(self) -> None:
         if self._dispatcher.closing:
             raise ServerStopping("the server is stopping; send this again when it is back")
+
+    def _on_free(self) -> None:
+        self._queue.look_again()
+        self._publish_queue()
 
     def _put_back(self, waiting: Waiting) -> None:
         """The worker of a running task was lost; the task takes its old place in the queue."""
@@ -248,8 +278,9 @@ class Executor:
         if end is not None:  # ``close`` may have ended it
             end.set_result(outcome)
         log.info(
-            "task %s %s: %d images of %s, %d steps, %.2f s",
+            "task %s%s %s: %d images of %s, %d steps, %.2f s",
             task.task_id,
+            f" of key {task.delivery.key}" if task.delivery.key else "",
             outcome.status,
             len(outcome.images),
             task.params.aspect_ratios_selection,

@@ -1,11 +1,12 @@
 """The waiting tasks in the order they will run. Knows no event loop and no device."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
 import msgspec
-from sortedcontainers import SortedKeyList
+from sortedcontainers import SortedKeyList, SortedList
 
 from bus.events import PlaceChange
 from pipeline.scheduling.task import Task
@@ -43,6 +44,7 @@ class PriorityQueue:
         self.last_change: PlaceChange | None = None
         self._by_id: dict[str, Waiting] = {}
         self._ordered: SortedKeyList[Waiting, _Key] = SortedKeyList(key=_key)
+        self._by_key: dict[tuple[int, str], SortedList[_Key]] = {}  # by priority and API key
         self._newest = 0  # the largest whole order so far
 
     def __len__(self) -> int:
@@ -66,11 +68,37 @@ class PriorityQueue:
         self._changed(entry, None, place)
         return place
 
-    def take(self) -> Waiting:
-        """Remove the task that is next. Raises IndexError if none waits."""
-        entry = self._remove(0)
-        self._changed(entry, 0, None)
+    def take(self, may_run: Callable[[str], bool] = lambda _: True) -> Waiting:
+        """Remove the next task whose key ``may_run``. Raises IndexError if there is none."""
+        firsts = [orders[0] for (_, key), orders in self._by_key.items() if may_run(key)]
+        if not firsts:
+            raise IndexError("no task may run")
+        place = self._ordered.bisect_key_left(min(firsts))
+        entry = self._remove(place)
+        self._changed(entry, place, None)
         return entry
+
+    def fair_order(self, key: str, order: Fraction) -> Fraction:
+        """The order of a new task of priority 0, so that keys take turns: ``order`` if it is alone.
+
+        A key's n-th waiting task goes behind the n-th of every other key, and before their next.
+        """
+        own = len(self._by_key.get((0, key), ()))
+        later = [
+            orders[own + 1]
+            for (priority, other), orders in self._by_key.items()
+            if priority == 0 and other != key and len(orders) > own + 1
+        ]
+        if not later:
+            return order
+        high = min(later)
+        place = self._ordered.bisect_key_left(high)
+        above = self._at(place - 1)  # its key's task before that one is there
+        return _order_between(above.order if above.priority == 0 else None, high[1], order)
+
+    def count_of(self, key: str) -> int:
+        """How many tasks of a key wait."""
+        return sum(len(orders) for (_, each), orders in self._by_key.items() if each == key)
 
     def withdraw(self, task_id: str) -> Waiting | None:
         """Remove a task; None if it does not wait (any more)."""
@@ -128,12 +156,18 @@ class PriorityQueue:
 
     def _insert(self, entry: Waiting) -> None:
         self._ordered.add(entry)
+        owner = (entry.priority, entry.task.delivery.key)
+        self._by_key.setdefault(owner, SortedList()).add(_key(entry))
         self._by_id[entry.task.task_id] = entry
         self._newest = max(self._newest, math.floor(entry.order))
 
     def _remove(self, place: int) -> Waiting:
         entry = self._ordered.pop(place)
         del self._by_id[entry.task.task_id]
+        owner = (entry.priority, entry.task.delivery.key)
+        self._by_key[owner].remove(_key(entry))
+        if not self._by_key[owner]:
+            del self._by_key[owner]
         return entry
 
     def _put_between(

@@ -1,62 +1,55 @@
-"""The waiting tasks as an ``asyncio.Queue`` whose order may change and which may be paused."""
+"""The waiting tasks, to be taken by a coroutine in an order that may change, unless paused."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 
 from bus.events import now_ms
 from pipeline.scheduling.queue import PriorityQueue, Waiting
 
 
-class TaskQueue(asyncio.Queue[Waiting]):
+class TaskQueue:
     """Owned by the event loop; ``put_nowait`` adds, ``take`` removes.
 
-    The storage is a ``PriorityQueue``, installed through the three hooks that asyncio provides
-    for its own PriorityQueue and LifoQueue. Its revisions begin at the time of the start, so that
-    no client takes one for its neighbour from before a restart.
+    ``tasks`` holds what waits. Its revisions begin at the time of the start, so that no client
+    takes one for its neighbour from before a restart.
     """
 
-    tasks: PriorityQueue
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._resumed = asyncio.Event()
-        self._resumed.set()
-
-    def _init(self, maxsize: int) -> None:  # noqa: ARG002 - asyncio passes it
+    def __init__(self, may_run: Callable[[str], bool] = lambda _: True) -> None:
+        """``may_run`` says whether a task of this API key may begin now; see ``look_again``."""
         self.tasks = PriorityQueue(revision=now_ms())
+        self.paused = False
+        """True while ``take`` waits even if there are tasks."""
+        self._may_run = may_run
+        self._changed = asyncio.Event()
 
-    def _put(self, item: Waiting) -> None:
+    def put_nowait(self, item: Waiting) -> None:
+        """Add a task."""
         self.tasks.add(item)
-
-    def _get(self) -> Waiting:
-        return self.tasks.take()
+        self._changed.set()
 
     def qsize(self) -> int:
         """Number of waiting tasks."""
         return len(self.tasks)
 
-    def empty(self) -> bool:
-        """True if no task waits."""
-        return len(self.tasks) == 0
-
-    @property
-    def paused(self) -> bool:
-        """True while ``take`` waits even if there are tasks."""
-        return not self._resumed.is_set()
-
     def pause(self) -> None:
         """Let ``take`` wait until ``resume``."""
-        self._resumed.clear()
+        self.paused = True
 
     def resume(self) -> None:
         """End a pause."""
-        self._resumed.set()
+        self.paused = False
+        self._changed.set()
+
+    def look_again(self) -> None:
+        """A task has ended, so one of its key may begin."""
+        self._changed.set()
 
     async def take(self) -> Waiting:
-        """Remove and return the next task, once there is one and the queue is not paused."""
+        """Remove and return the next task that may begin, once there is one and no pause."""
         while True:
-            await self._resumed.wait()
-            item = await self.get()
-            if not self.paused:
-                return item
-            # Paused while this coroutine waited in get(): the task goes back to where it stood.
-            self.put_nowait(item)
+            self._changed.clear()
+            with suppress(IndexError):
+                if not self.paused:
+                    return self.tasks.take(self._may_run)
+            await self._changed.wait()

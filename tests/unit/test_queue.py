@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bus.events import PlaceChange
+from pipeline.request.delivery import Delivery
 from pipeline.request.resolved import resolve_params
 from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.queue import (
@@ -212,3 +213,61 @@ class AgainstAList(RuleBasedStateMachine):
 
 
 TestAgainstAList = AgainstAList.TestCase
+
+
+def add_for(queue: PriorityQueue, task_id: str, key: str) -> int:
+    delivery = Delivery(key=key)
+    task = Task(task_id=task_id, request=REQUEST, in_queue_mills=0, delivery=delivery)
+    order_of = queue.fair_order(key, queue.next_order)
+    return queue.add(Waiting(task=task, order=order_of))
+
+
+def test_keys_take_turns_however_many_tasks_each_has() -> None:
+    queue = PriorityQueue()
+    for task_id in "abcd":
+        add_for(queue, task_id, "A")
+    assert [add_for(queue, task_id, "B") for task_id in "uv"] == [1, 3]
+    assert add_for(queue, "x", "C") == 2
+    assert order(queue) == "auxbvcd"
+    assert add_for(queue, "e", "A") == 7
+
+
+def test_tasks_of_one_key_run_in_order_of_arrival_as_whole_numbers() -> None:
+    queue = PriorityQueue()
+    for task_id in "abcd":
+        add_for(queue, task_id, "A")
+    assert order(queue) == "abcd"
+    assert [entry.order for entry in queue.entries()] == [1, 2, 3, 4]
+
+
+def test_turns_are_taken_within_a_priority() -> None:
+    queue = PriorityQueue()
+    for task_id in "abc":
+        add_for(queue, task_id, "A")
+    queue.prioritise("c", 5)
+    assert add_for(queue, "u", "B") == 2
+    assert order(queue) == "caub"
+
+
+def test_a_key_that_may_not_run_is_passed_over() -> None:
+    queue = PriorityQueue()
+    for task_id, key in zip("abu", "AAB", strict=True):
+        add_for(queue, task_id, key)
+    assert queue.take(lambda key: key != "A").task.task_id == "u"
+    with pytest.raises(IndexError):
+        queue.take(lambda key: key != "A")
+    assert queue.take().task.task_id == "a"
+    assert (queue.count_of("A"), queue.count_of("B")) == (1, 0)
+
+
+@given(st.lists(st.sampled_from("ABC"), max_size=30))
+def test_no_key_is_ever_two_tasks_ahead_of_another_that_waits(keys: list[str]) -> None:
+    queue = PriorityQueue()
+    for number, key in enumerate(keys):
+        add_for(queue, str(number), key)
+    taken: dict[str, int] = dict.fromkeys("ABC", 0)
+    for entry in queue.entries():
+        key = entry.task.delivery.key
+        taken[key] += 1
+        others = [taken[each] for each in taken if keys.count(each) > taken[each]]
+        assert all(taken[key] - other <= 1 for other in others)
