@@ -33,6 +33,7 @@ from pipeline.request.sampling import FreeU
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.denoiser import NetworkInput
+from pipeline.sampling.parametrisation import NoisePrediction, VPrediction
 from pipeline.scheduling.task import Task
 from pipeline.weights import layout
 from pipeline.weights.layout import unet_prefixes
@@ -106,6 +107,22 @@ def refiner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def refiner(refiner_folder: Path) -> Refiner:
     return load_refiner(refiner_folder, CPU)
+
+
+@pytest.mark.parametrize("method", get_args(SwapMethod))
+def test_a_refiner_is_sampled_as_its_own_files_say(
+    base: Checkpoint, refiner: Refiner, refiner_folder: Path, tmp_path: Path, method: SwapMethod
+) -> None:
+    (tmp_path / "unet").symlink_to(refiner_folder / "unet")
+    (tmp_path / "scheduler").mkdir()
+    config = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    other = load_refiner(tmp_path, CPU)
+    own = other.sampling_with(base.model_sampling, "karras")
+    assert type(own.parametrisation) is VPrediction
+    assert own.latents == base.model_sampling.latents
+    assert type(refiner.model_sampling.parametrisation) is NoisePrediction
+    assert draw(base, other, swap_method=method) != draw(base, refiner, swap_method=method)
 
 
 def draw(base: Checkpoint, refiner: Refiner | None, **changes: Any) -> Image:
