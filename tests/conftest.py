@@ -6,4 +6,11 @@ process on two cores a test took fourteen times as long with two threads as with
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How often the fault injection kills a server: a handful, or hundreds in a full run."""
+    parser.addoption("--kills", type=int, default=5, help="kill -9 at so many random moments")

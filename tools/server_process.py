@@ -31,12 +31,14 @@ class ServerProcess:
         *,
         program: Path = ROOT / "server.py",
         port: int = 0,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """``prefix`` is a command that runs the server, such as one that limits it."""
         self.folder = folder
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
-        command = [sys.executable, str(program), "--port", str(self.port)]
+        command = [*prefix, sys.executable, str(program), "--port", str(self.port)]
         command += ["--outputs-dir", str(folder / "outputs")]
         command += ["--inputs-dir", str(folder / "inputs"), *arguments]
         with self.log.open("ab") as log:

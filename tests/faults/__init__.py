@@ -1,0 +1,1 @@
+"""Fault injection: real server processes, and and what befalls them."""
