@@ -15,6 +15,7 @@ from pipeline.request.schema import GenerateParams
 from pipeline.scheduling.attempts import MemoryAttempts
 from pipeline.scheduling.engine_protocol import Generate, Inputs
 from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.key_limits import KeyLimits
 from pipeline.scheduling.local_worker import BuildEngine, LocalWorker
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import MadeImage, Outcome, Reporter, Task
@@ -97,6 +98,7 @@ class House:
         limit: int,
         backoff: Backoff,
         inputs: Mapping[str, bytes],
+        key_limits: Mapping[str, KeyLimits],
     ) -> None:
         self.bus = EventBus(asyncio.get_running_loop())
         self.images = Images()
@@ -105,7 +107,8 @@ class House:
         self._on_ended = on_ended
         self.workers = {name: LocalWorker(name, build) for name, build in devices.items()}
         storage = TaskStorage(self.images, self._close_row, InputFiles(inputs), self.attempts)
-        self.executor = Executor(self.bus, tuple(self.workers.values()), storage, limit, backoff)
+        workers = tuple(self.workers.values())
+        self.executor = Executor(self.bus, workers, storage, limit, backoff, key_limits)
 
     async def _close_row(self, task: Task, outcome: Outcome) -> None:
         self._on_ended()
@@ -135,10 +138,11 @@ async def house(
     limit: int = 100,
     backoff: Backoff = AT_ONCE,
     inputs: Mapping[str, bytes] | None = None,
+    key_limits: Mapping[str, KeyLimits] | None = None,
 ) -> AsyncIterator[House]:
     """One device ``cpu`` that runs ``generate``, or ``devices``; all closed at the end."""
     devices = devices or {"cpu": lambda _sink: generate}
-    built = House(devices, on_ended, limit, backoff, inputs or {})
+    built = House(devices, on_ended, limit, backoff, inputs or {}, key_limits or {})
     built.executor.start()
     try:
         yield built

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from bus.events import (
@@ -15,8 +16,10 @@ from bus.events import (
 )
 from bus.supervision import Backoff
 from pipeline.errors import DeviceBusy, InternalError, PipelineError, SavingFailed, WorkerLost
+from pipeline.request.delivery import Delivery
 from pipeline.scheduling.dispatch import RUN_LIMIT
 from pipeline.scheduling.engine_protocol import Generate, Inputs, LoadedModel
+from pipeline.scheduling.key_limits import KeyLimits
 from pipeline.scheduling.local_worker import BuildEngine
 from pipeline.scheduling.pool import WorkerPool
 from pipeline.scheduling.task import Reporter, Task
@@ -498,3 +501,25 @@ async def test_a_fault_while_saving_ends_the_task_as_internal() -> None:
         assert (await built.ended("two")).status == "finished"
     assert (outcome.status, outcome.code) == ("failed", "internal")
     assert "secret" not in outcome.error
+
+
+def task_of(key: str, name: str) -> Task:
+    return msgspec.structs.replace(make_task(name), delivery=Delivery(key=key))
+
+
+async def test_a_key_has_so_many_tasks_running_and_another_gets_the_free_device() -> None:
+    first, second = Device(), Device()
+    devices: dict[str, BuildEngine] = {"a": lambda _: first, "b": lambda _: second}
+    async with house(devices=devices, key_limits={"A": KeyLimits(running=1)}) as built:
+        await started(built, "a", "b")
+        for key, name in (("A", "one"), ("A", "two"), ("A", "three"), ("B", "other")):
+            built.executor.submit(task_of(key, name))
+        await entered(first.gate)
+        await entered(second.gate)
+        running = {each.task.task_id for each in built.executor.running()}
+        assert running == {"one", "other"}
+        assert built.executor.waiting_count == 2
+        first.gate.leave.set()
+        second.gate.leave.set()
+        for name in ("one", "two", "three", "other"):
+            assert (await built.ended(name)).status == "finished"
