@@ -78,18 +78,19 @@ class Trash:
         A batch at a time, from the first task behind ``older_than`` on; an empty one when there are
         no more. Tasks that wait or run stay.
         """
-        values = {
-            "start": start_ms,
-            "end": end_ms,
-            "mills": _LAST if older_than is None else older_than.in_queue_mills or 0,
-            "id": _LAST if older_than is None else older_than.id,
-            "limit": BATCH,
-        }
+        values = _range(start_ms, end_ms, older_than)
         async with self._database.transaction() as connection:
             rows = await connection.execute_fetchall(_OF_RANGE, values)
             records = [stored_record(row) for row in rows]
             await _discard(connection, [record.id for record in records], until_ms)
         return records
+
+    async def next_of_range(
+        self, start_ms: int, end_ms: int, older_than: TaskRecord | None = None
+    ) -> list[TaskRecord]:
+        """What ``discard_range`` would move; writes nothing."""
+        values = _range(start_ms, end_ms, older_than)
+        return [stored_record(row) for row in await self._database.fetch_all(_OF_RANGE, values)]
 
     async def restore(self, task_id: str) -> bool:
         """Move a task back into the history; False if it is not here (any more)."""
@@ -123,6 +124,16 @@ class Trash:
         async with self._database.transaction() as connection:
             for statement in (_FORGET, *_FORGET_BESIDE):
                 await connection.execute(statement, values)
+
+
+def _range(start_ms: int, end_ms: int, older_than: TaskRecord | None) -> dict[str, int]:
+    return {
+        "start": start_ms,
+        "end": end_ms,
+        "mills": _LAST if older_than is None else older_than.in_queue_mills or 0,
+        "id": _LAST if older_than is None else older_than.id,
+        "limit": BATCH,
+    }
 
 
 async def _restore(connection: aiosqlite.Connection, ids: list[int]) -> None:

@@ -9,6 +9,7 @@ the trash until its files can be removed.
 import asyncio
 import itertools
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -17,7 +18,8 @@ import msgspec
 from bus.bus import EventBus
 from bus.events import HistoryDeleted, HistoryRestored, now_ms
 from handlers.service.errors import NotFound, TaskNotEnded
-from pipeline.errors import SavingFailed
+from pipeline.errors import DiskFull, SavingFailed
+from storage.database import fault_code
 from storage.history import HistoryRepository
 from storage.limits import Limits
 from storage.outputs import OutputStore
@@ -142,13 +144,25 @@ class Deletion:
         deleted = Deleted()
         last: TaskRecord | None = None
         async with self._removing:
-            while records := await self._trash.discard_range(start_ms, end_ms, at_ms, last):
+            while records := await self._discard_range(start_ms, end_ms, at_ms, last):
                 batch = await self._remove(records)
                 deleted.gone.extend(batch.gone)
                 deleted.left.extend(batch.left)
                 last = records[-1]
         self._publish(deleted)
         return deleted
+
+    async def _discard_range(
+        self, start_ms: int, end_ms: int, at_ms: int, last: TaskRecord | None
+    ) -> list[TaskRecord]:
+        """As ``Trash.discard_range``; on a full disk the files go first, which makes the room."""
+        try:
+            return await self._trash.discard_range(start_ms, end_ms, at_ms, last)
+        except sqlite3.Error as error:
+            if fault_code(error) != DiskFull.code:
+                raise
+        await self._remove_files(await self._trash.next_of_range(start_ms, end_ms, last))
+        return await self._trash.discard_range(start_ms, end_ms, at_ms, last)
 
     async def _remove(self, records: list[TaskRecord]) -> Deleted:
         """Remove tasks that are in the trash; those whose files stay go back into the history."""

@@ -87,6 +87,25 @@ def test_a_full_disk_and_a_kill(house: House, account: Account) -> None:
     account("the disk is full, then `kill -9`", 1, lost)
 
 
+def test_deleting_on_a_full_disk(house: House, account: Account) -> None:
+    """It is what makes room."""
+    with small_disk(house.outputs, 24 * MIB) as disk, house.serving() as server:
+        for _ in range(3):
+            house.submit(server, "bytes 2000000")
+        house.drained(server)
+        fill(disk)
+        until(lambda: status_of(server) == "degraded")
+        reply = server.get("/tasks?query=history&start_at=2000-01-01&action=delete")
+        assert len(reply["history"]) == 3
+        until(lambda: status_of(server) == "ready")
+        house.accepted.clear()
+        house.submit(server)
+        house.drained(server)
+        assert server.stop(signal.SIGTERM) == 0
+        lost = house.losses()
+    account("a range is deleted on a full disk", 1, lost)
+
+
 def test_a_locked_database(house: House, account: Account) -> None:
     with house.serving() as server:
         for _ in range(TIMES):

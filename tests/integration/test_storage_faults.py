@@ -19,6 +19,8 @@ from handlers.service_keys import DELETION
 from storage.database import open_database
 from storage.limits import Limits
 from storage.outputs import OutputStore
+from storage.records import TaskRecord
+from storage.trash import Trash
 from tests.integration.serving import WAIT_S, Focal, serve
 
 LONG_AGO = "2000-01-01"
@@ -71,6 +73,25 @@ async def test_a_picture_that_stays_keeps_only_its_own_task(focal: Focal, stuck:
     stuck.paths.clear()
     reply = await focal.get("/tasks", start_at=LONG_AGO, action="delete")
     assert "left" not in reply
+    assert (await listed(focal), focal.files()) == ([], [])
+
+
+async def test_deleting_works_without_room_for_a_row(
+    focal: Focal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await focal.generate({})
+    discard = Trash.discard_range
+
+    async def discard_with_room(trash: Trash, *given: int) -> list[TaskRecord]:
+        if focal.files():
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return await discard(trash, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trash, "discard_range", discard_with_room)
+    reply = await focal.get("/tasks", start_at=LONG_AGO, action="delete")
+    assert len(reply["history"]) == 1
     assert (await listed(focal), focal.files()) == ([], [])
 
 
