@@ -64,6 +64,8 @@ def _in_form(value: object, kind: Any) -> object:
         return value if struct is None else _fields_in_form(value, _shapes(struct))
     if isinstance(value, list):
         parts = _element_kinds(kind, len(value))
+        if parts is None:
+            return value  # however deep it is: the depth of this walk is the schema's
         return [_in_form(item, part) for item, part in zip(value, parts, strict=True)]
     return value
 
@@ -98,12 +100,12 @@ def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
     return None
 
 
-def _element_kinds(kind: Any, length: int) -> tuple[Any, ...]:
-    """The type of each element of a list of that length; ``object`` where there is none."""
+def _element_kinds(kind: Any, length: int) -> tuple[Any, ...] | None:
+    """The type of each element of a list of that length; None where no list is expected."""
     for member in _members(kind):
         arguments = get_args(member)
         if get_origin(member) is list or arguments[1:] == (...,):
             return (arguments[0],) * length
         if get_origin(member) is tuple and len(arguments) == length:
             return arguments
-    return (object,) * length
+    return None
