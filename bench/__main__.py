@@ -8,6 +8,8 @@ from tools.server_process import ROOT, running_server
 
 ALONE: Final = (
     "startup",
+    "http_routes",
+    "admission",
     "http_overhead",
     "bus_fanout",
     "history_pages",

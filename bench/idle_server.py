@@ -10,8 +10,7 @@ from pathlib import Path
 if __package__ in {None, ""}:  # run as a file: the packages stand one folder up
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from aiohttp import web
-
+from handlers.http.serving import run
 from pipeline.scheduling.engine_protocol import Inputs
 from pipeline.scheduling.local_worker import LocalWorker
 from pipeline.scheduling.task import Reporter, Task
@@ -28,7 +27,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     settings = load_settings(sys.argv[1:], os.environ)
     app = create_app(settings, [LocalWorker("idle", lambda _sink: generate)])
-    web.run_app(app, host=settings.host, port=settings.port, access_log=None, print=None)
+    run(app, settings.host, settings.port, settings.log_level)
 
 
 if __name__ == "__main__":

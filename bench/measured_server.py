@@ -32,6 +32,12 @@ class MeasuredServer(ServerProcess):
         return float(times.user + times.system)
 
     @property
+    def cpu_ns(self) -> int:
+        """Processor time of the threads that live now, in nanoseconds (Linux)."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((each / "schedstat").read_text().split()[0]) for each in threads)
+
+    @property
     def resident_mib(self) -> float:
         """Memory that is resident now."""
         return float(self._usage.memory_info().rss / MEBIBYTE)

@@ -13,6 +13,7 @@ from pipeline.scheduling.task import Outcome, Task
 
 # Fields of a request whose values are paths on this server, at any depth.
 _IMAGE_FIELDS: Final = frozenset({*IMAGE_FIELDS, "cn_img"})
+_CONTAINERS: Final = frozenset({dict, list})  # of decoded JSON
 _OWN_FOLDERS: Final = ("/outputs/", "/inputs/")
 _FEW: Final = 20  # rows, a third of a millisecond
 
@@ -147,11 +148,17 @@ async def stored_records(rows: Sequence[sqlite3.Row]) -> list[TaskRecord]:
 def absolute(record: TaskRecord, base_url: str) -> TaskRecord:
     """The same record with every path on this server made a URL under ``base_url``."""
     base = base_url.rstrip("/")
-    result = record.result
+    result, params = record.result, record.req_params
+    # Of some sixty fields a few hold images. A page of records is made at each look at the history.
+    images = {
+        name: _image_url(name, value, base)
+        for name, value in params.items()
+        if name in _IMAGE_FIELDS or type(value) in _CONTAINERS
+    }
     return msgspec.structs.replace(
         record,
         result=None if result is None else [absolute_url(path, base) for path in result],
-        req_params={name: _image_url(name, v, base) for name, v in record.req_params.items()},
+        req_params=params | images,
     )
 
 
