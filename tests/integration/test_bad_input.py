@@ -426,11 +426,6 @@ async def test_a_full_disk_fails_the_task_and_the_server_lives(
         assert (await focal.generate({}))["task_status"] == "finished"
 
 
-async def test_after_all_that_the_server_still_makes_pictures(shared: Focal) -> None:
-    assert (await shared.generate({}))["task_status"] == "finished"
-    assert len(shared.device.seen) == 1
-
-
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:1/", "http://localhost/", "http://[::1]/", "http://a:99999/"]
 )
@@ -440,3 +435,8 @@ async def test_a_webhook_that_would_not_be_sent_is_refused_with_its_field(
 ) -> None:
     reply = await refusal(shared, json.dumps({"webhook_url": address}).encode(), 422)
     assert reply["detail"][0]["loc"] == ["body", "webhook_url"]
+
+
+async def test_after_all_that_the_server_still_makes_pictures(shared: Focal) -> None:
+    assert (await shared.generate({}))["task_status"] == "finished"
+    assert len(shared.device.seen) == 1
