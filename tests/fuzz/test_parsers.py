@@ -36,7 +36,11 @@ from pipeline.request.decode import decode_params
 from storage.addresses import is_loopback, is_public
 from tests.fuzz.scale import SCALE, examples
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # Pillow, of damaged EXIF that it skips
+]
 
 LIMIT_S: Final = 1.0  # of CPU time for one input of a few kB, on a busy machine
 REFUSALS: Final = (PipelineError, RequestRefused, msgspec.DecodeError)

@@ -17,6 +17,8 @@ from handlers.live.websocket import MAX_FRAME_BYTES
 from tests.integration.conftest import focal  # noqa: F401 - the fixture
 from tests.integration.serving import WAIT_S, Focal
 
+pytestmark = pytest.mark.slow
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 NORMAL, PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1000, 1002, 1007, 1009
 PING_COMMAND: Final = b'{"op": "ping"}'
