@@ -1,6 +1,7 @@
-"""The layouts in which ESRGAN's weights are about, brought to one: Real-ESRGAN's own.
+"""The layouts of upscalers' files, brought to those of Real-ESRGAN.
 
-``conv_first``, ``body.N.rdbM.convK``, ``conv_body``, ``conv_up1`` …, ``conv_hr``, ``conv_last``.
+ESRGAN: ``conv_first``, ``body.N.rdbM.convK``, ``conv_body``, ``conv_up1`` …, ``conv_hr``,
+``conv_last``. The compact network: ``body.N``.
 """
 
 import re
@@ -11,10 +12,10 @@ from torch import Tensor
 
 from pipeline.errors import InvalidModelFile
 
-# Where training programs put the weights inside their file; the smoothed ones are preferred.
+# Where training programs put the weights in their file; moving averages (EMA) are preferred.
 _WRAPPERS: Final = ("params_ema", "params", "state_dict", "model", "generator")
 _NAMES: Final = (
-    # Fooocus's own file calls a block's parts by another name.
+    # Fooocus's own file has another name for a block's parts.
     (re.compile(r"residual_block_(\d+)"), r"RDB\1"),
     # ESRGAN as first published: layers by their place. Places behind the blocks: see below.
     (re.compile(r"^model\.0\."), "conv_first."),
@@ -33,7 +34,7 @@ _PREFIX: Final = "module."  # several devices trained it
 def named_weights(values: Mapping[str, Any], file: str) -> dict[str, Tensor]:
     """The tensors of a file under one layout's names. ``file`` stands in errors.
 
-    Raises InvalidModelFile for a network that is no ESRGAN.
+    Raises InvalidModelFile for a network of another kind.
     """
     tensors = {
         name.removeprefix(_PREFIX): value
@@ -42,9 +43,13 @@ def named_weights(values: Mapping[str, Any], file: str) -> dict[str, Tensor]:
     }
     last = max((int(match[1]) for match in map(_PLACED.match, tensors) if match), default=0)
     made = {_renamed(name, last): tensor for name, tensor in tensors.items()}
-    if "conv_first.weight" not in made or "conv_body.weight" not in made:
+    is_compact = "body.0.weight" in made and made["body.0.weight"].ndim == 4
+    if not is_compact and ("conv_first.weight" not in made or "conv_body.weight" not in made):
         told = ", ".join(list(tensors)[:3]) or "nothing"
-        raise InvalidModelFile(f"{file} is no ESRGAN upscaler; it holds {told}")
+        raise InvalidModelFile(
+            f"{file} is no ESRGAN upscaler, nor a compact one of Real-ESRGAN; it holds {told}."
+            " Use another upscale_model"
+        )
     return made
 
 

@@ -22,7 +22,7 @@ from pipeline.files.registry import UPSCALER
 from pipeline.images.encode import open_image, read_text
 from pipeline.models.image_encoder import clip_pixels
 from pipeline.models.manager import EMBEDDED_FOLDER
-from pipeline.models.upscaler import Network, Shape
+from pipeline.models.rrdb import Network, Shape
 from pipeline.request.presets import PresetStore
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards

@@ -13,12 +13,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import InvalidModelFile, TaskAborted
-from pipeline.models.upscaler import Network, Shape, Upscaler, load_upscaler
+from pipeline.models.rrdb import Network, Shape
+from pipeline.models.srvgg import SrvggNetwork, SrvggShape
+from pipeline.models.upscaler import Upscaler, load_upscaler
 
 X4 = Shape(channels=8, growth=4, blocks=2, doublings=2, unshuffle=1)
 X2 = Shape(channels=8, growth=4, blocks=2, doublings=2, unshuffle=2)
 X1 = Shape(channels=8, growth=4, blocks=1, doublings=2, unshuffle=4)
 OLD_X2 = Shape(channels=8, growth=4, blocks=2, doublings=1, unshuffle=1)
+
+
+WIDE = Shape(channels=64, growth=32, blocks=2, doublings=2, unshuffle=1)  # as the published ones
+COMPACT = SrvggShape(channels=8, convs=3, factor=4, learned=True)
 
 
 def make_weights(shape: Shape, seed: int = 0) -> dict[str, Tensor]:
@@ -163,6 +169,119 @@ def test_tiles_do_not_show(shape: Shape) -> None:
     error = np.square(whole - tiled).mean()
     assert whole.std() > 1
     assert error == 0 or 10 * np.log10(255**2 / error) > 60
+
+
+@pytest.mark.parametrize("unshuffle", [1, 2])
+@pytest.mark.parametrize(("width", "height"), [(16, 12), (17, 14), (19, 1), (2, 23)])
+def test_a_cpu_computes_wide_networks_otherwise_and_the_same(
+    width: int, height: int, unshuffle: int
+) -> None:
+    shape = WIDE._replace(unshuffle=unshuffle)
+    weights = make_weights(shape)
+    network = Network(shape)
+    network.load_state_dict(weights)
+    x = torch.rand(1, 3, height, width)
+    sides = torch.rand(1, 3, height + height % unshuffle, width + width % unshuffle)
+    sides[..., :height, :width] = x
+    sides[..., height:, :], sides[..., width:] = (
+        sides[..., height - 1 : height, :],
+        sides[..., width - 1 : width],
+    )
+    with torch.inference_mode():
+        wanted = plain({n: t.double() for n, t in weights.items()}, shape, sides.double())
+        direct, fast = network(x), network.for_cpu()(x)
+    wanted = wanted[..., : height * shape.factor, : width * shape.factor]
+    assert wanted.std() > 0.01
+    for made in (direct, fast):
+        assert made.shape == wanted.shape
+        assert (made - wanted).abs().max() < 2e-5
+
+
+def compact_weights(shape: SrvggShape) -> dict[str, Tensor]:
+    """Random weights, with slopes that differ by channel."""
+    torch.manual_seed(1)
+    weights = {name: tensor.clone() for name, tensor in SrvggNetwork(shape).state_dict().items()}
+    for tensor in weights.values():
+        if tensor.ndim == 1:
+            tensor.copy_(torch.rand(tensor.shape) * 0.5)
+    return weights
+
+
+def plain_compact(weights: Mapping[str, Tensor], x: Tensor, factor: int) -> Tensor:
+    """The compact generator as its authors write it, layer by layer."""
+    features, place = x, 0
+    while f"body.{place}.weight" in weights:
+        weight = weights[f"body.{place}.weight"]
+        features = functional.conv2d(features, weight, weights[f"body.{place}.bias"], padding=1)
+        slopes = weights.get(f"body.{place + 1}.weight")
+        if slopes is not None:
+            slopes = slopes.view(1, -1, 1, 1)
+        elif f"body.{place + 2}.weight" in weights:
+            slopes = torch.tensor(0.1)
+        if slopes is not None:
+            features = torch.where(features > 0, features, features * slopes)
+        place += 2
+    shuffled = functional.pixel_shuffle(features, factor)
+    return shuffled + x.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+
+
+@pytest.mark.parametrize("wrapper", ["params", "params_ema", ""])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        COMPACT,
+        COMPACT._replace(factor=2, convs=1),
+        COMPACT._replace(learned=False),
+        COMPACT._replace(factor=1),
+    ],
+)
+def test_a_compact_network_computes_what_its_authors_write(
+    tmp_path: Path, shape: SrvggShape, wrapper: str
+) -> None:
+    weights = compact_weights(shape)
+    path = tmp_path / "realesr-animevideov3.pth"
+    torch.save({wrapper: weights} if wrapper else weights, path)
+    upscaler = load_upscaler(path)
+    picture = make_picture(21, 17)
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].double() / 255.0
+    wanted = plain_compact({n: t.double() for n, t in weights.items()}, x, shape.factor)
+    levels = (wanted[0].clamp(0, 1).permute(1, 2, 0) * 255.0).to(torch.uint8).numpy()
+    made = upscaler(picture)
+    assert upscaler.factor == shape.factor
+    assert np.abs(made.astype(int) - levels.astype(int)).max() <= 1
+    assert made.std() > 1
+
+
+def test_a_compact_networks_tiles_have_no_seams_at_all() -> None:
+    network = SrvggNetwork(COMPACT)
+    network.load_state_dict(compact_weights(COMPACT))
+    picture = make_picture(101, 75)
+    whole = Upscaler(network, tile=128)(picture).astype(int)
+    tiled = Upscaler(network, tile=32)(picture).astype(int)
+    assert np.abs(whole - tiled).max() <= 1  # where a level is just reached
+
+
+@pytest.mark.parametrize(
+    ("tensors", "told"),
+    [
+        ({"body.0.weight": torch.zeros(8, 1, 3, 3)}, "no compact upscaler of RGB pictures"),
+        (
+            {"body.0.weight": torch.zeros(8, 3, 3, 3), "body.2.weight": torch.zeros(7, 8, 3, 3)},
+            r"its last \[7, 8, 3, 3\]",
+        ),
+        (
+            {"body.0.weight": torch.zeros(8, 3, 3, 3), "body.2.weight": torch.zeros(12, 8, 3, 3)},
+            r"missing: body\.0\.bias",
+        ),
+    ],
+)
+def test_another_compact_network_is_refused(
+    tensors: dict[str, Tensor], told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(tensors, path)
+    with pytest.raises(InvalidModelFile, match=rf"other\.pth.*{told}"):
+        load_upscaler(path)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 50), (33, 2)])

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from pipeline.models.manager import EMBEDDED_FOLDER
-from pipeline.models.upscaler import Network
+from pipeline.models.rrdb import Network
 from tools.embedded.companions.base import Base
 from tools.embedded.companions.control import (
     CONTROL_FILES,

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.models.upscaler import Network, Shape
+from pipeline.models.rrdb import Network, Shape
 from tools.embedded.companions.image_prompt import save_half
 from tools.embedded.dataset import Pixels, as_tensor, draw_pixels, load_vae
 
