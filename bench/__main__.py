@@ -18,6 +18,7 @@ ALONE: Final = (
     "queue_size",
     "traced_request",
     "parsers",
+    "upscalers",
 )
 
 
