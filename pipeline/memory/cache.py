@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from bus.events import now_ms
-from pipeline.machine import memory_bytes
 from pipeline.memory.cache_key import MappedFiles, MeasuresItself
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.weights.lora import LoraStack
+from pipeline.weights.main_memory import memory_bytes
 
 GIB: Final = 2**30
 _RAM: Final = torch.device("cpu")

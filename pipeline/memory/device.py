@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import torch
 
 from pipeline.errors import PipelineError
-from pipeline.machine import memory_bytes
+from pipeline.weights.main_memory import memory_bytes
 
 # On a CPU a model is entry in float32 where that takes at most this share of the machine's memory;
 # a larger one stays in its file's number format.

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InvalidModelFile
 from pipeline.files.file_format import FileFormat, require_format
-from pipeline.machine import resident_bytes
 from pipeline.vision.onnx_runtime import OnnxRuntimeNetwork, is_installed
 from pipeline.vision.opencv_network import OpenCvNetwork
+from pipeline.weights.main_memory import resident_bytes
 
 Sides = Sequence[int | None]
 """Sides of an array; None where any will do."""

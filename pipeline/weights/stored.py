@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pipeline.machine import memory_bytes
+from pipeline.weights.main_memory import memory_bytes
 
 _COPIED_SHARE: Final = 0.6  # of the machine's memory: the largest file that is copied
 _MAX_HEADER_BYTES: Final = 100 * 2**20  # as the library has it
