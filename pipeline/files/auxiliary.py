@@ -40,6 +40,10 @@ _STAND_INS: Final = {
     **dict.fromkeys(INPAINT_PATCHES.values(), "inpaint.fooocus.patch"),
     UPSCALER: "upscaler_x2.safetensors",
 }
+# Later releases of a file that do as well.
+_OTHER_NAMES: Final = {FACE_DETECTOR: ("face_detection_yunet_2026may.onnx",)}
+# Files that any model can use, the embedded one too where they are installed; the record's note.
+_OF_ANY_MODEL: Final = {UPSCALER: "upscaler", FACE_DETECTOR: "face_detector"}
 _OF_CONTROL: Final = {
     "ImagePrompt": (IMAGE_ENCODER, IMAGE_PROMPT_ADAPTER),
     "FaceSwap": (FACE_DETECTOR, IMAGE_ENCODER, FACE_ADAPTER),
@@ -60,16 +64,29 @@ class AuxiliaryFiles:
 
         Raises ModelNotInstalled, DownloadFailed, TaskAborted.
         """
-        if model == EMBEDDED:
+        installed = self._installed(part)
+        if model != EMBEDDED:
+            return installed or self._files.require(part, reporter)
+        if installed is None or part not in _OF_ANY_MODEL:
             return self._stand_in(part)
-        return self._files.require(part, reporter)
+        if reporter is not None:
+            reporter.note(_OF_ANY_MODEL[part], f"{installed.name} of models/{part.folder}")
+        return installed
 
     def check(self, part: ModelFile, model: str) -> None:
         """Raise ModelNotInstalled if the file is missing and cannot be fetched."""
+        installed = self._installed(part)
         if model == EMBEDDED:
-            self._stand_in(part)
-        elif not self._files.allowed and not self._files.has(part):
+            if installed is None or part not in _OF_ANY_MODEL:
+                self._stand_in(part)
+        elif not self._files.allowed and installed is None:
             raise self._files.not_installed(part)
+
+    def _installed(self, part: ModelFile) -> Path | None:
+        """The file under any of its published names; None where it is not there."""
+        folder = self._files.models_dir / part.folder
+        paths = (folder / name for name in (part.name, *_OTHER_NAMES.get(part, ())))
+        return next((path for path in paths if path.is_file()), None)
 
     def _stand_in(self, part: ModelFile) -> Path:
         path = self._companions / _STAND_INS.get(part, "no stand-in")
