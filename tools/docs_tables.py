@@ -55,6 +55,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "uov_input_image",
         "uov_method",
         "upscale_multiple",
+        "upscale_model",
         "overwrite_vary_strength",
         "overwrite_upscale_strength",
     ),

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.errors import PipelineError
-from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, ModelCatalog
+from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, UPSCALERS, VAES, ModelCatalog
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
 from pipeline.request.presets import INITIAL, PresetStore, preset_values
 from pipeline.request.styles import StyleLibrary
@@ -61,6 +61,7 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     loras: list[ModelFile]
     vaes: list[ModelFile]
     embeddings: list[ModelFile]
+    upscalers: list[ModelFile]
     styles: list[str]
     presets: list[PresetInfo]
     loaded: tuple[LoadedModel, ...]
@@ -83,6 +84,7 @@ def describe_models(
         loras=files(LORAS, catalog.loras),
         vaes=files(VAES, catalog.vaes),
         embeddings=files(EMBEDDINGS, catalog.embeddings),
+        upscalers=files(UPSCALERS, catalog.upscalers),
         styles=list(styles.names()),
         presets=_presets(presets, catalog),
         loaded=loaded,

@@ -18,7 +18,7 @@ from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.engine.task_context import TaskContext
 from pipeline.engine.task_run import TaskRun
 from pipeline.errors import DeviceOutOfMemory
-from pipeline.files.auxiliary import AuxiliaryFiles
+from pipeline.files.auxiliary import AuxiliaryFiles, upscaler_of
 from pipeline.files.catalog import PROMPT_EXPANSION
 from pipeline.files.library import Library
 from pipeline.memory.cache import choose_budgets
@@ -112,12 +112,14 @@ class Engine:
         sources = PromptSources(self._library.styles, self._library.wildcards)
         planner = TaskPlanner(task.request, sources, self._expansion, self._manager, reporter)
         check_stopped(reporter)
-        context = self._context(planner.images[0], reporter, inputs)
+        context = self._context(task, planner.images[0], reporter, inputs)
         pipeline = self._pipeline(planner.images[0], context)
         planner.fetch_inversions()
         TaskRun(task, planner, context, pipeline).run()
 
-    def _context(self, plan: ImagePlan, reporter: Reporter, inputs: Inputs) -> TaskContext:
+    def _context(
+        self, task: Task, plan: ImagePlan, reporter: Reporter, inputs: Inputs
+    ) -> TaskContext:
         """The models of a task; all its images use the same."""
         checkpoint = self._manager.checkpoint(plan.model, reporter, plan.refiner)
         return TaskContext(
@@ -130,6 +132,7 @@ class Engine:
             checkpoint=checkpoint,
             vae=self._manager.vae(plan.vae, checkpoint, reporter),
             reporter=reporter,
+            upscaler=upscaler_of(task.request.params),
         )
 
     def _pipeline(self, plan: ImagePlan, context: TaskContext) -> ImagePipeline:

@@ -9,7 +9,6 @@ from PIL import Image
 from pipeline.engine.start import InitialLatents, Start
 from pipeline.engine.task_context import TaskContext
 from pipeline.errors import ModelNotInstalled
-from pipeline.files.registry import UPSCALER
 from pipeline.images.inpaint_area import Enlarge
 from pipeline.images.masks import Pixels
 from pipeline.models.upscaler import load_upscaler
@@ -58,7 +57,7 @@ def _enlarger(goal: StartGoal, context: TaskContext, check: Check) -> Enlarge | 
     """The upscaler; None where it is not to be had and small areas can be resampled instead."""
     if not isinstance(goal, Upscale):
         try:
-            context.files.check(UPSCALER, context.model)
+            context.files.check(context.upscaler, context.model)
         except ModelNotInstalled as error:
             log.debug("small areas are resampled: %s", error)
             return None
@@ -67,7 +66,7 @@ def _enlarger(goal: StartGoal, context: TaskContext, check: Check) -> Enlarge | 
 
 def _enlarge(context: TaskContext, check: Check, pixels: Pixels) -> Pixels:
     upscaler = context.auxiliary(
-        "upscaler", UPSCALER, partial(load_upscaler, device=context.device)
+        "upscaler", context.upscaler, partial(load_upscaler, device=context.device)
     )
 
     def on_tile(done: int, tiles: int) -> None:

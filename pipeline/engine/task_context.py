@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.errors import InputMissing
 from pipeline.files.auxiliary import AuxiliaryFiles
+from pipeline.files.registry import UPSCALER
 from pipeline.images.encode import open_mask, open_upright
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.manager import ModelManager
@@ -35,6 +36,7 @@ class TaskContext:
     checkpoint: Checkpoint
     vae: Vae  # the checkpoint's own, or the one that the request names
     reporter: Reporter
+    upscaler: ModelFile = UPSCALER  # or the one that the request names
 
     def check(self) -> None:
         """Raise TaskAborted if the task was stopped. A skip is ignored: no image has begun."""

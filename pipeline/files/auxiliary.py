@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import ModelNotInstalled
-from pipeline.files.catalog import COMPANIONS
+from pipeline.files.catalog import COMPANIONS, UPSCALERS
 from pipeline.files.locate import ModelFiles
 from pipeline.files.registry import (
     CANNY_CONTROL,
@@ -22,7 +22,7 @@ from pipeline.files.registry import (
     UPSCALER,
 )
 from pipeline.files.vision import VisionFiles
-from pipeline.request.choices import EMBEDDED
+from pipeline.request.choices import DEFAULT_UPSCALER, EMBEDDED, NO_MODEL
 from pipeline.request.decode import ControlNetImage, GenerateParams
 from pipeline.request.goals import Inpaint, Upscale
 from pipeline.request.model_file import ModelFile
@@ -65,7 +65,7 @@ class AuxiliaryFiles:
         Raises ModelNotInstalled, DownloadFailed, TaskAborted.
         """
         installed = self._installed(part)
-        if model != EMBEDDED:
+        if model != EMBEDDED or _is_named(part):
             return installed or self._files.require(part, reporter)
         if installed is None or part not in _OF_ANY_MODEL:
             return self._stand_in(part)
@@ -76,7 +76,7 @@ class AuxiliaryFiles:
     def check(self, part: ModelFile, model: str) -> None:
         """Raise ModelNotInstalled if the file is missing and cannot be fetched."""
         installed = self._installed(part)
-        if model == EMBEDDED:
+        if model == EMBEDDED and not _is_named(part):
             if installed is None or part not in _OF_ANY_MODEL:
                 self._stand_in(part)
         elif not self._files.allowed and installed is None:
@@ -98,6 +98,18 @@ class AuxiliaryFiles:
         return path
 
 
+def upscaler_of(params: GenerateParams) -> ModelFile:
+    """The upscaler that the request names, or the published one."""
+    if params.upscale_model in (DEFAULT_UPSCALER, NO_MODEL):
+        return UPSCALER
+    return ModelFile(UPSCALERS, params.upscale_model)
+
+
+def _is_named(part: ModelFile) -> bool:
+    """Whether a request names the file, which then serves any model."""
+    return part.folder == UPSCALERS and part != UPSCALER
+
+
 def check_parts(request: ResolvedRequest, files: ModelFiles) -> None:
     """Raise ModelNotInstalled for the first file that is needed, missing and not to be fetched.
 
@@ -115,7 +127,7 @@ def needed_parts(request: ResolvedRequest) -> Iterator[ModelFile]:
     params, goals = request.params, request.goals
     for goal in (goals.start, *(stage.goal for stage in request.stages)):
         if isinstance(goal, Upscale):
-            yield UPSCALER
+            yield upscaler_of(params)
         if isinstance(goal, Inpaint) and goal.patched:
             yield INPAINT_HEAD
             yield INPAINT_PATCHES[goal.engine]

@@ -9,13 +9,14 @@ from typing import Final
 from pipeline.errors import ModelNotFound
 from pipeline.files.header import HeaderCache, ModelHeader
 from pipeline.files.listing import FolderListing
-from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
+from pipeline.request.choices import DEFAULT_UPSCALER, DEFAULT_VAE, EMBEDDED
 
 COMPANIONS: Final = Path(__file__).parent.parent / "embedded" / "companions"  # that ship with it
 CHECKPOINTS: Final = "checkpoints"
 LORAS: Final = "loras"
 VAES: Final = "vae"
 EMBEDDINGS: Final = "embeddings"
+UPSCALERS: Final = "upscale_models"
 PROMPT_EXPANSION: Final = "prompt_expansion"
 # Small files in torch's own format are about; nothing but tensors is read from one.
 TORCH_TOO: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -24,8 +25,14 @@ _SUFFIXES: Final = {
     LORAS: TORCH_TOO,
     VAES: TORCH_TOO,
     EMBEDDINGS: TORCH_TOO,
+    UPSCALERS: TORCH_TOO,
 }
-_BESIDE_FILES: Final = {CHECKPOINTS: (EMBEDDED,), VAES: (DEFAULT_VAE,)}  # names without a file
+# Names without a file.
+_BESIDE_FILES: Final = {
+    CHECKPOINTS: (EMBEDDED,),
+    VAES: (DEFAULT_VAE,),
+    UPSCALERS: (DEFAULT_UPSCALER,),
+}
 _MAX_NAMED: Final = 20
 
 Field = tuple[str | int, ...]
@@ -53,6 +60,10 @@ class ModelCatalog:
     def vaes(self) -> list[str]:
         """VAE files, after the choice of the checkpoint's own."""
         return [DEFAULT_VAE, *self._names(VAES)]
+
+    def upscalers(self) -> list[str]:
+        """Upscaler files, torch's own format too."""
+        return list(self._names(UPSCALERS))
 
     def embeddings(self) -> list[str]:
         """Textual-inversion files."""

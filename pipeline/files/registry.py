@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.files.catalog import LORAS, PROMPT_EXPANSION
+from pipeline.files.catalog import LORAS, PROMPT_EXPANSION, UPSCALERS
 from pipeline.request.model_file import ModelFile
 from pipeline.request.performance import FAST_MODES
 
@@ -17,7 +17,6 @@ INPAINT: Final = "inpaint"
 REMBG: Final = "rembg"
 SAFETY_CHECKER: Final = "safety_checker"
 SAM: Final = "sam"
-UPSCALE_MODELS: Final = "upscale_models"
 VAE_APPROX: Final = "vae_approx"
 
 _FOOOCUS: Final = "https://huggingface.co/lllyasviel/misc/resolve/main/"
@@ -89,7 +88,7 @@ IMAGE_ENCODER: Final = ModelFile(
     CLIP_VISION, "clip_vision_vit_h.safetensors", f"{_FOOOCUS}clip_vision_vit_h.safetensors"
 )
 UPSCALER: Final = ModelFile(
-    UPSCALE_MODELS, "fooocus_upscaler_s409985e5.bin", f"{_FOOOCUS}fooocus_upscaler_s409985e5.bin"
+    UPSCALERS, "fooocus_upscaler_s409985e5.bin", f"{_FOOOCUS}fooocus_upscaler_s409985e5.bin"
 )
 INTERPOSER: Final = ModelFile(
     VAE_APPROX,

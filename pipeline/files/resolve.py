@@ -8,9 +8,9 @@ import msgspec
 
 from pipeline.errors import ModelNotFound, ModelNotInstalled
 from pipeline.files.auxiliary import check_parts
-from pipeline.files.catalog import CHECKPOINTS, LORAS, VAES, Field, ModelCatalog
+from pipeline.files.catalog import CHECKPOINTS, LORAS, UPSCALERS, VAES, Field, ModelCatalog
 from pipeline.files.locate import ModelFiles
-from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
+from pipeline.request.choices import DEFAULT_UPSCALER, DEFAULT_VAE, EMBEDDED, NO_MODEL
 from pipeline.request.images import check_images
 from pipeline.request.model_file import ModelFile
 from pipeline.request.performance import FastMode
@@ -117,6 +117,8 @@ def _names(params: GenerateParams) -> Iterator[tuple[str, str, Field]]:
         yield CHECKPOINTS, params.refiner_model_name, ("refiner_model_name",)
     if params.vae_name not in (DEFAULT_VAE, NO_MODEL):
         yield VAES, params.vae_name, ("vae_name",)
+    if params.upscale_model not in (DEFAULT_UPSCALER, NO_MODEL):
+        yield UPSCALERS, params.upscale_model, ("upscale_model",)
     for i, lora in enumerate(params.loras):
         if lora.enabled and lora.model_name != NO_MODEL:
             yield LORAS, lora.model_name, ("loras", i, "model_name")

@@ -79,3 +79,4 @@ SCHEDULER_NAMES: Final[tuple[str, ...]] = get_args(SchedulerName)
 EMBEDDED: Final = "embedded"  # the checkpoint that ships with the server
 NO_MODEL: Final = "None"  # Fooocus's word for an empty refiner or LoRA slot
 DEFAULT_VAE: Final = "Default (model)"
+DEFAULT_UPSCALER: Final = "Default"  # Fooocus's, or the embedded model's own

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.request.choices import (
+    DEFAULT_UPSCALER,
     DEFAULT_VAE,
     NO_MODEL,
     EnhanceOrder,
@@ -109,6 +110,10 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
     upscale_multiple: Annotated[
         float, Meta(ge=1, le=5, description='Factor of "Upscale (Custom)".')
     ] = 1.0
+    upscale_model: Annotated[
+        Name,
+        Meta(description="A listed upscaler, or Fooocus's own; it enlarges by its factor first."),
+    ] = DEFAULT_UPSCALER
     uov_input_image: Annotated[Image, Meta(description="Picture to vary or upscale.")] = ""
     outpaint_selections: Annotated[
         tuple[OutpaintSide, ...], Meta(max_length=16, description="Sides to paint beyond.")

@@ -76,6 +76,7 @@ BAD: dict[str, list[Case]] = {
     "current_tab": plain(7, []),
     "uov_method": plain("Vary", "disabled", "", 1),
     "upscale_multiple": plain(0.9, 5.1, "2"),
+    "upscale_model": plain(7, [], "x" * 513),
     "uov_input_image": PICTURE,
     "inpaint_input_image": PICTURE,
     "inpaint_mask_image_upload": PICTURE,

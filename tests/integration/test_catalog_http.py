@@ -50,3 +50,13 @@ async def test_styles_are_a_list_of_names(focal: Focal) -> None:
 def _touch(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\0" * 16)
+
+
+async def test_upscalers_are_listed_and_an_unknown_one_is_404(focal: Focal) -> None:
+    _touch(focal.folder / "models" / "upscale_models" / "sub" / "realesr-general-x4v3.pth")
+    models: dict[str, Any] = await focal.get("/v1/models")
+    assert [each["name"] for each in models["upscalers"]] == ["sub/realesr-general-x4v3.pth"]
+    body = {"prompt": "a cat", "upscale_model": "other.pth"}
+    async with focal.session.post("/v1/engine/generate/", json=body) as answer:
+        assert answer.status == 404
+        assert "sub/realesr-general-x4v3.pth" in (await answer.json())["detail"]

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ModelNotInstalled
-from pipeline.files.auxiliary import AuxiliaryFiles
+from pipeline.files.auxiliary import AuxiliaryFiles, upscaler_of
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.locate import ModelFiles
 from pipeline.files.registry import FACE_DETECTOR, INPAINT_HEAD, UPSCALER
 from pipeline.request.choices import EMBEDDED
+from pipeline.request.decode import params_from
 from pipeline.request.model_file import ModelFile
 
 SDXL = "sdxl.safetensors"
@@ -49,3 +50,15 @@ def test_the_embedded_model_uses_an_installed_upscaler(tmp_path: Path) -> None:
 def test_what_is_made_for_sdxl_does_not_serve_the_embedded_model(tmp_path: Path) -> None:
     install(tmp_path, INPAINT_HEAD)
     assert auxiliary(tmp_path).require(INPAINT_HEAD, EMBEDDED).name == "inpaint_head.pth"
+
+
+@pytest.mark.parametrize("model", [SDXL, EMBEDDED])
+def test_a_named_upscaler_serves_any_model(tmp_path: Path, model: str) -> None:
+    install(tmp_path, UPSCALER)
+    named = upscaler_of(params_from({"upscale_model": "sub/realesr-general-x4v3.pth"}))
+    with pytest.raises(ModelNotInstalled, match=r"realesr-general-x4v3\.pth"):
+        auxiliary(tmp_path).check(named, model)
+    path = install(tmp_path, named)
+    auxiliary(tmp_path).check(named, model)
+    assert auxiliary(tmp_path).require(named, model) == path
+    assert upscaler_of(params_from({})) == UPSCALER

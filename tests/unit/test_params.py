@@ -32,7 +32,14 @@ def place_of_error(body: bytes) -> tuple[tuple[str | int, ...], str, str]:
 
 
 TEXTS = ("prompt", "negative_prompt", "inpaint_additional_prompt", "prompt_expansion")
-NAMES = ("base_model_name", "refiner_model_name", "vae_name", "preset", "current_tab")
+NAMES = (
+    "base_model_name",
+    "refiner_model_name",
+    "vae_name",
+    "upscale_model",
+    "preset",
+    "current_tab",
+)
 IMAGES = (
     "uov_input_image",
     "inpaint_input_image",
