@@ -12,9 +12,11 @@ from pipeline.engine.conditioned import ImageConditions, InpaintPatch
 from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.engine.start import Start
 from pipeline.engine.task_context import TaskContext
+from pipeline.errors import InvalidModelFile
 from pipeline.files.registry import INPAINT_HEAD, INPAINT_PATCHES
 from pipeline.request.plan import ImagePlan
 from pipeline.request.sizes import ImageSize
+from pipeline.sampling.inpainting import inputs_added
 from pipeline.sampling.interface import OnStep
 from pipeline.sampling.latent_format import LatentRgb
 from pipeline.weights.lora import ChosenLora
@@ -52,9 +54,28 @@ class PatchedSdxl:
         self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
     ) -> Image.Image:
         """As ``ImagePipeline``."""
+        if self._networks.checkpoint.unet.is_inpainting:
+            return self._inpainted(plan, start, conditions, on_step)
         self._patch_weights(plan, with_inpaint=plan.inpaint_engine != "None")
         conditions = replace(conditions, inpaint=self._inpaint_patch(plan, start))
         return self._networks.make(plan, on_step, start, conditions)
+
+    def _inpainted(
+        self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
+    ) -> Image.Image:
+        """By a network of 9 input channels, which needs no patch of an inpaint engine."""
+        if start is None or start.inpaint is None or start.inpaint.surroundings is None:
+            raise InvalidModelFile(
+                f"{plan.model} is an inpainting checkpoint: its network takes a mask and the masked"
+                " picture, too. Send inpaint_input_image and a mask, or name another"
+                " base_model_name"
+            )
+        self._patch_weights(plan, with_inpaint=False)
+        checkpoint, surroundings = self._networks.checkpoint, start.inpaint.surroundings
+        latents = checkpoint.model_sampling.under(plan.sampling.scheduler).latents
+        masked = latents.to_model(surroundings.latent)
+        with inputs_added(checkpoint.unet.module, surroundings.mask, masked):
+            return self._networks.make(plan, on_step, start, conditions)
 
     def _patch_weights(self, plan: ImagePlan, *, with_inpaint: bool) -> None:
         """The plan's LoRAs into all networks, and into the base its inpaint patch, or not."""

@@ -44,7 +44,13 @@ def initial_latents(
 
     ``check`` is called while it enlarges, to stop or skip.
     """
-    return InitialLatents(context.vae, seed, native_side, _enlarger(goal, context, check))
+    return InitialLatents(
+        context.vae,
+        seed,
+        native_side,
+        _enlarger(goal, context, check),
+        shows_surroundings=context.checkpoint.unet.is_inpainting,
+    )
 
 
 def _note_resized(mask: Image.Image, picture: Image.Image, context: TaskContext) -> None:

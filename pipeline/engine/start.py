@@ -53,7 +53,7 @@ class InpaintTask:
 
     area: InpaintArea
     inpainting: Inpainting
-    surroundings: Inpainting | None  # for an inpaint head: what is under the mask is grey
+    surroundings: Inpainting | None  # with grey under the mask: for an inpaint head or network
 
     def paste(self, made: Image.Image) -> Image.Image:
         """The whole input image, in its own size, with the area as it was made."""
@@ -91,7 +91,11 @@ class InitialLatents:
         seed: int,
         native_side: int = NATIVE_SIDE,
         enlarge: Enlarge | None = None,
+        *,
+        shows_surroundings: bool = False,
     ) -> None:
+        """``shows_surroundings``: the network itself takes what is around the mask."""
+        self._shows_surroundings = shows_surroundings
         self._vae = vae
         self._seed = seed
         self._native_side = native_side
@@ -149,7 +153,7 @@ class InitialLatents:
         area = make_area(picture, painted, goal.field, shown)
         if goal.strength > FILL_ABOVE:
             area = with_fill(area)
-        task = self._inpaint_task(area, with_head=goal.patched)
+        task = self._inpaint_task(area, with_surroundings=goal.patched or self._shows_surroundings)
         latent = task.inpainting.latent
         width, height = self._pixels_of(latent)
         return Start(
@@ -160,7 +164,7 @@ class InitialLatents:
             inpaint=task,
         )
 
-    def _inpaint_task(self, area: InpaintArea, *, with_head: bool) -> InpaintTask:
+    def _inpaint_task(self, area: InpaintArea, *, with_surroundings: bool) -> InpaintTask:
         # The VAE crops to whole cells; the mask is scaled to them instead, as in Fooocus.
         factor = self._vae.factor
         height, width = (side // factor * factor for side in area.shown.shape[:2])
@@ -169,7 +173,7 @@ class InitialLatents:
         cells = latent_mask(mask, height, width, factor)
         latent = self._encoded(_tensor(area.filled))
         surroundings = None
-        if with_head:
+        if with_surroundings:
             surroundings = Inpainting(self._encoded(grey_where_masked(shown, mask)), cells)
         return InpaintTask(area, Inpainting(latent, cells), surroundings)
 

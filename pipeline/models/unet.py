@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.sampling.denoiser import NetworkInput
 from pipeline.weights.casting import working_dtype
+from pipeline.weights.structure import INPAINTING_CHANNELS
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,19 @@ class UNet:
         self._compiled: Any = None
         self._failures: tuple[type[Exception], ...] = ()  # what compiling raises
 
+    @property
+    def is_inpainting(self) -> bool:
+        """Whether it takes a mask and the masked picture's latent beside the latent."""
+        return int(self.module.config.in_channels) == INPAINTING_CHANNELS
+
     def compile(self) -> None:
         """Compile the network at its next call; if that fails it stays uncompiled.
 
         Takes minutes for SDXL, once more when the size first changes, and is cached on disk.
         Weights may change afterwards, layers may not: see ``as_built``.
         """
-        if self._compiled is None and not self._failures:
+        # An inpainting network gets its other inputs by a hook, which compiled code does not see.
+        if self._compiled is None and not self._failures and not self.is_inpainting:
             from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415 - takes seconds
 
             self._failures = (TorchDynamoException,)

@@ -52,6 +52,23 @@ class MaskedDenoise:
 
 
 @contextmanager
+def inputs_added(unet: "UNet2DConditionModel", mask: Tensor, masked: Tensor) -> Iterator[None]:
+    """Within the block an inpainting UNet is given its other inputs behind the latent, as in
+    diffusers: the mask (1, 1, h, w), then the masked image's latent (1, C, h, w) in model scale."""
+
+    def with_inputs(_module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+        (x,) = given
+        more = torch.cat([mask.to(x), masked.to(x)], dim=1).expand(x.shape[0], -1, -1, -1)
+        return (torch.cat([x, more], dim=1),)
+
+    handle = unet.conv_in.register_forward_pre_hook(with_inputs)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def feature_added(unet: "UNet2DConditionModel", feature: Tensor | None) -> Iterator[None]:
     """Within the block a diffusers UNet adds ``feature`` (1, C, h, w) to its first layer's output,
     which the skip connections carry too. None adds nothing."""
