@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.loaders import UNet2DConditionLoadersMixin
 from PIL import Image
 from torch import Tensor
 
@@ -99,12 +100,17 @@ def guess(
         return call(given)
 
 
+class LoadingUNet(UNet2DConditionModel, UNet2DConditionLoadersMixin):  # type: ignore[misc]
+    """A network with diffusers' loaders, which ``pipeline.models.networks`` leaves out."""
+
+
 def by_diffusers(
     weights: Mapping[int, float], encoder: ImageEncoder, given: NetworkInput
 ) -> Tensor:
     """What diffusers' own IP-Adapter makes of the same files, pictures and weights."""
     unet = tiny_adapter.make_unet()
     files = [tiny_adapter.make_adapter(unet, which + 1) for which in weights]
+    unet.__class__ = LoadingUNet
     unet._load_ip_adapter_weights(files, low_cpu_mem_usage=False)
     for name, processor in unet.attn_processors.items():
         if name.endswith("attn2.processor"):
