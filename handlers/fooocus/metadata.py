@@ -12,7 +12,7 @@ from handlers.keys import CATALOG, STYLES
 from handlers.service.images import RequestImages
 from handlers.service_keys import DECODING, IMAGES
 from pipeline.images.encode import MIME_TYPES, look_at
-from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_of
+from pipeline.metadata.read import MAX_CHARS, ModelNames, read_parameters
 
 
 @Operation(
@@ -20,8 +20,9 @@ from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata, scheme_
     tag="tools",
     summary="Read from a picture the request that makes it again",
     description=(
-        "Reads the parameters that this server, Fooocus and A1111 write into PNG, JPEG and"
-        " WebP files. A picture without any is answered too, with a `scheme` of null."
+        "Reads the parameters in PNG, JPEG and WebP files of this server, Fooocus and its forks,"
+        " A1111, SwarmUI, InvokeAI, NovelAI and ComfyUI, as far as a request has such fields;"
+        " `unread` names the rest. A picture without any is answered too, with a `scheme` of null."
     ),
     body=Payload(type=ReadMetadata),
     reply=Payload(type=PictureMetadata),
@@ -42,18 +43,21 @@ def _read(app: web.Application, data: bytes) -> PictureMetadata:
     text = facts.text.parameters if facts.text else ""
     catalog = app[CATALOG]
     names = ModelNames(catalog.checkpoints(), catalog.loras(), catalog.vaes())
-    parameters = read_metadata(text, names, app[STYLES].templates())
-    scheme = scheme_of(text) if parameters else None
-    if parameters:
+    reading = read_parameters(text, names, app[STYLES].templates())
+    parameters = reading.parameters
+    if reading.scheme:
         # Without scheme and file format, the bytes of a repeat would differ.
-        parameters |= {"metadata_scheme": scheme, "save_metadata_to_images": True}
+        parameters |= {"metadata_scheme": reading.scheme, "save_metadata_to_images": True}
         if facts.format in MIME_TYPES:
             parameters["output_format"] = facts.format
     return PictureMetadata(
-        scheme=scheme,
+        scheme=reading.scheme,
         parameters=parameters,
         text=text[:MAX_CHARS],
         width=facts.width,
         height=facts.height,
         format=facts.format,
+        program=reading.program,
+        program_version=reading.version,
+        unread=reading.unread,
     )

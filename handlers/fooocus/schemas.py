@@ -67,10 +67,13 @@ class ReadMetadata(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
 
-class PictureMetadata(msgspec.Struct, frozen=True, kw_only=True):
+class PictureMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a picture says of its making; no scheme and no parameters if it says nothing known."""
 
-    scheme: Annotated[MetadataScheme | None, Meta(description="How the text is written.")]
+    scheme: Annotated[
+        MetadataScheme | None,
+        Meta(description="How the text is written; null too for forms of other programs."),
+    ]
     parameters: Annotated[
         dict[str, object],
         Meta(description="A body for the generate endpoint that makes this picture again."),
@@ -79,3 +82,9 @@ class PictureMetadata(msgspec.Struct, frozen=True, kw_only=True):
     width: Annotated[int, Meta(description="Pixels, as stored.")]
     height: Annotated[int, Meta(description="Pixels, as stored.")]
     format: Annotated[str, Meta(description="png, jpeg, webp, bmp or gif.")]
+    program: Annotated[str, Meta(description="That wrote the text, where the text tells.")] = ""
+    program_version: Annotated[str, Meta(description="Its version, where the text tells.")] = ""
+    unread: Annotated[
+        tuple[str, ...],
+        Meta(description="What the text says and a request cannot, or not with this value."),
+    ] = ()

@@ -20,6 +20,7 @@ from pipeline.engine.task_run import TaskRun
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.files.auxiliary import AuxiliaryFiles, upscaler_of
 from pipeline.files.catalog import PROMPT_EXPANSION
+from pipeline.files.hashes import HashCache
 from pipeline.files.library import Library
 from pipeline.memory.cache import choose_budgets
 from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
@@ -54,6 +55,7 @@ class Engine:
         self._options = options or EngineOptions()
         self._expansion = PromptExpansion(library.catalog.models_dir / PROMPT_EXPANSION)
         self._files = library.files
+        self._hashes = HashCache(library.catalog.models_dir)
         budgets = choose_budgets(device, self._options.device_memory_gb, self._options.ram_gb)
         self._manager = ModelManager(self._files, device, budgets, on_unloaded)
         self._tools = Toolbox(self._manager, self._files, device)
@@ -115,7 +117,7 @@ class Engine:
         context = self._context(task, planner.images[0], reporter, inputs)
         pipeline = self._pipeline(planner.images[0], context)
         planner.fetch_inversions()
-        TaskRun(task, planner, context, pipeline).run()
+        TaskRun(task, planner, context, pipeline, self._hashes).run()
 
     def _context(
         self, task: Task, plan: ImagePlan, reporter: Reporter, inputs: Inputs

@@ -8,6 +8,7 @@ from PIL import Image
 from pipeline.engine.conditioned import ImageConditions
 from pipeline.engine.enhance import Enhanced, Enhancer
 from pipeline.engine.image_conditions import load_image_conditions, preprocessed
+from pipeline.engine.image_file import ImageFile, encode_described, model_hashes
 from pipeline.engine.image_pipeline import ImagePipeline, sized
 from pipeline.engine.initial_latents import request_start
 from pipeline.engine.planner import TaskPlanner
@@ -15,9 +16,10 @@ from pipeline.engine.progress import TaskProgress
 from pipeline.engine.start import Start
 from pipeline.engine.task_context import TaskContext
 from pipeline.errors import ImageSkipped
+from pipeline.files.hashes import KnowsHashes
 from pipeline.images.encode import encode_image
 from pipeline.images.grid import make_grid
-from pipeline.metadata.write import metadata_text
+from pipeline.metadata.write import plan_record
 from pipeline.request.goals import Goals
 from pipeline.request.plan import ImagePlan
 from pipeline.scheduling.task import MadeImage, Task
@@ -29,13 +31,19 @@ class TaskRun:
     """Makes the images of one task, once."""
 
     def __init__(
-        self, task: Task, planner: TaskPlanner, context: TaskContext, pipeline: ImagePipeline
+        self,
+        task: Task,
+        planner: TaskPlanner,
+        context: TaskContext,
+        pipeline: ImagePipeline,
+        hashes: KnowsHashes,
     ) -> None:
         self._task = task
         self._params = task.params
         self._planner = planner
         self._context = context
         self._pipeline = pipeline
+        self._hashes = hashes
         runs = 1 + len(task.request.stages)
         self._progress = TaskProgress(
             context.reporter, len(planner.images), runs, context.manager.check_files
@@ -50,6 +58,7 @@ class TaskRun:
         """Make and save every image; a skipped one is left out. Raises PipelineError."""
         request, params, context = self._task.request, self._params, self._context
         goals, start = request.goals, None
+        model_hashes(self._planner.images[0], self._hashes)  # computed while images are made
         if goals.start is not None:
             start = request_start(goals.start, request, context)
         plans = [sized(plan, start) for plan in self._planner.images]
@@ -125,11 +134,11 @@ class TaskRun:
         self._progress.saving()
         if self._censor is not None:
             image = self._censor(image, self._saved)
-        text = None
-        if described and params.save_metadata_to_images:
-            text = metadata_text(plan, params)
+        file = self._encoded(image, plan if described else None)
+        if file.left_out:
+            self._context.reporter.note("metadata", file.left_out)
         made = MadeImage(
-            data=encode_image(image, params.output_format, text, params.metadata_scheme),
+            data=file.data,
             extension=params.output_format,
             seed=plan.seed,
             width=image.width,
@@ -137,6 +146,14 @@ class TaskRun:
         )
         self._context.reporter.image(made)
         return image
+
+    def _encoded(self, image: Image.Image, plan: ImagePlan | None) -> ImageFile:
+        """The image's file; with what ``plan`` says as its metadata, if that is wanted."""
+        params = self._params
+        if plan is None or not params.save_metadata_to_images:
+            return ImageFile(encode_image(image, params.output_format))
+        record = plan_record(plan, params, model_hashes(plan, self._hashes))
+        return encode_described(image, record, params)
 
     def _log(self, plan: ImagePlan, seconds: float) -> None:
         width, height = plan.size.native

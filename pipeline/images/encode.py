@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageMath, ImageOps, PngImagePlugin
 
 from pipeline.errors import InvalidParameter, PipelineError
 from pipeline.images.bounds import TooMuchMetadata, check_metadata
-from pipeline.metadata.write import SOFTWARE
+from pipeline.metadata.record import SOFTWARE
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,21 @@ _LONGEST_SIDE: Final[Mapping[str, int]] = {"JPEG": 65_500, "WEBP": 16_383}  # pi
 _SOFTWARE: Final = 0x0131
 _USER_COMMENT: Final = 0x9286
 _MAKER_NOTE: Final = 0x927C
-_EXIF_LIMIT_BYTES: Final = 65_000  # one JPEG segment holds 65,533
+_JPEG_EXIF_BYTES: Final = 65_000  # one JPEG segment holds 65,533
+TEXT_BYTES: Final = 1_000_000  # of a text in UTF-8; below what is read (bounds, MAX_CHARS)
 _SIXTEEN_BIT: Final = 257  # levels of 16 bits to one of 8
 _STRIP_ROWS: Final = 64
+# Where programs put their texts: A1111, Fooocus and most others; NovelAI and forks of Fooocus;
+# InvokeAI, the newest first; ComfyUI.
+_TEXT_CHUNKS: Final = (
+    "parameters",
+    "Comment",
+    "invokeai_metadata",
+    "sd-metadata",
+    "prompt",
+    "workflow",
+)
+_COMFYUI_TAGS: Final = ((0x0110, "prompt:"), (0x010F, "workflow:"))
 _ASCII: Final = b"ASCII\x00\x00\x00"
 _UNICODE: Final = b"UNICODE\x00"
 
@@ -59,7 +71,7 @@ class ImageTooLarge(PipelineError):
 
 
 class EmbeddedText(NamedTuple):
-    """What a picture says of its making. ``scheme`` is "" where it does not say."""
+    """The text about a picture's making. ``scheme`` is "" where the file does not name it."""
 
     parameters: str
     scheme: str
@@ -92,9 +104,19 @@ def encode_image(
             buffer, "PNG", compress_level=4, pnginfo=_png_text(parameters, scheme)
         )
     else:
-        exif = _exif(parameters, scheme)
+        limit = _JPEG_EXIF_BYTES if pillow_format == "JPEG" else None
+        exif = _exif(parameters, scheme, limit)
         _flatten(image).save(buffer, pillow_format, quality=95, exif=exif)
     return buffer.getvalue()
+
+
+def holds_text(output_format: str, parameters: str, scheme: str) -> bool:
+    """Whether a file of that format has room for a parameters text."""
+    if len(parameters.encode()) > TEXT_BYTES:
+        return False
+    if _PILLOW_FORMATS[output_format] != "JPEG":
+        return True
+    return bool(_exif(parameters, scheme, _JPEG_EXIF_BYTES))
 
 
 def convert(data: bytes, output_format: str) -> bytes:
@@ -186,14 +208,27 @@ def open_mask(data: bytes) -> Image.Image:
 
 def read_text(image: Image.Image) -> EmbeddedText | None:
     """The parameters text inside a picture, from PNG text chunks or EXIF; None if there is none."""
-    parameters = image.info.get("parameters")
-    if isinstance(parameters, str):
-        return EmbeddedText(parameters, str(image.info.get("fooocus_scheme", "")))
-    for tags in _exif_directories(image):
+    for key in _TEXT_CHUNKS:
+        text = image.info.get(key)
+        if isinstance(text, str) and text:
+            # Plain str: of iTXt Pillow makes a class of its own, which msgspec does not decode.
+            return EmbeddedText(str(text), str(image.info.get("fooocus_scheme", "")))
+    directories = _exif_directories(image)
+    for tags in directories:
         if comment := tags.get(_USER_COMMENT):
             return EmbeddedText(
                 _decode_comment(comment), _decode_comment(tags.get(_MAKER_NOTE, ""))
             )
+    return _comfyui_text(directories)
+
+
+def _comfyui_text(directories: tuple[Mapping[int, object], ...]) -> EmbeddedText | None:
+    """ComfyUI's text in WebP: behind the word ``prompt:`` in a tag for cameras."""
+    for tags in directories:
+        for tag, kind in _COMFYUI_TAGS:
+            text = str(tags.get(tag, ""))
+            if text.startswith(kind):
+                return EmbeddedText(text.removeprefix(kind), "")
     return None
 
 
@@ -229,8 +264,11 @@ def _png_text(parameters: str | None, scheme: str | None) -> PngImagePlugin.PngI
     return info
 
 
-def _exif(parameters: str | None, scheme: str | None) -> bytes:
-    """UserComment and MakerNote where the standard wants them, and where Fooocus looks for them."""
+def _exif(parameters: str | None, scheme: str | None, limit: int | None) -> bytes:
+    """UserComment and MakerNote where the standard wants them, and where Fooocus looks for them.
+
+    Of the two the one that fits into ``limit`` bytes; b"" if neither does.
+    """
     if parameters is None:
         return b""
     exif = Image.Exif()
@@ -241,15 +279,27 @@ def _exif(parameters: str | None, scheme: str | None) -> bytes:
     directory[_USER_COMMENT] = comment
     directory[_MAKER_NOTE] = note
     standard = exif.tobytes()
+    _add_main_tags(exif, parameters, scheme)
+    for data in (exif.tobytes(), standard, _main_tags(parameters, scheme)):
+        if limit is None or len(data) <= limit:
+            return data
+    log.warning("the parameters text of %d bytes does not fit into EXIF", len(comment))
+    return b""
+
+
+def _main_tags(parameters: str, scheme: str | None) -> bytes:
+    """The main directory alone, in UTF-8: half of UTF-16 for Latin letters."""
+    exif = Image.Exif()
+    exif.endian = ">"
+    _add_main_tags(exif, parameters, scheme)
+    return exif.tobytes()
+
+
+def _add_main_tags(exif: Image.Exif, parameters: str, scheme: str | None) -> None:
     # Text, not bytes: Fooocus compares the scheme with its names of schemes.
     exif[_USER_COMMENT] = parameters if parameters.isascii() else parameters.encode()
     exif[_MAKER_NOTE] = scheme or ""
     exif[_SOFTWARE] = SOFTWARE
-    for data in (exif.tobytes(), standard):
-        if len(data) <= _EXIF_LIMIT_BYTES:
-            return data
-    log.warning("the parameters text of %d bytes does not fit into EXIF", len(comment))
-    return b""
 
 
 def _encode_comment(text: str) -> bytes:
@@ -266,11 +316,26 @@ def _decode_comment(value: object) -> str:
 
 
 def _decode_utf16(value: bytes) -> str:
-    """Writers disagree on the byte order: Latin text has its zero bytes first in the big one."""
+    """Writers disagree on the byte order, and most leave the mark out.
+
+    Words that such texts have tell it, else their Latin letters: these have a zero byte, which
+    comes first in the big order.
+    """
     if value[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return value.decode("utf-16", "replace")
+    for order in ("utf-16-be", "utf-16-le"):
+        if value.startswith("{".encode(order)) or _holds(value, "Steps: ".encode(order)):
+            return value.decode(order, "replace")
     big = value[::2].count(0) >= value[1::2].count(0)
     return value.decode("utf-16-be" if big else "utf-16-le", "replace")
+
+
+def _holds(value: bytes, word: bytes) -> bool:
+    """Whether a word of two-byte signs is there: in the other byte order it is one byte off."""
+    place = value.find(word)
+    while place > 0 and place % 2:
+        place = value.find(word, place + 1)
+    return place >= 0
 
 
 def _with_modes(image: Image.Image, modes: tuple[str, ...]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""From the parameters text of an image, by Fooocus, A1111 or this server, to request fields."""
+"""From the parameters text of an image, by this server or another program, to request fields."""
 
 import itertools
 import re
@@ -8,17 +8,27 @@ from typing import Final
 import msgspec
 
 from pipeline.errors import InvalidParameter
-from pipeline.metadata.parse import is_json, parse_a1111, parse_json
-from pipeline.metadata.write import Record, first_number, loras_of, numbers, short_name
+from pipeline.metadata.literal import literal_prompt
+from pipeline.metadata.parse import MAX_CHARS, parse_text
+from pipeline.metadata.record import (
+    SOFTWARE,
+    Parsed,
+    Record,
+    first_number,
+    loras_of,
+    numbers,
+    short_name,
+    shown_names,
+)
+from pipeline.metadata.style_guess import style_names
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL, MetadataScheme
 from pipeline.request.decode import GenerateParams, params_from
+from pipeline.request.performance import FAST_MODES
 from pipeline.request.plan import STEPS
 from pipeline.request.schema import MAX_LORAS
-from pipeline.request.styles import Template
+from pipeline.request.styles import EXPANSION, Template
 
-MAX_CHARS: Final = 262_144
-_QUOTED: Final = re.compile(r"'([^']*)'|\"([^\"]*)\"")
-
+__all__ = ["MAX_CHARS", "ModelNames", "Reading", "read_metadata", "read_parameters"]
 
 # Values that a text omits because they were off; a preset must not replace them.
 _SILENT: Final[Mapping[str, object]] = {
@@ -35,6 +45,9 @@ _SILENT: Final[Mapping[str, object]] = {
     "overwrite_switch": -1,
     "image_number": 1,
 }
+_CLIP_SKIP_SINCE: Final = (2, 4)  # of Fooocus; until then it was 2 and not recorded
+_FOOOCUS: Final = "Fooocus"
+_WHOLE: Final = re.compile(r"-?\d{1,19}")
 
 
 class ModelNames(msgspec.Struct, frozen=True):
@@ -45,36 +58,61 @@ class ModelNames(msgspec.Struct, frozen=True):
     vaes: Sequence[str] = ()
 
 
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a text says. ``unread`` names what it holds that no request field can take."""
+
+    parameters: dict[str, object] = {}
+    scheme: MetadataScheme | None = None  # None too for a form that this server does not write
+    program: str = ""
+    version: str = ""
+    unread: tuple[str, ...] = ()
+
+
 def read_metadata(
     text: str, names: ModelNames | None = None, templates: Mapping[str, Template] | None = None
 ) -> dict[str, object]:
-    """Request fields that reproduce the image of ``text``; empty if none is recognised.
+    """The ``parameters`` of ``read_parameters``."""
+    return read_parameters(text, names, templates).parameters
 
-    Reads both schemes, of this server, Fooocus and A1111; ``templates`` are the styles that a text
-    of Fooocus may have used without naming them. Values that a request cannot have are left out.
+
+def read_parameters(
+    text: str, names: ModelNames | None = None, templates: Mapping[str, Template] | None = None
+) -> Reading:
+    """Request fields that reproduce the image of ``text``; none if nothing is recognised.
+
+    ``templates`` are the styles that a text of Fooocus may have used without naming them. Values
+    that a request cannot have are left out and named.
     """
-    if len(text) > MAX_CHARS:
-        return {}
-    record = parse_json(text) if is_json(text) else parse_a1111(text, templates or {})
+    parsed = parse_text(text, templates)
     fields: dict[str, object] = {}
-    for name, value in _request_fields(record, names or ModelNames()):
+    refused = []
+    for name, value in _request_fields(parsed, names or ModelNames()):
         try:
             checked = params_from({name: value})
         except (msgspec.ValidationError, InvalidParameter):
+            refused.append(f"{name}: {str(value)[:40]}")
             continue
         fields[name] = msgspec.to_builtins(getattr(checked, name))
-    return {**_SILENT, **fields} if fields else {}
+    if not fields:
+        return Reading(program=parsed.program, version=parsed.version, unread=parsed.unread)
+    return Reading(
+        parameters={**_SILENT, **fields},
+        scheme=parsed.scheme,
+        program=parsed.program,
+        version=parsed.version,
+        unread=shown_names(iter((*refused, *parsed.unread))),
+    )
 
 
-def scheme_of(text: str) -> MetadataScheme:
-    """The scheme of a text that ``read_metadata`` recognised."""
-    return "fooocus" if is_json(text) else "a1111"
-
-
-def _request_fields(record: Record, names: ModelNames) -> Iterator[tuple[str, object]]:
+def _request_fields(parsed: Parsed, names: ModelNames) -> Iterator[tuple[str, object]]:
+    record = parsed.record
     for key, (field, convert) in _PLAIN.items():
         if key in record and (value := convert(record[key])) is not None:
             yield field, value
+    if "prompt" in record:
+        yield "prompt", _prompt(parsed)
+    if "clip_skip" not in record and parsed.record and _is_before_clip_skip(parsed):
+        yield "clip_skip", 2
     adm = numbers(record.get("adm_guidance"))
     yield from zip(
         ("adm_scaler_positive", "adm_scaler_negative", "adm_scaler_end"), adm, strict=False
@@ -85,6 +123,23 @@ def _request_fields(record: Record, names: ModelNames) -> Iterator[tuple[str, ob
         yield from zip(("freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2"), freeu, strict=True)
     yield from _size_and_steps(record)
     yield from _model_fields(record, names)
+
+
+def _prompt(parsed: Parsed) -> str:
+    """The prompt as typed; this server's own is what arrays and wildcards have become already."""
+    text = str(parsed.record["prompt"])
+    if parsed.program != SOFTWARE:
+        return text
+    expands = EXPANSION in style_names(str(parsed.record.get("styles", "")))
+    return literal_prompt(text, keep_empty=expands)
+
+
+def _is_before_clip_skip(parsed: Parsed) -> bool:
+    """Whether a Fooocus wrote the text that had no choice of the layer."""
+    if parsed.program != _FOOOCUS:
+        return False
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", parsed.version)
+    return found is None or (int(found[1]), int(found[2])) < _CLIP_SKIP_SINCE
 
 
 def _size_and_steps(record: Record) -> Iterator[tuple[str, object]]:
@@ -103,17 +158,32 @@ def _model_fields(record: Record, names: ModelNames) -> Iterator[tuple[str, obje
         yield "refiner_model_name", _full_name(str(refiner), names.checkpoints)
     if vae := record.get("vae"):
         yield "vae_name", _full_name(str(vae), names.vaes)
-    # One more than a request may have: then its check leaves all of them out.
-    entries = list(itertools.islice(loras_of(record), MAX_LORAS + 1))
-    if entries:
+    # Two more than a request may have, of which one can be a mode's own: then its check leaves all
+    # of them out.
+    entries = list(itertools.islice(loras_of(record), MAX_LORAS + 2))
+    if chosen := _without_own(entries, record):
         by_short = {short_name(name): name for name in reversed(names.loras)}
         yield (
             "loras",
             [
                 {"model_name": _named(name, by_short), "weight": weight}
-                for name, weight, _ in entries
+                for name, weight, _ in chosen
             ],
         )
+
+
+def _without_own(
+    entries: list[tuple[str, float, str]], record: Record
+) -> list[tuple[str, float, str]]:
+    """The LoRAs without the one that comes with the few-step mode: the last one of its name."""
+    mode = FAST_MODES.get(str(record.get("performance")))
+    if mode is None:
+        return entries
+    own = short_name(str(record.get("performance_lora", mode.lora)))
+    for i in reversed(range(len(entries))):
+        if short_name(entries[i][0]) == own:
+            return [*entries[:i], *entries[i + 1 :]]
+    return entries
 
 
 def _full_name(short: str, known: Sequence[str]) -> str:
@@ -122,6 +192,7 @@ def _full_name(short: str, known: Sequence[str]) -> str:
 
 
 def _named(short: str, by_short: Mapping[str, str]) -> str:
+    short = short.replace("\\", "/")  # of a Windows path
     if short in (NO_MODEL, DEFAULT_VAE, EMBEDDED):
         return short
     found = by_short.get(short_name(short))
@@ -130,11 +201,11 @@ def _named(short: str, by_short: Mapping[str, str]) -> str:
 
 def _whole(value: object) -> int | None:
     text = str(value)
-    return int(text) if re.fullmatch(r"-?\d{1,19}", text) else None
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
-def _style_names(value: object) -> list[str]:
-    return [single or double for single, double in _QUOTED.findall(str(value))]
+def _styles(value: object) -> list[str]:
+    return list(style_names(str(value)))
 
 
 def _filled_text(value: object) -> str | None:
@@ -142,9 +213,8 @@ def _filled_text(value: object) -> str | None:
 
 
 _PLAIN: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
-    "prompt": ("prompt", str),
     "negative_prompt": ("negative_prompt", str),
-    "styles": ("style_selections", _style_names),
+    "styles": ("style_selections", _styles),
     "prompt_expansion": ("prompt_expansion", _filled_text),
     "performance": ("performance_selection", str),
     "seed": ("image_seed", _whole),

@@ -4,12 +4,16 @@ Fooocus writes no style names in A1111's scheme, but the prompt as typed and, wi
 all the texts it became.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.request.styles import EXPANSION, Template
 
 _BETWEEN: Final = ", \n"
+_QUOTED: Final = re.compile(r"""'((?:[^'\\]|\\.)*+)'|"((?:[^"\\]|\\.)*+)\"""", re.DOTALL)
+_QUOTE: Final = re.compile("['\"]")
+_ESCAPE: Final = re.compile(r"\\(x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8}|.)", re.DOTALL)
 
 
 class WholeTexts(NamedTuple):
@@ -17,6 +21,29 @@ class WholeTexts(NamedTuple):
 
     positive: str
     negative: str
+
+
+def style_names(text: str) -> Iterator[str]:
+    """The names in a list as Python writes it: ``['Fooocus V2', "Artist's"]``."""
+    place = 0
+    while quote := _QUOTE.search(text, place):
+        name = _QUOTED.match(text, quote.start())
+        if name is None:  # without an end to this name, there is none to any later one
+            return
+        place = name.end()
+        yield _unescaped(name[1] if name[1] is not None else name[2])
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(_character, text)
+
+
+def _character(escape: re.Match[str]) -> str:
+    sign = escape[1]
+    if len(sign) > 1:
+        code = int(sign[1:], 16)
+        return chr(code) if code < 0x110000 else ""
+    return {"n": "\n", "t": "\t", "r": "\r"}.get(sign, sign)
 
 
 def find_styles(

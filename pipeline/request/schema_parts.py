@@ -3,7 +3,7 @@
 The request itself is in ``pipeline.request.schema``.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,8 @@ from pipeline.request.choices import (
     SamModel,
 )
 
-Text = Annotated[str, Meta(max_length=16384)]
+MAX_TEXT: Final = 16384  # characters
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Name = Annotated[str, Meta(max_length=512)]
 Image = Annotated[str, Meta(description='Data URL, base64, http(s) URL, own path, or "" for none.')]
 Unit = Annotated[float, Meta(ge=0, le=1)]

@@ -60,14 +60,20 @@ def test_exif_stands_in_both_directories() -> None:
 
 
 def test_a_utf16_comment_is_read_in_either_byte_order() -> None:
-    for order in ("utf-16-be", "utf-16-le", "utf-16"):
-        exif = Image.Exif()
-        exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "a cat, 猫".encode(order)
-        buffer = io.BytesIO()
-        make_picture().save(buffer, "JPEG", exif=exif.tobytes())
-        text = read_text(open_image(buffer.getvalue()))
-        assert text is not None
-        assert text.parameters == "a cat, 猫"
+    # The low byte of 一 is zero, as the high one of Latin letters.
+    for comment in (
+        "a cat, 猫",
+        '{"prompt": "一一一一一一一一"}',
+        "一" * 40 + "\nSteps: 3, Seed: 1",
+    ):
+        for order in ("utf-16-be", "utf-16-le", "utf-16"):
+            exif = Image.Exif()
+            exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + comment.encode(order)
+            buffer = io.BytesIO()
+            make_picture().save(buffer, "JPEG", exif=exif.tobytes())
+            text = read_text(open_image(buffer.getvalue()))
+            assert text is not None
+            assert text.parameters == comment
 
 
 @pytest.mark.parametrize("output_format", ["jpg", "webp"])

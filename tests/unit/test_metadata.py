@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pipeline.metadata.read import MAX_CHARS, ModelNames, read_metadata
+from pipeline.metadata.record import ModelHashes
 from pipeline.metadata.write import metadata_text
 from pipeline.request.choices import SAMPLER_NAMES
 from pipeline.request.decode import params_from
@@ -110,7 +111,7 @@ def test_the_plain_scheme_is_what_other_tools_read(tmp_path: Path) -> None:
         "metadata_scheme": "a1111",
         "base_model_name": "sub/base.safetensors",
     }
-    hashes = {"sub/base.safetensors": "0123456789"}
+    hashes = ModelHashes(models={"sub/base.safetensors": "0123456789"})
     text = metadata_text(plan(tmp_path, fields)[0], params_from(fields), hashes=hashes)
     positive, negative, pairs = text.split("\n")
     assert (positive, negative) == ("a cat", "Negative prompt: dog")

@@ -10,7 +10,9 @@ from PIL import Image
 
 from pipeline.images.encode import encode_image
 from pipeline.metadata.read import ModelNames, read_metadata
-from pipeline.metadata.write import LABELS, Record, a1111_text, plan_record
+from pipeline.metadata.record import Record
+from pipeline.metadata.titles import LABELS
+from pipeline.metadata.write import a1111_text, plan_record
 from pipeline.request.choices import NO_MODEL, SAMPLER_NAMES
 from pipeline.request.decode import GenerateParams, params_from
 from pipeline.request.plan import STEPS, plan_images

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from pipeline.engine.sdxl import SdxlPipeline, decode
 from pipeline.images.encode import encode_image
+from pipeline.metadata.record import ModelHashes
 from pipeline.metadata.write import metadata_text
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.request.choices import NO_MODEL
@@ -245,11 +246,12 @@ def _picture(
     }
 
 
-def stand_in_hashes(names: Iterable[str]) -> dict[str, str]:
+def stand_in_hashes(names: Iterable[str]) -> ModelHashes:
     """The figures' stand-in for a model file's hash: that of its name without folders."""
-    return {
+    hashes = {
         name: hashlib.sha256(name.rpartition("/")[2].encode()).hexdigest()[:10] for name in names
     }
+    return ModelHashes(models=hashes, loras=hashes)
 
 
 RUNNERS = {"cap.": calls, "e2e.": pictures}
