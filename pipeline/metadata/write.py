@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -50,11 +50,13 @@ def plan_record(
     texts, guidance, hashes = plan.texts, plan.guidance, hashes or ModelHashes()
     styles = [EXPANSION, *texts.styles] if texts.expand else list(texts.styles)
     record: Record = {
-        "prompt": "\n".join((texts.prompt, *texts.extra_prompts)),
-        "negative_prompt": "\n".join((texts.negative_prompt, *texts.extra_negative_prompts)),
+        "prompt": "\n".join(_trimmed((texts.prompt, *texts.extra_prompts))),
+        "negative_prompt": "\n".join(
+            _trimmed((texts.negative_prompt, *texts.extra_negative_prompts))
+        ),
         "prompt_expansion": plan.expansion,
-        "full_prompt": [*texts.positives, *([plan.expansion] if plan.expansion else ())],
-        "full_negative_prompt": list(texts.negatives),
+        "full_prompt": _trimmed((*texts.positives, *filter(None, (plan.expansion,)))),
+        "full_negative_prompt": _trimmed(texts.negatives),
         "styles": str(styles),
         "performance": params.performance_selection,
         "steps": plan.sampling.steps,
@@ -119,6 +121,11 @@ def _encoded_text(values: Record, encoded: str, typed: str) -> str:
         return ""
     values.pop(typed, None)
     return text
+
+
+def _trimmed(texts: Iterable[str]) -> list[str]:
+    """Texts without blanks at their ends, which arrays leave; those inside are kept."""
+    return [text.strip(" ") for text in texts]
 
 
 def _refiner_switch(plan: ImagePlan, params: GenerateParams) -> float:
