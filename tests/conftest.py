@@ -1,14 +1,22 @@
-"""Torch on one thread for every test and every server that a test starts.
+"""What holds for every test: torch on one thread, and in CI the same generated inputs each time.
 
 The networks are small, so more threads gain nothing; and torch's threads spin: beside another
 process on two cores a test took fourteen times as long with two threads as with one.
+
+Hypothesis draws new inputs in each run of a developer. In CI it draws the same ones each time, so
+that a change is judged by what it changes.
 """
 
 import os
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
