@@ -1,5 +1,6 @@
 """Presets: JSON files with Fooocus's keys that set defaults of requests."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from msgspec import Meta
 from pipeline.errors import InvalidParameter, ModelNotFound, PipelineError
 from pipeline.request.choices import EMBEDDED, NO_MODEL
 from pipeline.request.decode import GenerateParams, params_from, parse_aspect_ratio
+
+log = logging.getLogger(__name__)
 
 INITIAL: Final = "initial"  # the name of the server's start preset in a request
 _NAME: Final = re.compile(r"[\w][\w .+()-]{0,127}")
@@ -131,6 +134,55 @@ def _decode(data: bytes, source: str) -> _Loaded:
     return _Loaded(preset, values)
 
 
+def _decode_leniently(data: bytes, source: str) -> _Loaded:
+    """The sound part of a preset file, which may be another program's; the log names the rest.
+
+    Raises InvalidPreset for a file that is no JSON object.
+    """
+    try:
+        return _decode(data, source)
+    except InvalidPreset as error:
+        entries = _entries(data, error)
+    kept: dict[str, msgspec.Raw] = {}
+    for key, value in entries.items():
+        if key not in Preset.__struct_fields__:
+            continue
+        sound, fault = _sound_value(key, value, source)
+        if fault:
+            log.warning("%s (%s); the default is used instead", fault, key)
+        if sound is not None:
+            kept[key] = sound
+    return _decode(msgspec.json.encode(kept), source)
+
+
+def _entries(data: bytes, fault: InvalidPreset) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise fault from None
+
+
+def _sound_value(key: str, value: msgspec.Raw, source: str) -> tuple[msgspec.Raw | None, str]:
+    """The value if it is valid by itself, or the valid items of a list; and what is wrong."""
+    fault = _fault({key: value}, source)
+    if not fault:
+        return value, ""
+    try:
+        items = msgspec.json.decode(value, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None, fault
+    sound = [each for each in items if not _fault({key: [each]}, source)]
+    return msgspec.Raw(msgspec.json.encode(sound)), fault
+
+
+def _fault(entries: Mapping[str, object], source: str) -> str:
+    try:
+        _decode(msgspec.json.encode(entries), source)
+    except InvalidPreset as error:
+        return str(error)
+    return ""
+
+
 def preset_values(preset: Preset) -> dict[str, object]:
     """The request fields that ``preset`` sets, validated like those of a request."""
     raw: dict[str, object] = {}
@@ -212,7 +264,7 @@ class PresetStore:
             known = self._read.get(path)
             if known is not None and known[0] == stamp:
                 return known[1]
-            loaded = _decode(path.read_bytes(), path.name)
+            loaded = _decode_leniently(path.read_bytes(), path.name)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         self._read[path] = (stamp, loaded)

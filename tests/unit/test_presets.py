@@ -122,3 +122,39 @@ def test_facts_about_a_model_follow_the_model_and_not_the_preset_named(tmp_path:
     assert store.describing(embedded).native_sizes
     other = GenerateParams(preset="embedded", base_model_name="other.safetensors")
     assert store.describing(other) == Preset()
+
+
+THIRD_PARTY = {
+    "default_model": "theirs.safetensors",
+    "default_cfg_scale": 0.0,
+    "default_sampler": "dpmpp_2m_sde_heun",
+    "default_scheduler": "beta",
+    "default_sample_sharpness": 3.0,
+    "default_aspect_ratio": "5000*10",
+    "default_loras": [[True, "a.safetensors", 0.5], [True, "b.safetensors", 9.0], ["c", 1.0]],
+    "available_aspect_ratios": ["1024*1024", "huge"],
+    "default_theme": "dark",
+}
+
+
+def test_of_another_programs_preset_what_is_out_of_range_is_left_to_the_default_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = make_store(tmp_path)
+    (tmp_path / "theirs.json").write_text(json.dumps(THIRD_PARTY))
+    params = store.apply(GenerateParams(preset="theirs"), frozenset())
+    assert (params.base_model_name, params.sharpness) == ("theirs.safetensors", 3.0)
+    assert params.guidance_scale == START["default_cfg_scale"]
+    assert params.sampler_name == GenerateParams().sampler_name
+    assert [lora.model_name for lora in params.loras] == ["a.safetensors", "c"]
+    assert store.load("theirs").available_aspect_ratios == ("1024*1024",)
+    for key in ("default_cfg_scale", "default_sampler", "default_scheduler", "default_loras"):
+        assert f"({key})" in caplog.text
+    assert "default_theme" not in caplog.text
+
+
+def test_a_preset_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(InvalidPreset, match=r"broken\.json"):
+        store.load("broken")
