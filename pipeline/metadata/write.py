@@ -124,8 +124,11 @@ def _encoded_text(values: Record, encoded: str, typed: str) -> str:
 
 
 def _trimmed(texts: Iterable[str]) -> list[str]:
-    """Texts without blanks at their ends, which arrays leave; those inside are kept."""
-    return [text.strip(" ") for text in texts]
+    """Texts without blanks at their ends, which arrays leave; those inside are kept.
+
+    A text of blanks alone stays: it is encoded, and one that is empty is not.
+    """
+    return [text.strip(" ") or text for text in texts]
 
 
 def _refiner_switch(plan: ImagePlan, params: GenerateParams) -> float:

@@ -294,3 +294,11 @@ def test_only_the_loras_that_a_mode_brings_are_left_out(
     (made,) = plan(tmp_path, fields, preset)
     (again,) = plan(tmp_path, read_metadata(metadata_text(made, params), NAMES), preset)
     assert again.loras == made.loras
+
+
+@pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
+def test_a_prompt_that_an_array_left_blank_is_encoded_again(tmp_path: Path, scheme: str) -> None:
+    fields = {"prompt": "[[,a]] [[,b]]", "style_selections": ["Wrap"], "metadata_scheme": scheme}
+    (made,) = plan(tmp_path, fields)
+    (again,) = plan(tmp_path, read_metadata(metadata_text(made, params_from(fields)), NAMES))
+    assert again.texts == made.texts
