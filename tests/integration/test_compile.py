@@ -1,5 +1,6 @@
 """A compiled network: the same answers, whatever is put on it afterwards."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ class OneLayer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.config = SimpleNamespace(in_channels=4)
         self.layer = nn.Conv2d(4, 4, 3, padding=1).requires_grad_(requires_grad=False)
 
     def forward(self, x: Tensor, _timestep: Tensor, **_rest: Any) -> tuple[Tensor]:
