@@ -116,6 +116,7 @@ function wireTools() {
     localStorage.setItem("focal.language", choice.value);
     location.reload();
   });
+  choice.disabled = false; // a choice made before now would be lost
   const stored = localStorage.getItem("focal.theme");
   setTheme(THEMES.includes(stored) ? stored : "auto");
   document.getElementById("theme").addEventListener("click", () => {
