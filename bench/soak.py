@@ -27,7 +27,6 @@ from tools.server_process import ROOT, ServerProcess, running_server
 SERVER: Final = ROOT / "bench" / "sketching_server.py"
 GENERATE: Final = "/v1/engine/generate/"
 TERMINAL: Final = ("task.finished", "task.failed", "task.stopped", "task.skipped")
-PAUSE_S: Final = 0.5  # of a client between two requests, on average
 GROWTH: Final = 1.15  # of memory, from the warm server to the end
 SLACK: Final = 60  # connections that open and close while a sample is taken
 
@@ -43,9 +42,10 @@ class Sample(msgspec.Struct, frozen=True):
 class Soak:
     """The clients of one run and what they saw."""
 
-    def __init__(self, session: aiohttp.ClientSession, seconds: float) -> None:
+    def __init__(self, session: aiohttp.ClientSession, seconds: float, pause_s: float) -> None:
         self.session = session
         self.end = time.monotonic() + seconds
+        self.pause_s = pause_s  # of a client between two requests, on average
         self.statuses: Counter[int] = Counter()
         self.admitted: set[str] = set()
         self.ended: Counter[str] = Counter()
@@ -61,7 +61,7 @@ class Soak:
                     await kind(self, chance)
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
                 self.faults.append(f"{kind.__name__}: {error!r}")
-            await asyncio.sleep(chance.random() * 2 * PAUSE_S)
+            await asyncio.sleep(chance.random() * 2 * self.pause_s)
 
     async def ask(self, method: str, path: str, **options: Any) -> bytes:
         """One request; its body."""
@@ -204,12 +204,14 @@ async def watch(soak: Soak, server: ServerProcess, every: float) -> list[Sample]
     return found
 
 
-async def soaked(server: ServerProcess, seconds: float, clients: int) -> tuple[Soak, list[Sample]]:
+async def soaked(
+    server: ServerProcess, seconds: float, clients: int, pause_s: float
+) -> tuple[Soak, list[Sample]]:
     """Run the clients, then wait until every admitted task has ended."""
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
     async with aiohttp.ClientSession(server.url, connector=connector, timeout=timeout) as session:
-        soak, ready = Soak(session, seconds), asyncio.Event()
+        soak, ready = Soak(session, seconds, pause_s), asyncio.Event()
         listener = asyncio.create_task(soak.listen(ready))
         await ready.wait()
         running = [
@@ -253,12 +255,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument(
+        "--pause-s", type=float, default=0.5, help="between two requests of a client"
+    )
     options = parser.parse_args()
     with running_server(
         ["--preset", "embedded", "--log-level", "warning"], program=SERVER
     ) as server:
         seconds = options.minutes * 60
-        soak, samples = asyncio.run(soaked(server, seconds, options.clients))
+        soak, samples = asyncio.run(soaked(server, seconds, options.clients, options.pause_s))
         tenth = max(1, len(samples) // 10)
         warm, last = typical(samples[tenth : 2 * tenth]), typical(samples[-tenth:])
         log = server.log.read_text("utf-8")
