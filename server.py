@@ -14,6 +14,7 @@ from bus.bus import EventBus
 from bus.events import now_ms
 from bus.supervision import Supervisor
 from handlers import keys
+from handlers.families import chosen_families
 from handlers.http.access import ACCESS, AccessPolicy
 from handlers.http.key_ring import KeyFileError, KeyRing, load_keys
 from handlers.http.listening import split_hosts
@@ -61,7 +62,8 @@ def engine_spec(settings: Settings, start_preset: str) -> EngineSpec:
 def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> web.Application:
     """Build the application; ``workers`` are those of the settings unless a test brings its own.
 
-    Raises PipelineError for a start preset that does not exist, ValueError for a wrong origin.
+    Raises PipelineError for a start preset that does not exist, ValueError for a wrong origin
+    or an unknown API family.
     """
     app = web.Application(client_max_size=settings.body_limit_mb * 2**20)
     allowed = settings.downloads == "allow"
@@ -92,7 +94,7 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     if workers is None:
         workers = local_workers(settings.device, engine_spec(settings, library.presets.initial))
     app.cleanup_ctx.append(partial(_run_parts, settings, workers))
-    install(app)
+    install(app, chosen_families(settings.apis))
     return app
 
 

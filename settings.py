@@ -116,6 +116,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             pattern=r"^(https?://[^\s?#]+)?$",
         ),
     ] = ""
+    apis: Annotated[
+        str,
+        Meta(
+            description="Other servers' APIs to serve beside our own: `all`, `none`, or names with"
+            " commas (see the README).",
+            pattern=r"[^\s,]",
+        ),
+    ] = "all"
     queue_size: Annotated[
         int, Meta(description="Tasks that may wait; more are answered 429.", ge=1, le=100_000)
     ] = 100

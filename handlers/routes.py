@@ -1,7 +1,13 @@
-"""Every URL on one screen, and what stands before and after every handler."""
+"""Every URL on one screen, and what stands before and after every handler.
+
+Those of other servers' APIs stand in their families' folders; ``handlers.families`` lists them.
+"""
+
+from collections.abc import Iterable
 
 from aiohttp import web
 
+from handlers.families import ALL, family_routes
 from handlers.fooocus.catalog import all_models, styles
 from handlers.fooocus.control import control
 from handlers.fooocus.generate import generate
@@ -27,8 +33,13 @@ from handlers.web.queue import move, pause, prioritise, resume, show_queue
 from handlers.web.retry import retry
 
 
-def create_routes() -> list[web.RouteDef]:
-    """Every route. Its handler carries the Operation that describes it."""
+def create_routes(apis: Iterable[str] = ALL) -> list[web.RouteDef]:
+    """Every route, those of these families included. Its handler carries its Operation."""
+    return [*own_routes(), *family_routes(apis)]
+
+
+def own_routes() -> list[web.RouteDef]:
+    """The routes of the server's own API and of its pages."""
     return [
         web.post("/v1/engine/generate/", generate),
         web.post("/v1/engine/generate", generate),
@@ -70,15 +81,18 @@ def create_routes() -> list[web.RouteDef]:
     ]
 
 
-def create_router() -> web.UrlDispatcher:
+def create_router(apis: Iterable[str] = ALL) -> web.UrlDispatcher:
     """A router of ``create_routes``, without an application."""
     router = web.UrlDispatcher()
-    router.add_routes(create_routes())
+    router.add_routes(create_routes(apis))
     return router
 
 
-def install(app: web.Application) -> None:
-    """Give ``app`` routes, middlewares and signals. Call it after adding the parts' cleanup_ctx."""
+def install(app: web.Application, apis: Iterable[str] = ALL) -> None:
+    """Give ``app`` routes, middlewares and signals. Call it after adding the parts' cleanup_ctx.
+
+    ``apis`` are the names of the other servers' APIs to serve.
+    """
     app[METRICS] = Metrics()
     app.middlewares.extend(
         (metrics_middleware, error_middleware, guard_middleware, unknown_path_middleware)
@@ -86,4 +100,4 @@ def install(app: web.Application) -> None:
     app.on_response_prepare.extend((note_prepared, add_headers))
     app.cleanup_ctx.append(run_background)
     app.on_shutdown.append(shut_down)
-    app.add_routes(create_routes())
+    app.add_routes(create_routes(apis))

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from aiohttp.web import UrlDispatcher
+
+from handlers.families import ALL, family_routes
 from handlers.ops.openapi import build_document
 from handlers.routes import create_router
 from settings import options_table
@@ -62,8 +65,13 @@ def events_table() -> str:
 
 def pages(texts: Texts) -> Mapping[str, Mapping[str, str]]:
     """File in ``docs/`` → marker → table; English ones and those in the language of ``texts``."""
-    document = build_document(create_router())
-    return {
+    document = build_document(create_router(apis=()))
+    families = {
+        f"family-{name}{ending}.md": {"endpoints": _family_table(name, words)}
+        for name in ALL
+        for ending, words in (("", Texts()), (".zh", texts))
+    }
+    return families | {
         "api.md": _api_tables(document, Texts()),
         "api.zh.md": _api_tables(document, texts),
         "configuration.md": {"options": options_table()},
@@ -98,6 +106,13 @@ def _api_tables(document: Mapping[str, Any], texts: Texts) -> dict[str, str]:
         "request": request_tables(document, texts),
         "tools": tool_tables(document, texts),
     }
+
+
+def _family_table(name: str, texts: Texts) -> str:
+    """The operations of one other server's API."""
+    router = UrlDispatcher()
+    router.add_routes(family_routes([name]))
+    return endpoints_table(build_document(router), texts)
 
 
 if __name__ == "__main__":

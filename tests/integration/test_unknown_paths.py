@@ -73,9 +73,12 @@ async def test_without_the_key_nobody_learns_which_paths_there_are(tmp_path: Pat
     ],
 )
 async def test_the_paths_of_other_servers_are_told_where_to_read(
-    focal: Focal, path: str, heading: str
+    tmp_path: Path, path: str, heading: str
 ) -> None:
-    async with focal.session.post(path, json={}) as answer:
+    async with (
+        serve(tmp_path, apis="none") as focal,
+        focal.session.post(path, json={}) as answer,
+    ):
         assert answer.status == 404
         assert heading in (await answer.json())["detail"]
     assert not heading.startswith("From") or f"## {heading}\n" in MIGRATION

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from bus.events import EVENT_TYPES
+from handlers.families import ALL, family_routes
 from handlers.http.errors import STATUS_OF
 from handlers.ops.openapi import build_document
-from handlers.routes import create_router, create_routes
+from handlers.routes import create_router, own_routes
 from pipeline.request.decode import decode_params
 from pipeline.request.delivery import GenerateRequest
 from pipeline.request.images import check_images
@@ -64,7 +65,15 @@ def blocks(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", ["api.md", "api.zh.md"])
 def test_every_route_stands_in_the_api_docs(page: str) -> None:
     text = (DOCS / page).read_text("utf-8")
-    paths = {route.path.replace("{path:.+}", "{path}") for route in create_routes()}
+    paths = {route.path.replace("{path:.+}", "{path}") for route in own_routes()}
+    assert sorted(path for path in paths if f"{path}`" not in text) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("ending", ["", ".zh"])
+def test_every_route_of_a_family_stands_on_its_page(name: str, ending: str) -> None:
+    text = (DOCS / f"family-{name}{ending}.md").read_text("utf-8")
+    paths = {route.path for route in family_routes([name])}
     assert sorted(path for path in paths if f"{path}`" not in text) == []
 
 
