@@ -4,8 +4,10 @@ A parser may refuse its input by the errors named here and in no other way. How 
 what ``tests/unit/test_linear_parsers.py`` measures; here no single input may take long.
 """
 
+import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -34,7 +36,10 @@ from pipeline.images.encode import encode_image, look_at
 from pipeline.images.metadata_strip import without_metadata
 from pipeline.request.decode import decode_params
 from storage.addresses import is_loopback, is_public
-from tests.fuzz.scale import SCALE, examples
+from tests.fuzz.scale import SCALE, VARIATIONS, examples
+from tests.fuzz.variations import byte_variations, text_variations
+
+log = logging.getLogger(__name__)
 
 pytestmark = [
     pytest.mark.slow,
@@ -58,6 +63,7 @@ TOKENS: Final = (
 TEXTS: Final = st.lists(st.one_of(st.sampled_from(TOKENS), st.text(max_size=4)), max_size=24).map(
     "".join
 )
+SEEDS: Final = st.integers(0, 2**32 - 1)
 JSON: Final = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
     lambda inner: (
@@ -177,12 +183,25 @@ FILE_PARSERS: Final[dict[str, Parse]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def counted() -> Iterator[Counter[str]]:
+    """How many inputs each parser has been given; logged in the end."""
+    counts: Counter[str] = Counter()
+    yield counts
+    log.info("%d inputs: %s", counts.total(), dict(counts))
+
+
 def check(parse: Parse, given_input: object) -> None:
     """It ends soon, by a result or a refusal."""
     started = time.thread_time()
-    with suppress(*REFUSALS):
+    try:
         parse(given_input)
-    assert time.thread_time() - started < LIMIT_S
+    except REFUSALS:
+        pass
+    except BaseException as error:
+        error.add_note(f"the input: {given_input!r}")
+        raise
+    assert time.thread_time() - started < LIMIT_S, repr(given_input)
 
 
 def fuzzed(count: int) -> settings:
@@ -199,30 +218,42 @@ def fuzzed(count: int) -> settings:
 
 @pytest.mark.parametrize("name", TEXT_PARSERS)
 @fuzzed(100)
-@given(text=TEXTS)
-def test_any_text_is_parsed_or_refused(name: str, text: str) -> None:
-    check(TEXT_PARSERS[name], text)
+@given(text=TEXTS, seed=SEEDS)
+def test_any_text_is_parsed_or_refused(
+    name: str, text: str, seed: int, counted: Counter[str]
+) -> None:
+    for varied in text_variations(text, TOKENS, seed, VARIATIONS):
+        check(TEXT_PARSERS[name], varied)
+    counted[name] += VARIATIONS
 
 
 @fuzzed(200)
-@given(body=BODIES)
-def test_any_body_is_decoded_or_refused(body: bytes) -> None:
-    check(decode_params, body)
-    check(decode_frame, body)
+@given(body=BODIES, seed=SEEDS)
+def test_any_body_is_decoded_or_refused(body: bytes, seed: int, counted: Counter[str]) -> None:
+    for varied in byte_variations(body, seed, VARIATIONS):
+        check(decode_params, varied)
+        check(decode_frame, varied)
+    counted["bodies"] += VARIATIONS
 
 
 @pytest.mark.parametrize("name", FILE_PARSERS)
 @fuzzed(150)
-@given(data=damaged_pictures())
-def test_any_picture_file_is_read_or_refused(name: str, data: bytes) -> None:
-    check(FILE_PARSERS[name], data)
+@given(data=damaged_pictures(), seed=SEEDS)
+def test_any_picture_file_is_read_or_refused(
+    name: str, data: bytes, seed: int, counted: Counter[str]
+) -> None:
+    for varied in byte_variations(data, seed, VARIATIONS):
+        check(FILE_PARSERS[name], varied)
+    counted[name] += VARIATIONS
 
 
 @fuzzed(100)
-@given(data=safetensors_heads())
+@given(data=safetensors_heads(), seed=SEEDS)
 def test_any_model_file_says_something_or_nothing(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, seed: int, counted: Counter[str]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "model.safetensors"
-    path.write_bytes(data)
-    check(lambda name: model_header(read_metadata(name)), path)
+    for varied in byte_variations(data, seed, VARIATIONS):
+        path.write_bytes(varied)
+        check(lambda name: model_header(read_metadata(name)), path)
+    counted["model files"] += VARIATIONS
