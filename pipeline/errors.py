@@ -99,6 +99,12 @@ class OutputsMissing(SavingFailed):
     code = "outputs_missing"
 
 
+class DatabaseLocked(SavingFailed):
+    """Another process holds the database; everything goes on once it lets go."""
+
+    code = "database_locked"
+
+
 class QueueFull(PipelineError):
     """As many tasks wait as the queue may hold."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +11,10 @@ import aiosqlite
 
 from storage.schema import MIGRATIONS
 
-BUSY_S: Final = 10.0  # how long a write waits for another process that holds the file
+START_WAIT_S: Final = 10.0  # how long a start waits for another process that holds the file
+REQUEST_WAIT_S: Final = 1.5  # the same for a request
 WRITE_WAIT_S: Final = 1.0  # the same for what is kept in memory meanwhile, the queue included
-
+PROBE_WAIT_S: Final = 0.5  # the same for ``Database.probe``
 
 _FULL: Final = sqlite3.SQLITE_FULL
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -52,8 +53,11 @@ class Database:
         self._writing = writing
         self._reading = reading
         self._searching = searching
-        self._busy_s = self._waits_s = busy_s
+        self._busy_s = busy_s
+        self._waits_s = START_WAIT_S  # as set on the writing connection
         self._lock = asyncio.Lock()
+        self.is_locked = False
+        """Whether the newest write could not begin because another process holds the file."""
         self.on_full: Callable[[], None] = lambda: None
         """Called after each write that found no room."""
 
@@ -65,15 +69,17 @@ class Database:
         A caller cancelled while the commit runs cannot know which of the two happened.
 
         Raises sqlite3.OperationalError if the file is locked by another process for longer than
-        ``busy_s``, or, where ``wait_s`` is given, if it cannot begin within about that time.
+        ``busy_s``, or, where ``wait_s`` is given, if it cannot begin within about that time. Once
+        one write has waited in vain, the others try without waiting, until the file is free:
+        callers that stand behind each other would add up their waits.
         """
         async with self._writer(wait_s):
             # BEGIN and COMMIT stand inside the try: cancelling their await does not stop the
             # database thread, and a transaction left open would fail every later write. After a
             # commit that went through, rolling back does nothing.
             try:
-                await self._wait_for_file(self._busy_s if wait_s is None else wait_s)
-                await self._writing.execute("BEGIN IMMEDIATE")
+                patience_s = self._busy_s if wait_s is None else wait_s
+                await self._begin(0.0 if self.is_locked else patience_s)
                 yield self._writing
                 await self._writing.commit()
             except BaseException as error:
@@ -81,6 +87,17 @@ class Database:
                     self.on_full()
                 await self._writing.rollback()
                 raise
+
+    async def probe(self) -> None:
+        """Bring ``is_locked`` up to date, unless a write is under way that does."""
+        if self._lock.locked():
+            return
+        with suppress(sqlite3.Error):
+            async with self._writer(None):
+                try:
+                    await self._begin(PROBE_WAIT_S)
+                finally:
+                    await self._writing.rollback()
 
     @asynccontextmanager
     async def _writer(self, wait_s: float | None) -> AsyncIterator[None]:
@@ -94,7 +111,17 @@ class Database:
         finally:
             self._lock.release()
 
-    async def _wait_for_file(self, seconds: float) -> None:
+    async def _begin(self, wait_s: float) -> None:
+        """Take the file's write lock."""
+        await self._set_busy_timeout(wait_s)
+        try:
+            await self._writing.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self.is_locked = fault_code(error) == "database_locked"
+            raise
+        self.is_locked = False
+
+    async def _set_busy_timeout(self, seconds: float) -> None:
         if seconds != self._waits_s:
             self._waits_s = seconds  # before the await: cancelling that does not stop the thread
             await self._writing.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
@@ -114,13 +141,14 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(path: Path, busy_s: float = BUSY_S) -> AsyncIterator[Database]:
+async def open_database(path: Path, busy_s: float = REQUEST_WAIT_S) -> AsyncIterator[Database]:
     """Open, and create or migrate where needed. A file of the reference server keeps all it has.
 
-    Raises DatabaseUnusable, such as DatabaseTooNew or where the file is no database.
+    ``busy_s`` is how long reads and writes wait for another process from then on. Raises
+    DatabaseUnusable, such as DatabaseTooNew or where the file is no database.
     """
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-    async with _connect(path, busy_s) as writing:
+    async with _connect(path, START_WAIT_S) as writing:
         try:
             await _prepare(writing)
         except sqlite3.Error as error:

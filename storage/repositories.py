@@ -82,6 +82,6 @@ async def open_repositories(
                 queue_state=QueueState(database),
                 attempts=AttemptCounter(database),
                 recorder=recorder,
-                watch=StorageWatch(outputs, path),
+                watch=StorageWatch(outputs, path, database),
                 outputs=outputs,
             )

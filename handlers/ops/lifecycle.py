@@ -36,10 +36,10 @@ async def run_background(app: web.Application) -> AsyncIterator[None]:
 
 
 async def watch_storage(app: web.Application) -> None:
-    """Look after the outputs folder, and tell readers and the log when its state changes."""
+    """Look after folder, disk and database; tell readers and the log what changes."""
     watch, told = app[WATCH], ""
     while True:
-        problem = str(await asyncio.to_thread(watch.look) or "")
+        problem = str(await watch.look() or "")
         if problem != told:
             told = problem
             log.error("no tasks are taken: %s", problem) if problem else log.info("tasks are taken")

@@ -118,7 +118,7 @@ def test_a_locked_database(house: House, account: Account) -> None:
             house.submit(server)
         house.drained(server)
         assert server.stop(signal.SIGTERM) == 0
-    account("another process locks the database for over ten seconds", TIMES, house.losses())
+    account("another process locks the database while a task ends", TIMES, house.losses())
 
 
 @pytest.mark.parametrize("replaced", [False, True])

@@ -1,5 +1,6 @@
 """Another process holds the database while tasks end: clients see their ends all the same."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.serving import Focal, serve
+from tests.integration.serving import GENERATE, Focal, serve
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +63,36 @@ async def test_a_task_that_ended_is_not_made_again_by_the_next_start(tmp_path: P
         queue = await second.get("/v1/queue")
         assert (queue["running"], queue["pending"]) == ([], [])
         assert second.device.seen == []
+
+
+async def answered_locked(focal: Focal, method: str, path: str) -> None:
+    body = {"prompt": "a cat"} if method == "POST" else None
+    async with focal.session.request(method, path, json=body) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (503, "database_locked"), path
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_many_requests_are_refused_at_once_and_not_one_after_the_other(focal: Focal) -> None:
+    done = await focal.generate({})
+    writes = [("POST", GENERATE)] * 20
+    writes += [("GET", "/tasks?action=delete&query=history&start_at=2000-01-01")] * 5
+    writes += [("POST", f"/tasks/{done['task_id']}/delete")] * 5
+    with locked(focal):
+        async with asyncio.timeout(6):  # 1.5 s each, 45 s in all
+            await asyncio.gather(*(answered_locked(focal, *write) for write in writes))
+            for path in ("/tasks", f"/tasks/{done['task_id']}", "/v1/history", "/v1/queue"):
+                await focal.get(path)
+    assert (await focal.generate({}))["task_status"] == "finished"
+
+
+async def test_health_says_so_while_it_lasts_and_recovers_by_itself(focal: Focal) -> None:
+    async with asyncio.timeout(20), focal.session.ws_connect("/ws?types=server.status") as ws:
+        await ws.receive_json()  # the greeting
+        for _ in range(2):
+            with locked(focal):
+                assert (await ws.receive_json())["data"]["status"] == "degraded"
+                health = await focal.get("/health")
+                assert (health["status"], health["ready"]) == ("degraded", False)
+                assert "another process holds the history database" in health["detail"]
+            assert (await ws.receive_json())["data"]["status"] == "ready"
+            assert (await focal.get("/health"))["ready"]

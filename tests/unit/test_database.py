@@ -132,3 +132,32 @@ async def test_a_write_cancelled_at_any_point_leaves_the_database_usable(tmp_pat
                 await insert(database, f"b{ticks}")
         rows = await database.fetch_all("SELECT task_id FROM focal_task", {})
         assert {f"b{ticks}" for ticks in range(16)} <= {row[0] for row in rows}
+
+
+async def test_writes_behind_one_that_found_the_file_locked_do_not_wait_as_well(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "db.sqlite3"
+    async with open_database(path, busy_s=0.5) as database:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with asyncio.timeout(5):  # one after the other: 10 s
+                found = await asyncio.gather(
+                    *(insert(database, f"t{i}") for i in range(20)), return_exceptions=True
+                )
+            assert {type(error) for error in found} == {sqlite3.OperationalError}
+            seen = [database.is_locked]
+        await database.probe()
+        assert [*seen, database.is_locked] == [True, False]
+        await insert(database, "a")
+
+
+async def test_a_write_waits_for_this_process_s_own_writes_as_long_as_they_take(
+    tmp_path: Path,
+) -> None:
+    async with open_database(tmp_path / "db.sqlite3", busy_s=0.0) as database:
+        async with database.transaction():
+            waiting = asyncio.create_task(insert(database, "a"))
+            await database.probe()
+        await waiting
+        assert not database.is_locked
