@@ -17,12 +17,17 @@ _DELIVERY: Final = Delivery()
 _encoder: Final = msgspec.json.Encoder()
 
 
+def json_bytes(body: object) -> bytes:
+    """A struct, or anything else that msgspec can encode, as JSON."""
+    return _encoder.encode(body)
+
+
 def json_response(
     body: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """A reply whose body is ``body`` as JSON: a struct, or anything that msgspec can encode."""
     return web.Response(
-        body=_encoder.encode(body),
+        body=json_bytes(body),
         status=status,
         headers=headers,
         content_type="application/json",

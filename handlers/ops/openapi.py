@@ -22,8 +22,10 @@ _PHRASES: Final[Mapping[int, str]] = {
     403: "A wrong key, or another site asks",
     404: "There is no such thing",
     409: "Not in this state; the detail says why",
+    412: "The file is not the one that was meant",
     413: "The body is too large",
     415: "The bytes are no picture that is read here",
+    416: "The range begins behind the end of the file",
     422: "A field is wrong; the detail lists where and why",
     429: "The queue is full; Retry-After says when to come back",
     500: "The task failed",
@@ -237,7 +239,8 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         }
     }
     error = {"application/json": {"schema": schemas.of(ErrorBody)}}
-    for status in operation.errors:
+    # 400 is also what is no HTTP request, such as one whose line is longer than 8190 bytes.
+    for status in sorted({400, *operation.errors}):
         responses[str(status)] = {"description": _PHRASES[status], "content": error}
     return responses
 

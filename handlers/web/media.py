@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from handlers.http.negotiation import converted_format
 from handlers.http.operation import IMAGE_TYPES, Operation, Payload
-from handlers.http.ranges import StoredFile
+from handlers.http.ranges import FILE_ERRORS, StoredFile
 from handlers.http.respond import derived_response
 from handlers.keys import INPUTS, OUTPUTS
 from handlers.service.decoding import COPIES
@@ -49,7 +49,7 @@ class OutputQuery(msgspec.Struct, kw_only=True):
     summary="A finished picture; Accept converts it",
     headers=_CONVERTS,
     reply=Payload(media_types=IMAGE_TYPES),
-    errors=(401, 403, 404, 422),
+    errors=(401, 403, *FILE_ERRORS, 422),
     takes_token=True,
     is_linked=True,
 )
@@ -68,7 +68,7 @@ async def output_file(request: web.Request, query: OutputQuery) -> web.StreamRes
     tag="pictures",
     summary="A finished picture as a WebP of at most 384x384, made once and kept",
     reply=Payload(media_types=("image/webp",)),
-    errors=(401, 403, 404),
+    errors=(401, 403, *FILE_ERRORS),
     takes_token=True,
     is_linked=True,
 )
@@ -90,7 +90,7 @@ async def thumbnail_file(request: web.Request) -> web.StreamResponse:
     summary="A picture that was sent with a request; Accept converts it",
     headers=_CONVERTS,
     reply=Payload(media_types=IMAGE_TYPES),
-    errors=(401, 403, 404),
+    errors=(401, 403, *FILE_ERRORS),
     takes_token=True,
     is_linked=True,
 )

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from handlers.http.negotiation import prefers_encoding
 from handlers.http.operation import Operation, Payload
-from handlers.http.ranges import StoredFile
+from handlers.http.ranges import FILE_ERRORS, StoredFile
 from handlers.http.refusal import RequestRefused
 from handlers.http.respond import derived_response
 from handlers.keys import SETTINGS
@@ -53,7 +53,7 @@ async def index(_request: web.Request) -> web.Response:
     tag="server",
     summary="This document as a page to read and try",
     reply=Payload(media_types=("text/html",)),
-    errors=(),
+    errors=FILE_ERRORS,
     is_open=True,
     is_linked=True,
 )
@@ -67,7 +67,7 @@ async def docs(request: web.Request) -> web.StreamResponse:
     tag="server",
     summary="The web page's files",
     reply=Payload(media_types=("text/html", "text/css", "text/javascript")),
-    errors=(404,),
+    errors=FILE_ERRORS,
     is_open=True,
     is_linked=True,
 )

@@ -77,6 +77,35 @@ async def test_one_range_is_followed_and_anything_else_gets_the_whole_file(
         assert answer.status == WHOLE  # a range is of a GET only
 
 
+@pytest.mark.parametrize("page", ["/static/app.css", "/docs", None])
+async def test_a_file_that_is_not_sent_says_why_as_json(focal: Focal, page: str | None) -> None:
+    path = page or saved(focal, picture(), "png")
+    asked = {
+        ("Range", "bytes=999999999-"): (416, "range_not_satisfiable"),
+        ("if-match", '"another"'): (412, "precondition_failed"),
+        ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT"): (412, "precondition_failed"),
+    }
+    for (name, value), refusal in asked.items():
+        headers = {name: value, "Accept-Encoding": "identity"}
+        async with focal.session.get(path, headers=headers) as answer:
+            body = await answer.json()
+            assert (answer.status, body["code"]) == refusal
+            assert body["detail"]
+            assert answer.headers["Cache-Control"] == "no-store"
+        async with focal.session.head(path, headers=headers) as answer:
+            assert answer.status in (200, refusal[0])
+            assert await answer.read() == b""
+        await focal.get("/health")  # on the same connection
+
+
+async def test_a_file_that_goes_while_it_is_asked_for_says_so_as_json(
+    focal: Focal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(focal, picture(), "png")
+    monkeypatch.setattr(focal.app[OUTPUTS], "resolve", lambda *_: focal.folder / "gone.png")
+    assert (await focal.get(path, status=404))["code"] == "not_found"
+
+
 async def test_a_range_is_followed_only_if_the_file_is_still_the_one_meant(focal: Focal) -> None:
     path = saved(focal, picture(), "png")
     async with focal.session.get(path) as answer:
