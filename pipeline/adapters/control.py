@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.request.sizes import LATENT_FACTOR
-from pipeline.sampling.denoiser import NetworkInput
+from pipeline.sampling.denoiser import ControllableUNet, NetworkInput
 from pipeline.sampling.noise_levels import NoiseLevels
 
 
@@ -32,18 +32,6 @@ class ControlCall(Protocol):
 
     def __call__(self, given: NetworkInput, hint: Tensor, /) -> Residuals:
         """The residuals for a hint (1, 3, H, W), 0 to 1, as large as the latent's image."""
-
-
-class ControllableUNet(Protocol):
-    """A UNet that takes residuals; without them it is a ``UNetCall``."""
-
-    def __call__(
-        self,
-        given: NetworkInput,
-        down_residuals: Sequence[Tensor] | None = None,
-        middle_residual: Tensor | None = None,
-    ) -> Tensor:
-        """The network's output (B, C, h, w), float32."""
 
 
 @dataclass(frozen=True, slots=True)

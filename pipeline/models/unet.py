@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.sampling.denoiser import NetworkInput
+from pipeline.sampling.denoiser import ControllableUNet, NetworkInput
 from pipeline.weights.casting import working_dtype
 from pipeline.weights.structure import INPAINTING_CHANNELS
 
@@ -15,11 +15,15 @@ log = logging.getLogger(__name__)
 
 
 class UNet:
-    """Callable as ``UNetCall``: float32 in and out, the module's own dtype between."""
+    """Callable as ``ControllableUNet``: float32 in and out, the module's own dtype between.
+
+    An engine may answer in the module's place (``use``), as long as nothing hooks on its layers.
+    """
 
     def __init__(self, module: Any) -> None:
         self.module = module
         self._dtype = working_dtype(module)
+        self._engine: ControllableUNet | None = None
         self._compiled: Any = None
         self._failures: tuple[type[Exception], ...] = ()  # what compiling raises
 
@@ -27,6 +31,10 @@ class UNet:
     def is_inpainting(self) -> bool:
         """Whether it takes a mask and the masked picture's latent beside the latent."""
         return int(self.module.config.in_channels) == INPAINTING_CHANNELS
+
+    def use(self, engine: ControllableUNet | None) -> None:
+        """Have ``engine`` answer calls from now on; None: the module itself. Between pictures."""
+        self._engine = engine
 
     def compile(self) -> None:
         """Compile the network at its next call; if that fails it stays uncompiled.
@@ -49,6 +57,8 @@ class UNet:
         middle_residual: Tensor | None = None,
     ) -> Tensor:
         """``down_residuals`` and ``middle_residual`` are a control network's."""
+        if self._engine is not None:
+            return self._engine(given, down_residuals, middle_residual)
         if self._compiled is None:
             return self.as_built(given, down_residuals, middle_residual)
         try:
@@ -64,7 +74,7 @@ class UNet:
         down_residuals: Sequence[Tensor] | None = None,
         middle_residual: Tensor | None = None,
     ) -> Tensor:
-        """As a call, never compiled: compiled code does not see hooks put on layers later."""
+        """As a call, by the module itself: no engine sees hooks put on layers later."""
         return self._ask(self.module, given, down_residuals, middle_residual)
 
     def _ask(

@@ -1,6 +1,7 @@
 """From a network and two prompts to the function that samplers call."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +36,21 @@ class UNetCall(Protocol):
     """
 
     def __call__(self, given: NetworkInput, /) -> Tensor:
+        """The network's output (B, C, h, w), float32, on the input's device."""
+
+
+class ControllableUNet(Protocol):
+    """A UNet that takes a control network's residuals; without them it is a ``UNetCall``.
+
+    The seam for engines: ``UNet.use`` puts another implementation of the same weights in place.
+    """
+
+    def __call__(
+        self,
+        given: NetworkInput,
+        down_residuals: Sequence[Tensor] | None = None,
+        middle_residual: Tensor | None = None,
+    ) -> Tensor:
         """The network's output (B, C, h, w), float32, on the input's device."""
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from torch.nn import functional
 
 from pipeline.adapters.freeu import freeu_applied
 from pipeline.models.unet import UNet
@@ -69,6 +70,27 @@ def test_adaptive_cfg_tames_only_what_is_above_it_and_only_early() -> None:
     torch.testing.assert_close(
         adaptive(positive, negative, 12.0, 7.0, 1.0), classifier_free(positive, negative, 12.0)
     )
+
+
+def test_the_blur_is_the_mean_of_each_window_weighted_by_distance_and_by_difference() -> None:
+    x, guide_ = noise(1), noise(2)
+    std, mean = torch.std_mean(guide_)
+    pads = (6, 6, 6, 6)
+    standard = functional.pad((guide_ - mean) / (std + 1e-5), pads, mode="reflect")[0]
+    values = functional.pad(x, pads, mode="reflect")[0]
+    offset = torch.arange(13.0) - 6
+    near = torch.exp(-0.5 * (offset[:, None] ** 2 + offset**2) / 9.0)
+    expected = torch.empty_like(x)
+    for row in range(16):
+        for column in range(16):
+            window = (slice(None), slice(row, row + 13), slice(column, column + 13))
+            seen = standard[window]
+            distance = (seen - seen[:, 6:7, 6:7]).abs().sum(0)
+            weights = near * torch.exp(-0.5 * (distance / 3.0) ** 2)
+            expected[0, :, row, column] = (values[window] * weights).sum((1, 2)) / weights.sum()
+    torch.testing.assert_close(anisotropic_blur(x, guide_), expected)
+    two = anisotropic_blur(torch.cat([x, noise(3)]), torch.cat([guide_, noise(4)]))
+    torch.testing.assert_close(two[:1], expected)
 
 
 def test_the_blur_leaves_a_flat_latent_alone_and_keeps_edges() -> None:
