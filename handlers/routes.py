@@ -10,7 +10,7 @@ from aiohttp import web
 from handlers.families import ALL, family_routes
 from handlers.fooocus.catalog import all_models, styles
 from handlers.fooocus.control import control
-from handlers.fooocus.generate import generate
+from handlers.fooocus.generate import generate, generate_image
 from handlers.fooocus.metadata import picture_metadata
 from handlers.fooocus.tasks import get_task, list_tasks
 from handlers.fooocus.tools import describe_image, generate_mask
@@ -25,6 +25,7 @@ from handlers.ops.metrics import METRICS, Metrics, metrics, metrics_middleware
 from handlers.ops.openapi import openapi
 from handlers.web.deletion import delete_task, restore_task
 from handlers.web.gallery import history_summary, list_history, mark
+from handlers.web.inputs import store_input
 from handlers.web.login import login, logout, token
 from handlers.web.media import input_file, output_file, thumbnail_file
 from handlers.web.models import models, unload
@@ -43,6 +44,7 @@ def own_routes() -> list[web.RouteDef]:
     return [
         web.post("/v1/engine/generate/", generate),
         web.post("/v1/engine/generate", generate),
+        web.post("/v1/engine/image", generate_image),
         web.post("/v1/engine/control", control),
         web.post("/v1/engine/unload", unload),
         web.get("/tasks", list_tasks, allow_head=False),
@@ -59,6 +61,7 @@ def own_routes() -> list[web.RouteDef]:
         web.get("/v1/history", list_history),
         web.get("/v1/history/summary", history_summary),
         web.get("/outputs/{date}/{file}", output_file),
+        web.post("/inputs", store_input),
         web.get("/inputs/{file}", input_file),
         web.get("/thumbnails/{date}/{file}", thumbnail_file),
         web.get("/v1/engines/all-models", all_models),

@@ -1,6 +1,7 @@
 // Draws openapi.json as a page to read and try. All text goes in as text, never as markup.
 
 import { parseExact, stringifyExact } from "./js/api.js";
+import { forForms } from "./js/schema.js";
 import { chosenLanguage, make } from "./js/ui.js";
 
 const SHOWN_CHARACTERS = 20000;
@@ -22,18 +23,18 @@ function describe(spec, schema) {
   if (found.anyOf) return found.anyOf.map((option) => describe(spec, option)).join(" or ");
   if (found.enum) return found.enum.map((value) => JSON.stringify(value)).join(" | ");
   let text = found.type ?? "any";
-  if (found.items && typeof found.items === "object") text += ` of ${describe(spec, found.items)}`;
-  if (found.prefixItems) text += ` of ${found.prefixItems.map((item) => describe(spec, item)).join(", ")}`;
+  if (found.items) text += ` of ${describe(spec, found.items)}`;
   return text + range(found);
 }
 
 function range(schema) {
-  const { minimum, maximum, maxItems, maxLength } = schema;
+  const { minimum, maximum, minItems, maxItems, maxLength } = schema;
   let text = "";
   if (minimum !== undefined && maximum !== undefined) text += ` ${minimum} to ${maximum}`;
   else if (minimum !== undefined) text += ` from ${minimum}`;
   else if (maximum !== undefined) text += ` up to ${maximum}`;
-  if (maxItems !== undefined) text += `, at most ${maxItems}`;
+  if (minItems !== undefined && minItems === maxItems) text += `, ${maxItems} of them`;
+  else if (maxItems !== undefined) text += `, at most ${maxItems}`;
   if (maxLength !== undefined) text += `, at most ${maxLength} characters`;
   return text;
 }
@@ -281,7 +282,7 @@ async function draw() {
     problem.textContent = answer.status === 401 ? t("This server wants its API key.") : `${answer.status}: ${answer.statusText}`;
     return;
   }
-  const spec = await answer.json();
+  const spec = forForms(await answer.json());
   document.getElementById("about").textContent = `${spec.info.title} ${spec.info.version}. ${t(spec.info.description)}`;
   const sections = Object.entries(spec.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => section(spec, path, method.toUpperCase(), operation)));

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+APPLIES: Final = "x-default"  # of a request's field: what leaving it out comes to
 # The fields of the generate request by subject, as the docs show them.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Prompt and styles": (
@@ -261,15 +262,15 @@ def _type(schema: Mapping[str, Any], texts: Texts) -> str:
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"] if value != "")
-    if "prefixItems" in schema:
-        kinds = {_type(item, texts) for item in schema["prefixItems"]}
-        return texts("{} times {}", len(schema["prefixItems"]), ", ".join(sorted(kinds)))
+        return ", ".join(f"`{value}`" for value in schema["enum"] if value not in ("", None))
+    if "items" in schema and schema.get("minItems") == schema.get("maxItems", ...):
+        return texts("{} times {}", schema["maxItems"], _type(schema["items"], texts))
     if "items" in schema:
         item = {key: value for key, value in schema["items"].items() if key != "maxLength"}
         text = texts("list of {}", _type(item, texts))
         return text + _limit(schema, "maxItems", ", at most {}", texts)
-    text = texts(_TYPES[schema["type"]]) + _range(schema)
+    kind = schema["type"]
+    text = texts(_TYPES[kind if isinstance(kind, str) else kind[0]]) + _range(schema)
     return text + _limit(schema, "maxLength", ", at most {} characters", texts)
 
 
@@ -287,9 +288,8 @@ def _limit(schema: Mapping[str, Any], key: str, words: str, texts: Texts) -> str
 
 
 def _default(schema: Mapping[str, Any]) -> str:
-    if "default" not in schema:
-        return ""
-    return f"`{json.dumps(schema['default'], ensure_ascii=False)}`"
+    value = schema.get("default", schema.get(APPLIES, ...))
+    return "" if value is ... else f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
 def _escaped(text: str) -> str:

@@ -5,6 +5,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from handlers.http.body import body_limit, read_body, receiving, too_large
 from handlers.http.refusal import RequestRefused, wrong_field
@@ -37,7 +38,13 @@ async def read_form(request: web.Request, limit_bytes: int | None = None) -> For
         body = await read_body(request, limit_bytes)
         return Form(parse_qs(body.decode("ascii"), max_num_fields=FIELDS_LIMIT))
     except ValueError as error:
-        raise RequestRefused(400, "invalid_form", f"the body is not a form: {error}") from None
+        raise _no_form(str(error)) from None
+    except HttpProcessingError as error:  # of the head of a part
+        raise _no_form(" ".join(error.message.split())) from None
+
+
+def _no_form(why: str) -> RequestRefused:
+    return RequestRefused(400, "invalid_form", f"the body is not a form: {why}")
 
 
 async def _read_multipart(request: web.Request, limit: int) -> Form:

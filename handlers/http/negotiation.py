@@ -4,7 +4,10 @@ aiohttp parses no q-values, and werkzeug, which does, is a whole framework: so t
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
 
 from handlers.http.refusal import RequestRefused
 from pipeline.request.choices import OutputFormat
@@ -19,6 +22,18 @@ FORMATS: Final[dict[str, OutputFormat]] = {
 _ANY_IMAGE: Final = "image/*"
 _ANYTHING: Final = "*/*"
 _MADE: Final = tuple(name for name in FORMATS if name != _ANY_IMAGE)
+
+
+class FormatQuery(msgspec.Struct, kw_only=True, rename={"image_format": "as"}):
+    """The query of endpoints that answer with a picture."""
+
+    image_format: (
+        Annotated[
+            OutputFormat,
+            Meta(description="Image type of the answer, for clients that cannot set Accept."),
+        ]
+        | None
+    ) = None
 
 
 def weights_of(header: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +18,13 @@ _MARK: Final = "focal_operation"
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """A body or a reply: JSON of ``type``, and the media types beside it.
 
-    ``accept`` maps the name of an example to the Accept header it is sent with.
+    ``schemas`` are those of further media types, such as forms. ``accept`` maps the name of an
+    example to the Accept header it is sent with.
     """
 
     type: Any = None
     media_types: tuple[str, ...] = ()
+    schemas: Mapping[str, dict[str, object]] = {}
     examples: dict[str, object] = {}
     accept: dict[str, str] = {}
 
@@ -44,6 +46,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     reply: Payload | None = None
     status: int = 200
     errors: tuple[int, ...] = (401, 403)
+    error_replies: Mapping[int, Any] = {}  # status → type of a reply that may stand for ErrorBody
     error_body: ErrorBodyOf | None = None  # its API family's own form of an error
     is_open: bool = False  # answered without a key
     takes_token: bool = False  # opened by ?token=, for what browsers load without headers

@@ -40,7 +40,7 @@ async def unknown_path_middleware(request: web.Request, handler: Handler) -> web
     if request.match_info.http_exception is not None and request.method in SAFE_METHODS:
         path = request.rel_url.raw_path
         whole = path.rstrip("/")
-        if whole != path and await _is_served(request, whole):
+        if whole != path and await _is_read(request, whole):
             up, name = "../" * (len(path) - len(whole)), whole.rpartition("/")[2]
             query = request.rel_url.raw_query_string
             location = f"{up}{name}?{query}" if query else f"{up}{name}"
@@ -62,8 +62,12 @@ def _advice(path: str) -> str:
     return "GET /docs lists what there is"
 
 
-async def _is_served(request: web.Request, path: str) -> bool:
+async def _is_read(request: web.Request, path: str) -> bool:
+    """Is there something to read at ``path``? HEAD is answered by the reader, if not everywhere."""
     if not path:
         return False
     found = await request.app.router.resolve(request.clone(rel_url=path))
-    return not isinstance(found.http_exception, web.HTTPNotFound)
+    refusal = found.http_exception
+    if isinstance(refusal, web.HTTPMethodNotAllowed):
+        return hdrs.METH_GET in refusal.allowed_methods
+    return refusal is None

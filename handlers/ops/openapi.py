@@ -2,25 +2,28 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
 
 from handlers.http.operation import Operation, Payload, operation_of
-from handlers.http.query import EndTime, StartTime
 from handlers.http.refusal import ErrorBody
 from handlers.http.respond import base_url, json_response
 from handlers.keys import SETTINGS
+from handlers.ops.schemas import Schemas
 
-_REF: Final = "#/components/schemas/{name}"
+_TEXT: Final = {"type": "string"}
+_BINARY: Final = {"type": "string", "format": "binary"}  # the form that client generators know
 _PATH_FIELD: Final = re.compile(r"{(\w+)}")
 _PHRASES: Final[Mapping[int, str]] = {
     400: "The request cannot be read; the detail says where or why",
     401: "A key is wanted and none was sent",
     403: "A wrong key, or another site asks",
     404: "There is no such thing",
+    406: "No image type that Accept allows is made here; the detail lists those that are",
+    408: "The body did not arrive in time",
     409: "Not in this state; the detail says why",
     412: "The file is not the one that was meant",
     413: "The body is too large",
@@ -61,7 +64,7 @@ def build_document(
 ) -> dict[str, Any]:
     """Describe every route of ``router``. The same for the same arguments."""
     endpoints = list(_endpoints(router))
-    schemas = _Schemas(endpoint.operation for endpoint in endpoints)
+    schemas = Schemas(endpoint.operation for endpoint in endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         described = _describe(endpoint, schemas)
@@ -109,92 +112,7 @@ def _endpoints(router: web.UrlDispatcher) -> Iterator[Endpoint]:
         yield Endpoint(route.method, route.resource.canonical, operation)
 
 
-class _Schemas:
-    """The component schemas of every struct that an operation mentions."""
-
-    def __init__(self, operations: Iterable[Operation]) -> None:
-        types: set[Any] = {ErrorBody}
-        queries: set[type[msgspec.Struct]] = set()
-        for operation in operations:
-            payloads = (operation.body, operation.reply)
-            types |= {p.type for p in payloads if p is not None and p.type is not None}
-            queries |= {operation.query} if operation.query else set()
-        self._types = sorted(types | queries, key=repr)
-        found, self.components = msgspec.json.schema_components(
-            self._types, schema_hook=_schema_of_other, ref_template=_REF
-        )
-        orders = {
-            frozenset(order): order for kind in self._types for order in _literals(kind, set())
-        }
-        _put_in_order((found, self.components), orders)
-        self._found = dict(zip(self._types, found, strict=True))
-        self._queries = {query: self.components.pop(query.__name__) for query in queries}
-
-    def of(self, kind: Any) -> dict[str, Any]:
-        """A reference to the type's schema, or the schema itself where it has no name."""
-        found: dict[str, Any] = self._found[kind]
-        return found
-
-    def parameters(self, query: type[msgspec.Struct]) -> Iterator[dict[str, Any]]:
-        """A query struct's fields, each as a parameter of its own."""
-        schema = self._queries[query]
-        for name, property_ in schema["properties"].items():
-            field = _without_null(property_)
-            yield {
-                "name": name,
-                "in": "query",
-                "required": name in schema.get("required", ()),
-                "description": field.pop("description", ""),
-                "schema": field,
-            }
-
-
-def _without_null(field: Mapping[str, Any]) -> dict[str, Any]:
-    """A field's schema as a parameter's: a query string has no null, only what is left out."""
-    schema = dict(field)
-    kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
-    match schema.get("default", ...):
-        case None:
-            del schema["default"]
-        case tuple(values):
-            schema["default"] = list(values)
-    return {**schema, **(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})}
-
-
-def _literals(kind: Any, seen: set[Any]) -> Iterator[list[Any]]:
-    """The values of every Literal in a type in the order of the source: msgspec sorts them."""
-    if get_origin(kind) is Literal:
-        yield list(get_args(kind))
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in seen:
-        seen.add(kind)
-        for hint in get_type_hints(kind, include_extras=True).values():
-            yield from _literals(hint, seen)
-    for part in get_args(kind):
-        yield from _literals(part, seen)
-
-
-def _put_in_order(node: Any, orders: Mapping[frozenset[Any], list[Any]]) -> None:
-    """Give every ``enum`` of a document the order of its Literal."""
-    if isinstance(node, dict):
-        values = node.get("enum")
-        if isinstance(values, list):
-            node["enum"] = orders.get(frozenset(values), values)
-        node = tuple(node.values())
-    if isinstance(node, list | tuple):
-        for part in node:
-            _put_in_order(part, orders)
-
-
-def _schema_of_other(kind: type) -> dict[str, Any]:
-    """Of the types that msgspec does not know: ``object`` stands for any JSON."""
-    if kind is object:
-        return {"description": "Any JSON."}
-    if issubclass(kind, StartTime | EndTime):
-        return {"type": "string"}
-    raise NotImplementedError(kind)
-
-
-def _describe(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+def _describe(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     operation = endpoint.operation
     described: dict[str, Any] = {
         "operationId": operation.name,
@@ -215,7 +133,7 @@ def _describe(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     return described
 
 
-def _parameters(endpoint: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+def _parameters(endpoint: Endpoint, schemas: Schemas) -> Iterator[dict[str, Any]]:
     operation = endpoint.operation
     for name in _PATH_FIELD.findall(endpoint.path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -231,21 +149,25 @@ def _parameters(endpoint: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any
         }
 
 
-def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(operation.status): {
             "description": operation.summary,
             **({"content": _content(operation.reply, schemas)} if operation.reply else {}),
         }
     }
-    error = {"application/json": {"schema": schemas.of(ErrorBody)}}
     # 400 is also what is no HTTP request, such as one whose line is longer than 8190 bytes.
-    for status in sorted({400, *operation.errors}):
-        responses[str(status)] = {"description": _PHRASES[status], "content": error}
+    any_request = (400, 408) if operation.body else (400,)
+    for status in sorted({*any_request, *operation.errors}):
+        schema = schemas.of(ErrorBody)
+        if (record := operation.error_replies.get(status)) is not None:
+            schema = {"anyOf": [schemas.of(record), schema]}
+        content = {"application/json": {"schema": schema}}
+        responses[str(status)] = {"description": _PHRASES[status], "content": content}
     return responses
 
 
-def _content(payload: Payload, schemas: _Schemas) -> dict[str, Any]:
+def _content(payload: Payload, schemas: Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if payload.type is not None:
         content["application/json"] = {"schema": schemas.of(payload.type)}
@@ -255,8 +177,9 @@ def _content(payload: Payload, schemas: _Schemas) -> dict[str, Any]:
                 for name, value in payload.examples.items()
             }
     for media_type in payload.media_types:
-        binary = media_type.startswith("image/")
-        content[media_type] = {"schema": {} if binary else {"type": "string"}}
+        content[media_type] = {"schema": _TEXT if media_type.startswith("text/") else _BINARY}
+    for media_type, schema in payload.schemas.items():
+        content[media_type] = {"schema": schema}
     return content
 
 

@@ -16,7 +16,12 @@ from handlers.service.base64_text import decode_base64
 from handlers.service.decoding import COPIES, Decoding
 from handlers.service.errors import NotFound
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import ImageTooLarge, UnreadableImage, check_readable, look_at
+from pipeline.images.encode import (
+    ImageTooLarge,
+    UnreadableImage,
+    check_readable,
+    look_at,
+)
 from pipeline.images.mask_check import check_mask
 from pipeline.request.images import FieldPath, image_fields, with_images
 from pipeline.request.schema import GenerateParams
@@ -59,6 +64,15 @@ class ResolvedImages(msgspec.Struct, frozen=True):
 
     params: GenerateParams
     new: tuple[NewInput, ...] = ()
+
+
+class StoredImage(msgspec.Struct, frozen=True):
+    """An image below ``/inputs/``: path, size in pixels, format."""
+
+    path: str
+    width: int
+    height: int
+    format: str
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -128,6 +142,20 @@ class ImageReader:
         data = await self.read(field, value, images)
         await self._decoding.run(partial(check_readable, data), data)
         return data
+
+    async def store(self, field: FieldPath, data: bytes) -> StoredImage:
+        """Store the bytes under their hash if they are an image that a request may name.
+
+        Raises InvalidParameter, UnreadableImage, ImageTooLarge, SavingFailed.
+        """
+        facts = await self._decoding.run(partial(look_at, data), data)
+        _check_shape(field, facts.width, facts.height)
+        path = await asyncio.to_thread(self._keep, data, facts.format)
+        return StoredImage(path, facts.width, facts.height, facts.format)
+
+    def _keep(self, data: bytes, extension: str) -> str:
+        self._outputs.check_room()
+        return self._inputs.store(data, extension)
 
     async def _find(self, field: FieldPath, value: str, images: RequestImages) -> _Found:
         data = await self.read(field, value, images)

@@ -13,6 +13,15 @@ from handlers.http.operation import Operation, Payload
 from handlers.http.respond import base_url, json_response
 
 FORM_BYTES: Final = 4096  # read before any key has been checked
+_LOGIN_FORM: Final[dict[str, object]] = {
+    "title": "LoginForm",
+    "type": "object",
+    "properties": {
+        "key": {"type": "string", "description": "The API key."},
+        "next": {"type": "string", "description": "Path that a browser is sent to."},
+    },
+    "required": ["key"],
+}
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +35,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     name="login",
     tag="access",
     summary="Trade the key, in a form field `key`, for a session cookie",
-    body=Payload(media_types=("application/x-www-form-urlencoded",)),
+    body=Payload(schemas={"application/x-www-form-urlencoded": _LOGIN_FORM}),
     reply=Payload(type=Grant),
     errors=(400, 403, 413),
     is_open=True,

@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 from aiohttp import hdrs, web
 from msgspec import Meta
 
-from handlers.http.negotiation import converted_format
+from handlers.http.negotiation import FormatQuery, converted_format
 from handlers.http.operation import IMAGE_TYPES, Operation, Payload
 from handlers.http.ranges import FILE_ERRORS, StoredFile
 from handlers.http.respond import derived_response
@@ -35,7 +34,7 @@ _VARY: Final = "Accept, Sec-Fetch-Dest"
 _CONVERTS: Final = {"Accept": "Another image type converts the picture on its way out."}
 
 
-class OutputQuery(msgspec.Struct, kw_only=True):
+class OutputQuery(FormatQuery, kw_only=True):
     """The query of a finished picture."""
 
     metadata: Annotated[
@@ -60,7 +59,7 @@ async def output_file(request: web.Request, query: OutputQuery) -> web.StreamRes
     if path is not None and not query.metadata:
         headers = _headers(READABLE_MIME_TYPES[_suffix(path)])
         return await derived_response(request, path, "bare", _without_metadata, headers)
-    return await _serve(request, path)
+    return await _serve(request, path, query.image_format)
 
 
 @Operation(
@@ -90,21 +89,25 @@ async def thumbnail_file(request: web.Request) -> web.StreamResponse:
     summary="A picture that was sent with a request; Accept converts it",
     headers=_CONVERTS,
     reply=Payload(media_types=IMAGE_TYPES),
-    errors=(401, 403, *FILE_ERRORS),
+    errors=(401, 403, *FILE_ERRORS, 422),
     takes_token=True,
     is_linked=True,
 )
-async def input_file(request: web.Request) -> web.StreamResponse:
+async def input_file(request: web.Request, query: FormatQuery) -> web.StreamResponse:
     """A picture that a request carried."""
     path = await asyncio.to_thread(request.app[INPUTS].resolve, request.match_info["file"])
-    return await _serve(request, path)
+    return await _serve(request, path, query.image_format)
 
 
-async def _serve(request: web.Request, path: Path | None) -> web.StreamResponse:
+async def _serve(
+    request: web.Request, path: Path | None, asked: OutputFormat | None
+) -> web.StreamResponse:
     if path is None:
         raise NotFound("there is no such picture")
     stored = READABLE_MIME_TYPES[_suffix(path)]
-    wanted = _other_format(request, stored)
+    wanted = asked or _other_format(request, stored)
+    if wanted is not None and MIME_TYPES[wanted] == stored:
+        wanted = None
     if wanted is None:
         return StoredFile(path, headers=_headers(stored))
 
@@ -148,5 +151,4 @@ def _other_format(request: web.Request, stored: str) -> OutputFormat | None:
     if request.headers.get("Sec-Fetch-Dest", "empty") != "empty":
         return None
     accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
-    wanted = converted_format(accept, stored)
-    return None if wanted is None or MIME_TYPES[wanted] == stored else wanted
+    return converted_format(accept, stored)

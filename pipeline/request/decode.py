@@ -14,7 +14,14 @@ from pipeline.errors import InvalidParameter
 from pipeline.request.choices import ControlNetType
 from pipeline.request.delivery import Delivery, GenerateRequest
 from pipeline.request.json_body import as_utf8, in_form
-from pipeline.request.schema import IMAGE_FIELDS, MAX_SEED, MAX_SIDE, MIN_SIDE, GenerateParams
+from pipeline.request.schema import (
+    ASPECT_PATTERN,
+    IMAGE_FIELDS,
+    MAX_SEED,
+    MAX_SIDE,
+    MIN_SIDE,
+    GenerateParams,
+)
 from pipeline.request.schema_parts import ControlNetImage, EnhanceControl, Lora
 
 __all__ = [
@@ -50,10 +57,7 @@ _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "controlnet_image": ControlNetImage,
     "enhance_ctrls": EnhanceControl,
 }
-# Fooocus's labels have the ratio after the size, as markup.
-_ASPECT: Final = re.compile(
-    r"\s*([0-9]{1,5})\s*[*\u00d7xX]\s*([0-9]{1,5})\s*(?:<span\b[^<>]*>[^<>]*</span>)?", re.ASCII
-)
+_ASPECT: Final = re.compile(ASPECT_PATTERN, re.ASCII)
 _PATH: Final = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _KINDS: Final = (
     (re.compile(r"Invalid enum value"), "unknown_value"),
@@ -134,10 +138,7 @@ def parse_aspect_ratio(text: str) -> tuple[int, int] | None:
     match = _ASPECT.fullmatch(text)
     if match is None:
         return None
-    width, height = int(match[1]), int(match[2])
-    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
-        return None
-    return width, height
+    return int(match[1]), int(match[2])
 
 
 def validation_location(error: msgspec.ValidationError) -> tuple[Location, str, str]:

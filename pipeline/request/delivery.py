@@ -11,7 +11,12 @@ StreamOutput = Annotated[bool, Meta(description="Answer with a stream of progres
 AsyncProcess = Annotated[bool, Meta(description="Answer at once, before the task runs.")]
 RequireBase64 = Annotated[bool, Meta(description="Results as data URLs.")]
 WebhookUrl = Annotated[
-    str, Meta(max_length=2048, description="Where the finished record is posted.")
+    str,
+    Meta(
+        max_length=2048,
+        description="Where the finished record is posted.",
+        extra_json_schema={"pattern": "^([Hh][Tt][Tt][Pp][Ss]?://[^/?#]+.*)?$"},
+    ),
 ]
 
 # The fields of a request that ``Delivery`` takes from it.
@@ -19,7 +24,7 @@ REQUEST_FIELDS: Final = ("stream_output", "async_process", "require_base64", "we
 
 
 class GenerateRequest(GenerateParams, frozen=True, kw_only=True):
-    """Body of the generate endpoint. What is left out comes from the preset, else from here."""
+    """Body of the generate endpoint. What is left out (or null) is the preset's, else x-default."""
 
     stream_output: StreamOutput = False
     async_process: AsyncProcess = False

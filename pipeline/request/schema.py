@@ -48,8 +48,31 @@ IMAGE_FIELDS: Final = (
     "enhance_input_image",
 )
 
+# A side of an aspect ratio: MIN_SIDE to MAX_SIDE, zeros before it allowed.
+_SIDE: Final = "(0{0,3}(?:6[4-9]|[7-9][0-9]|[1-9][0-9]{2}|1[0-9]{3}|20[0-3][0-9]|204[0-8]))"
+# Fooocus's labels have the ratio after the size, as markup.
+ASPECT_PATTERN: Final = rf"^\s*{_SIDE}\s*[*\u00d7xX]\s*{_SIDE}\s*(?:<span\b[^<>]*>[^<>]*</span>)?$"
+
 Weight3 = Annotated[float, Meta(ge=0, le=3)]
 Distance = Annotated[int, Meta(ge=0, le=MAX_SIDE)]
+OffOrSide = Annotated[
+    int,
+    Meta(
+        ge=-1,
+        le=MAX_SIDE,
+        extra_json_schema={"not": {"type": "integer", "minimum": 1, "maximum": MIN_SIDE - 1}},
+    ),
+]
+OffOrStrength = Annotated[
+    float,
+    Meta(
+        ge=-1,
+        le=1,
+        extra_json_schema={
+            "not": {"type": "number", "exclusiveMinimum": -1, "exclusiveMaximum": 0}
+        },
+    ),
+]
 CannyLevel = Annotated[int, Meta(ge=1, le=255)]
 
 
@@ -78,6 +101,7 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             max_length=64,
             description="Width*height in pixels, with a *, x or multiplication sign between.",
+            extra_json_schema={"pattern": ASPECT_PATTERN},
         ),
     ] = "1152*896"
     image_number: Annotated[int, Meta(ge=1, le=32, description="Pictures to make.")] = 1
@@ -167,17 +191,15 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
     overwrite_switch: Annotated[
         int, Meta(ge=-1, le=200, description="Step of the refiner; -1 (or 0) is off.")
     ] = -1
-    overwrite_width: Annotated[
-        int, Meta(ge=-1, le=MAX_SIDE, description="Width from 64; -1 (or 0) is off.")
-    ] = -1
+    overwrite_width: Annotated[OffOrSide, Meta(description="Width from 64; -1 (or 0) is off.")] = -1
     overwrite_height: Annotated[
-        int, Meta(ge=-1, le=MAX_SIDE, description="Height from 64; -1 (or 0) is off.")
+        OffOrSide, Meta(description="Height from 64; -1 (or 0) is off.")
     ] = -1
     overwrite_vary_strength: Annotated[
-        float, Meta(ge=-1, le=1, description="Denoising of vary, 0-1; -1 is off.")
+        OffOrStrength, Meta(description="Denoising of vary, 0-1; -1 is off.")
     ] = -1.0
     overwrite_upscale_strength: Annotated[
-        float, Meta(ge=-1, le=1, description="Denoising of upscale, 0-1; -1 is off.")
+        OffOrStrength, Meta(description="Denoising of upscale, 0-1; -1 is off.")
     ] = -1.0
     mixing_image_prompt_and_vary_upscale: Annotated[
         bool, Meta(description="Use image prompts while varying or upscaling.")

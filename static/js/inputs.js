@@ -149,7 +149,7 @@ export class InputPictures {
       this.painter.frame(this.outpaintHandles());
     });
     const inputs = SIDES.map((side, index) => {
-      const { maximum } = this.request.schema.properties.outpaint_distance.prefixItems[index];
+      const { maximum } = this.request.schema.properties.outpaint_distance.items;
       return make("input", { type: "number", min: 0, max: maximum, value: 0, "aria-label": t(`inputs.pixels_${side.toLowerCase()}`),
         oninput: (event) => this.setDistance(index, Number(event.target.value), event.target) });
     });
@@ -168,7 +168,7 @@ export class InputPictures {
   }
 
   setDistance(index, pixels, from) {
-    const { maximum } = this.request.schema.properties.outpaint_distance.prefixItems[index];
+    const { maximum } = this.request.schema.properties.outpaint_distance.items;
     this.distances[index] = Math.max(0, Math.min(maximum, Math.round(pixels) || 0));
     if (this.distances[index]) this.sides.add(SIDES[index]);
     if (from !== this.distanceInputs[index]) this.distanceInputs[index].value = this.distances[index];

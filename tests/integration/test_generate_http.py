@@ -473,3 +473,22 @@ async def test_a_task_whose_row_cannot_be_closed_is_answered_all_the_same(focal:
     assert len(record["result"]) == 1
     await connection.execute("PRAGMA query_only = 0")
     assert (await focal.generate({}))["task_status"] == "finished"
+
+
+@pytest.mark.parametrize("path", [GENERATE, "/v1/engine/image"])
+async def test_a_query_asks_for_the_picture_where_a_client_cannot_set_accept(
+    focal: Focal, path: str
+) -> None:
+    query, headers = {"as": "webp"}, {"Accept": "application/json"}
+    params = {"image_number": 3, "image_seed": 4}
+    async with focal.session.post(path, json=params, params=query, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        assert answer.content_type == "image/webp"
+        assert Image.open(BytesIO(await answer.read())).format == "WEBP"
+    async with focal.session.post(path, json={}, params={"as": "tiff"}) as answer:
+        assert answer.status == 422
+
+
+async def test_the_picture_endpoint_answers_with_a_png_unasked(focal: Focal) -> None:
+    async with focal.session.post("/v1/engine/image", json={"async_process": True}) as answer:
+        assert answer.content_type == "image/png"

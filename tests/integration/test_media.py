@@ -247,3 +247,15 @@ async def test_only_pictures_that_lie_in_the_folder_are_served(focal: Focal, pat
         body = await answer.text()
     assert "script" not in body
     assert str(Path(focal.folder)) not in body
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("webp", "WEBP"), ("jpg", "JPEG"), ("png", "PNG")])
+async def test_a_query_names_the_format_where_a_client_cannot_set_accept(
+    focal: Focal, wanted: str, kind: str
+) -> None:
+    url = saved(focal, picture(), "png")
+    headers = {"Accept": "image/webp" if wanted != "webp" else "image/png"}
+    async with focal.session.get(url, params={"as": wanted}, headers=headers) as answer:
+        assert Image.open(io.BytesIO(await answer.read())).format == kind
+    async with focal.session.get(url, params={"as": "tiff"}) as answer:
+        assert answer.status == 422
