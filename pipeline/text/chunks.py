@@ -1,6 +1,6 @@
 """Weighted words to the fixed-length token sections that a CLIP encoder takes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from torch import Tensor
@@ -11,15 +11,21 @@ SECTION: Final = 77  # tokens, start and end among them
 _SPLITTABLE: Final = 8  # a word of so many tokens may be cut across sections
 _INVERSION: Final = "embedding:"
 
-
-class Token(NamedTuple):
-    """A token's number in the vocabulary, or a learned vector in its place."""
-
-    value: int | Tensor
-    weight: float = 1.0
+TokenValue = int | Tensor
+"""A token's number in the vocabulary, or a learned vector in its place."""
 
 
-Section = list[Token]
+Word = tuple[Sequence[TokenValue], float]
+"""The tokens of one word, and the weight of all of them."""
+
+
+class Section(NamedTuple):
+    """The tokens of one section and their weights: two lists of ``SECTION`` when it is full."""
+
+    values: list[TokenValue]
+    weights: list[float]
+
+
 FindVectors = Callable[[str], Sequence[Tensor] | None]
 """Vectors of the textual inversion of that name, for one encoder; None if there is no such file."""
 
@@ -36,44 +42,52 @@ def split_words(
     runs: Sequence[WeightedText],
     tokens: Callable[[str], Sequence[int]],
     find_vectors: FindVectors,
-) -> Iterator[list[Token]]:
-    """The tokens of each word; ``embedding:name`` is a word of vectors, or nothing if unknown."""
+) -> Iterator[Word]:
+    """The words of a text; ``embedding:name`` is a word of vectors, or nothing if unknown."""
     for text, weight in runs:
         for word in text.replace("\n", " ").split(" "):
             rest = word
             if word.startswith(_INVERSION):
-                name = word.removeprefix(_INVERSION)
-                vectors, rest = _find(name, find_vectors)
-                yield [Token(vector, weight) for vector in vectors]
+                vectors, rest = _find(word.removeprefix(_INVERSION), find_vectors)
+                yield vectors, weight
             if rest:
-                yield [Token(number, weight) for number in tokens(rest)]
+                yield tokens(rest), weight
 
 
-def make_sections(words: Iterator[list[Token]], special: Special) -> list[Section]:
+def make_sections(words: Iterable[Word], special: Special) -> list[Section]:
     """Fill sections word by word; at least one. A short word moves whole to the next section."""
-    sections = [[Token(special.start)]]
-    for word in words:
+    sections = [_begin(special)]
+    for word, weight in words:
         used = 0
         while used < len(word):
-            room = SECTION - 1 - len(sections[-1])
-            if len(word) - used <= room:
-                sections[-1] += word[used:]
-                break
-            if len(word) >= _SPLITTABLE:
-                sections[-1] += word[used : used + room]
-                used += room
-            sections.append([Token(special.start)])
+            values, weights = sections[-1]
+            room = SECTION - 1 - len(values)
+            fits = len(word) - used <= room
+            if fits or len(word) >= _SPLITTABLE:
+                part = word[used : used + room]
+                values += part
+                weights += [weight] * len(part)
+                used += len(part)
+            if not fits:
+                sections.append(_begin(special))
     return [_close(section, special) for section in sections]
 
 
 def empty_section(special: Special) -> Section:
     """The section of an empty text."""
-    return _close([Token(special.start)], special)
+    return _close(_begin(special), special)
+
+
+def _begin(special: Special) -> Section:
+    return Section([special.start], [1.0])
 
 
 def _close(section: Section, special: Special) -> Section:
-    padding = SECTION - 1 - len(section)
-    return [*section, Token(special.end), *[Token(special.pad)] * padding]
+    padding = SECTION - 1 - len(section.values)
+    return Section(
+        [*section.values, special.end, *[special.pad] * padding],
+        [*section.weights, *[1.0] * (padding + 1)],
+    )
 
 
 def _find(name: str, find_vectors: FindVectors) -> tuple[Sequence[Tensor], str]:

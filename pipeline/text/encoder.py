@@ -40,7 +40,7 @@ class ClipEncoder:
         ``clip_skip`` 1 is the last layer's output; beyond the number of layers it is that output
         after the final norm. Pooled is None without a projection; it knows no skip, no weights.
         """
-        weights = torch.tensor([[token.weight for token in section] for section in sections])
+        weights = torch.tensor([section.weights for section in sections])
         weighted = bool((weights != 1.0).any())
         batch = [*sections, empty_section(self.special)] if weighted else list(sections)
         hidden, last = self._run(batch, clip_skip)
@@ -57,7 +57,7 @@ class ClipEncoder:
 
     def _run(self, sections: Sequence[Section], clip_skip: int) -> tuple[Tensor, Tensor]:
         ids = torch.tensor(
-            [[t.value if isinstance(t.value, int) else 0 for t in section] for section in sections]
+            [[v if isinstance(v, int) else 0 for v in section.values] for section in sections]
         )
         with self._vectors_in_place(sections):
             states: TextStates = self._model(ids.to(self._model.device))
@@ -68,7 +68,7 @@ class ClipEncoder:
     def _pool(self, section: Section, last: Tensor) -> Tensor | None:
         if self._projection is None:
             return None
-        numbers = [token.value if isinstance(token.value, int) else -1 for token in section]
+        numbers = [value if isinstance(value, int) else -1 for value in section.values]
         pooled: Tensor = self._projection(last[0:1, numbers.index(self.special.end)])
         return pooled.float()
 
@@ -76,10 +76,10 @@ class ClipEncoder:
     def _vectors_in_place(self, sections: Sequence[Section]) -> Iterator[None]:
         """Put learned vectors into the token embeddings, for the length of a block."""
         places = [
-            (row, column, token.value)
+            (row, column, value)
             for row, section in enumerate(sections)
-            for column, token in enumerate(section)
-            if isinstance(token.value, Tensor)
+            for column, value in enumerate(section.values)
+            if isinstance(value, Tensor)
         ]
 
         def replace(_module: object, _inputs: object, embedded: Tensor) -> Tensor:

@@ -8,15 +8,8 @@ _OPEN: Final = "\x00"  # stands for a plain "("
 _CLOSE: Final = "\x01"  # and for a plain ")"
 _PLAIN: Final = str.maketrans({_OPEN: "(", _CLOSE: ")"})
 
-_Span = tuple[int, int, float]
-"""Begin and end of a stretch of text, and its weight; a plain tuple, as there may be thousands."""
-
-
-class WeightedText(NamedTuple):
-    """A run of text and its weight; 1 is normal."""
-
-    text: str
-    weight: float
+WeightedText = tuple[str, float]
+"""A run of text and its weight, 1 is normal; a plain tuple, as there may be thousands."""
 
 
 def parse_weights(prompt: str) -> list[WeightedText]:
@@ -27,10 +20,10 @@ def parse_weights(prompt: str) -> list[WeightedText]:
     """
     text = prompt.replace(_OPEN, "").replace(_CLOSE, "")
     groups = _match(text.replace("\\(", _OPEN).replace("\\)", _CLOSE))
-    runs = [WeightedText(groups.text[i:k], weight) for i, k, weight in _runs(groups)]
+    runs = _runs(groups)
     if _OPEN not in groups.text and _CLOSE not in groups.text:
         return runs
-    return [WeightedText(text.translate(_PLAIN), weight) for text, weight in runs]
+    return [(text.translate(_PLAIN), weight) for text, weight in runs]
 
 
 class _Groups(NamedTuple):
@@ -75,35 +68,55 @@ def _with_plain(text: str, stray: list[int]) -> str:
     return "".join(chars)
 
 
-def _runs(groups: _Groups) -> list[_Span]:
-    """The spans of one weight that are not empty, parentheses and numbers left out.
+def _runs(groups: _Groups) -> list[WeightedText]:
+    """The runs of one weight that are not empty, parentheses and numbers left out.
 
     Groups are nested on a list of its own, without recursion, so to any depth.
     """
-    text, partner, before = groups
-    runs: list[_Span] = []
-    outer: list[_Span] = [(0, len(text), 1.0)]  # what follows each open group
+    text, before = groups.text, groups.before
+    runs: list[WeightedText] = []
+    outer = [(0, len(text), 1.0)]  # what follows each open group: begin, end and weight
     while outer:
         begin, end, weight = outer.pop()
         while begin < end:
             opening = text.find("(", begin, end)
             if opening != begin:
-                runs.append((begin, end if opening < 0 else opening, weight))
+                runs.append((text[begin : end if opening < 0 else opening], weight))
             if opening < 0:
                 break
-            closing = partner[opening]
-            # A "(" that is not closed before ``end`` makes a group with a ")" that stands there.
-            if not opening < closing < end:
-                closing = end - 1
-                if closing == opening or text[closing] != ")":
-                    runs.append((opening, end, weight))
-                    break
-            outer.append((closing + 1, end, weight))
-            begin, end, number = opening + 1, closing, None
-            if before[closing] != closing - 1:
-                end, number = _split_weight(text, max(begin, before[closing]) + 1, closing)
-            weight = weight * _STEP if number is None else number
+            closing = _closing(groups, opening, end)
+            if closing < 0:
+                runs.append((text[opening:end], weight))
+                break
+            weighted, inside = _inside(groups, opening, closing, weight)
+            if before[closing] == opening:  # no group in it: the next one follows at this weight
+                if opening + 1 < weighted:
+                    runs.append((text[opening + 1 : weighted], inside))
+                begin = closing + 1
+            else:
+                outer.append((closing + 1, end, weight))
+                begin, end, weight = opening + 1, weighted, inside
     return runs
+
+
+def _closing(groups: _Groups, opening: int, end: int) -> int:
+    """Where the group ends that begins at ``opening``, or -1.
+
+    A "(" that is not closed before ``end`` makes a group with a ")" that stands there.
+    """
+    closing = groups.partner[opening]
+    if opening < closing < end:
+        return closing
+    return end - 1 if opening < end - 1 and groups.text[end - 1] == ")" else -1
+
+
+def _inside(groups: _Groups, opening: int, closing: int, weight: float) -> tuple[int, float]:
+    """Where a group's text ends, its number left out, and the weight in it."""
+    last = groups.before[closing]
+    if last == closing - 1:
+        return closing, weight * _STEP
+    end, number = _split_weight(groups.text, max(opening + 1, last) + 1, closing)
+    return end, weight * _STEP if number is None else number
 
 
 def _split_weight(text: str, begin: int, end: int) -> tuple[int, float | None]:

@@ -57,9 +57,9 @@ def test_any_text_of_repeated_parts_is_parsed_at_once(
 
 
 def test_prompts_may_be_nested_to_any_depth() -> None:
-    (run,) = parse_weights("(" * 1000 + "cat:1.5" + ")" * 1000)
-    assert run.text == "cat"
-    assert run.weight == pytest.approx(1.5)
+    ((text, weight),) = parse_weights("(" * 1000 + "cat:1.5" + ")" * 1000)
+    assert text == "cat"
+    assert weight == pytest.approx(1.5)
 
 
 def test_lists_in_a_body_may_be_nested_as_deep_as_json_may() -> None:

@@ -4,26 +4,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text.chunks import SECTION, Section, Special, Token, make_sections, split_words
+from pipeline.text.chunks import SECTION, Section, Special, make_sections, split_words
 from pipeline.text.weights import parse_weights
 
 SPECIAL = Special(start=100, end=101, pad=0)
 
 
 def parse(prompt: str) -> list[tuple[str, float]]:
-    return [(run.text, round(run.weight, 4)) for run in parse_weights(prompt) if run.text]
+    return [(text, round(weight, 4)) for text, weight in parse_weights(prompt) if text]
 
 
 def sections_of(*lengths: int) -> list[list[int]]:
     """Sections of words with so many tokens each; a word's tokens are its number from 1."""
-    words = ([Token(number)] * length for number, length in enumerate(lengths, 1))
-    return [[int(token.value) for token in section] for section in make_sections(words, SPECIAL)]
+    words = (([number] * length, 1.0) for number, length in enumerate(lengths, 1))
+    return [[int(value) for value in section.values] for section in make_sections(words, SPECIAL)]
 
 
 def weigh(prompt: str) -> list[tuple[str, float]]:
     """Words with their weights; a word's token is its length."""
     words = split_words(parse_weights(prompt), lambda word: [len(word)], lambda _: None)
-    return [(str(token.value), token.weight) for word in words for token in word]
+    return [(str(value), weight) for values, weight in words for value in values]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_parentheses_weigh_what_they_hold(prompt: str, runs: list[tuple[str, flo
 
 @given(st.text(alphabet="ab ():.12\\", max_size=60))
 def test_any_text_can_be_parsed_and_only_parentheses_and_weights_go(prompt: str) -> None:
-    kept = "".join(run.text for run in parse_weights(prompt))
+    kept = "".join(text for text, _ in parse_weights(prompt))
     assert kept.replace("(", "").replace(")", "").count("a") == prompt.count("a")
 
 
@@ -104,4 +104,4 @@ def test_an_unknown_textual_inversion_leaves_nothing_but_what_follows_its_comma(
 def test_weights_do_not_reach_start_end_and_padding() -> None:
     words = split_words(parse_weights("(cat:2)"), lambda _: [7], lambda _: None)
     section: Section = make_sections(words, SPECIAL)[0]
-    assert [token.weight for token in section] == [1.0, 2.0] + [1.0] * 75
+    assert section.weights == [1.0, 2.0] + [1.0] * 75
