@@ -100,7 +100,7 @@ def _token_numbers(fixtures: Fixtures, cases: Mapping[str, Case]) -> list[int]:
     for params in (cases[name].params for name in CASES if name.startswith("text.")):
         for text in params.get("texts") or [params["prompt"]]:
             sections = encoder.sections(text, "clip_l")
-            numbers.update(int(token.value) for section in sections for token in section)
+            numbers.update(int(value) for section in sections for value in section.values)
     return sorted(numbers)
 
 

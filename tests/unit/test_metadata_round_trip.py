@@ -172,7 +172,7 @@ def check_round_trip(sources: PromptSources, fields: dict[str, Any]) -> None:
 HURRIED: Final = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=HURRIED)
+@settings(max_examples=100, deadline=None, suppress_health_check=HURRIED)
 @given(requests)
 def test_a_picture_read_back_plans_the_same_picture(
     sources: PromptSources, fields: dict[str, Any]

@@ -97,7 +97,8 @@ def embedding(case: Case, fixtures: Fixtures) -> Results:
 
 def _check_tokens(encoder: TextEncoder, text: str, recorded: Mapping[str, Any]) -> None:
     for name in _ENCODERS:
-        ours = [[[t.value, t.weight] for t in each] for each in encoder.sections(text, name)]
+        sections = encoder.sections(text, name)
+        ours = [[[*token] for token in zip(*section, strict=True)] for section in sections]
         if ours != recorded[name.removeprefix("clip_")]:
             raise ValueError(f"other tokens or weights for {name}")
 
