@@ -26,6 +26,19 @@ class DescribeImage(msgspec.Struct, frozen=True, kw_only=True):
     ] = "Photo"
 
 
+class DescribeForm(msgspec.Struct, frozen=True, kw_only=True):
+    """The same as a form, as Fooocus-API takes it; the kind of picture stands in the query."""
+
+    image: Annotated[bytes, Meta(description="A picture.", extra_json_schema={"format": "binary"})]
+
+
+class DescribeQuery(msgspec.Struct, kw_only=True):
+    """The query of the describe tool, for a form. ``type`` is the older name of ``image_type``."""
+
+    image_type: Annotated[ImageType | None, Meta(description="Of a form: Photo or Anime.")] = None
+    type: Annotated[ImageType | None, Meta(description="The older name of image_type.")] = None
+
+
 class Description(msgspec.Struct, frozen=True):
     """A prompt that describes the picture."""
 

@@ -4,14 +4,21 @@ import base64
 
 from aiohttp import web
 
-from handlers.fooocus.schemas import DescribeImage, Description, GenerateMask
+from handlers.fooocus.schemas import (
+    DescribeForm,
+    DescribeImage,
+    DescribeQuery,
+    Description,
+    GenerateMask,
+)
 from handlers.http.body import read_json
+from handlers.http.form import read_form
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response, own_urls
 from handlers.keys import EXECUTOR
-from handlers.service.images import RequestImages
+from handlers.service.images import UPLOAD, RequestImages
 from handlers.service_keys import IMAGES
-from pipeline.request.tools import MaskOptions
+from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.scheduling.worker import Describe, DrawMask
 
 
@@ -24,15 +31,19 @@ from pipeline.scheduling.worker import Describe, DrawMask
         " it before its next task. 503 if a model is not installed: the detail says what to put"
         " where."
     ),
-    body=Payload(type=DescribeImage),
+    body=Payload(type=DescribeImage, form=DescribeForm),
     reply=Payload(type=Description),
     errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
 )
-async def describe_image(request: web.Request) -> web.Response:
+async def describe_image(request: web.Request, query: DescribeQuery) -> web.Response:
     """A prompt that describes an image."""
-    body, headers = await read_json(request, DescribeImage)
-    picture = await _picture(request, body.image)
-    call = Describe(picture=picture, image_type=body.image_type)
+    if request.content_type == "multipart/form-data":
+        picture, image_type = await _uploaded(request, query)
+        headers: dict[str, str] = {}
+    else:
+        body, headers = await read_json(request, DescribeImage)
+        picture, image_type = await _picture(request, body.image), body.image_type
+    call = Describe(picture=picture, image_type=image_type)
     reply = await request.app[EXECUTOR].run_tool(call)
     return json_response(Description(reply.text), headers=headers)
 
@@ -65,6 +76,14 @@ async def _picture(request: web.Request, image: str) -> bytes:
     """The picture's bytes, checked before a device is asked, so a bad one is reported at once."""
     images = RequestImages(own_urls=own_urls(request))
     return await request.app[IMAGES].read_image(("image",), image, images)
+
+
+async def _uploaded(request: web.Request, query: DescribeQuery) -> tuple[bytes, ImageType]:
+    """The file of a form, checked, and the kind of picture that the query names."""
+    form = await read_form(request)
+    images = RequestImages(uploads={("image",): form.file("image")})
+    picture = await request.app[IMAGES].read_image(("image",), UPLOAD, images)
+    return picture, query.image_type or query.type or "Photo"
 
 
 def _options(body: GenerateMask) -> MaskOptions:

@@ -48,4 +48,10 @@ def _their_place(place: Location) -> Location:
     return tuple(_THEIRS.get(part, part) if isinstance(part, str) else part for part in place)
 
 
-describe = partial(Operation, tag=FAMILY, family=FAMILY, error_body=error_body)
+describe = partial(
+    Operation,
+    tag=FAMILY,
+    family=FAMILY,
+    error_body=error_body,
+    error_replies=dict.fromkeys((400, 403, 404, 409, 413, 415, 422, 500, 503, 507), FamilyError),
+)

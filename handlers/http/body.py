@@ -76,10 +76,16 @@ async def read_json(request: web.Request, kind: type[T]) -> tuple[T, dict[str, s
 
     Raises msgspec.DecodeError, msgspec.ValidationError, RequestRefused.
     """
+    raw, body = await read_object(request, kind)
+    fields = frozenset(kind.__struct_fields__)
+    return body, ignored_headers(request, [key for key in raw if key not in fields])
+
+
+async def read_object(request: web.Request, kind: type[T]) -> tuple[dict[str, object], T]:
+    """As ``read_json``: the fields as they were sent, and the struct made of them."""
     raw = in_form(msgspec.json.decode(as_utf8(await read_body(request))), kind)
     body = msgspec.convert(raw, kind)
-    fields, named = frozenset(kind.__struct_fields__), cast("dict[str, object]", raw)
-    return body, ignored_headers(request, [key for key in named if key not in fields])
+    return cast("dict[str, object]", raw), body
 
 
 def ignored_headers(request: web.Request, names: Sequence[str]) -> dict[str, str]:

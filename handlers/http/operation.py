@@ -16,13 +16,14 @@ _MARK: Final = "focal_operation"
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """A body or a reply: JSON of ``type``, and the media types beside it.
+    """A body or a reply: JSON of ``type``, a form of ``form``, and the media types beside it.
 
     ``schemas`` are those of further media types, such as forms. ``accept`` maps the name of an
     example to the Accept header it is sent with.
     """
 
     type: Any = None
+    form: Any = None
     media_types: tuple[str, ...] = ()
     schemas: Mapping[str, dict[str, object]] = {}
     examples: dict[str, object] = {}

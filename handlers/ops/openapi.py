@@ -176,6 +176,8 @@ def _content(payload: Payload, schemas: Schemas) -> dict[str, Any]:
                 name: {"value": value} | _sent_with(payload.accept.get(name))
                 for name, value in payload.examples.items()
             }
+    if payload.form is not None:
+        content["multipart/form-data"] = {"schema": schemas.of(payload.form)}
     for media_type in payload.media_types:
         content[media_type] = {"schema": _TEXT if media_type.startswith("text/") else _BINARY}
     for media_type, schema in payload.schemas.items():

@@ -29,9 +29,10 @@ class Schemas:
         queries: set[type[msgspec.Struct]] = set()
         for operation in operations:
             payloads = (operation.body, operation.reply)
-            types |= {p.type for p in payloads if p is not None and p.type is not None}
+            types |= {kind for p in payloads if p is not None for kind in (p.type, p.form) if kind}
             types |= set(operation.error_replies.values())
-            bodies |= {operation.body.type} if operation.body and operation.body.type else set()
+            if operation.body is not None:
+                bodies |= {operation.body.type, operation.body.form} - {None}
             queries |= {operation.query} if operation.query else set()
         self._types = sorted(types | queries, key=repr)
         found, self.components = msgspec.json.schema_components(

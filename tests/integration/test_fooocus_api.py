@@ -1,0 +1,452 @@
+"""Fooocus-API v1 and v2: its requests give our pictures, its replies hold what its clients read."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.integration.fake_device import encode
+from tests.integration.serving import Focal, serve
+
+V1 = "/v1/generation/"
+V2 = "/v2/generation/"
+TEXT = V1 + "text-to-image"
+PICTURE = encode("png", 9)
+BASE64 = base64.b64encode(PICTURE).decode()
+DATA_URL = f"data:image/png;base64,{BASE64}"
+# The masks of the tests are white, so that there is something to paint.
+MASK = encode("png", 255)
+WHITE = base64.b64encode(MASK).decode()
+
+
+@pytest_asyncio.fixture
+async def focal(tmp_path: Path) -> AsyncIterator[Focal]:
+    async with serve(tmp_path) as running:
+        yield running
+
+
+async def post(focal: Focal, path: str, body: object, status: int = 200, **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with focal.session.post(path, json=body, headers=named) as answer:
+        assert answer.status == status, await answer.text()
+        return await answer.json()
+
+
+async def send(
+    focal: Focal,
+    path: str,
+    fields: dict[str, str] | list[tuple[str, str]],
+    files: dict[str, bytes],
+    status: int = 200,
+) -> Any:
+    form = aiohttp.FormData(fields)
+    for name, data in files.items():
+        form.add_field(name, data, filename=f"{name}.png", content_type="image/png")
+    async with focal.session.post(path, data=form) as answer:
+        assert answer.status == status, await answer.text()
+        return await answer.json()
+
+
+async def fetched(focal: Focal, url: str) -> bytes:
+    async with focal.session.get(url) as answer:
+        assert answer.status == 200
+        return await answer.read()
+
+
+def asked(focal: Focal) -> Any:
+    """The parameters of the newest task."""
+    return focal.device.seen[-1].params
+
+
+async def test_a_synchronous_answer_is_a_list_of_our_pictures(focal: Focal) -> None:
+    body = {"prompt": "a cat", "image_seed": 7, "image_number": 2, "require_base64": True}
+    images = await post(focal, TEXT, body)
+    record = await focal.generate({"prompt": "a cat", "image_seed": 7, "image_number": 2})
+    assert [image["seed"] for image in images] == ["7", "8"]
+    assert {image["finish_reason"] for image in images} == {"SUCCESS"}
+    for image, url in zip(images, record["result"], strict=True):
+        picture = await fetched(focal, url)
+        assert await fetched(focal, image["url"]) == picture
+        assert base64.b64decode(image["base64"].removeprefix("data:image/png;base64,")) == picture
+    assert (await post(focal, TEXT, {"prompt": "a cat"}))[0]["base64"] is None
+
+
+async def test_every_field_reaches_the_task_under_our_name(focal: Focal) -> None:
+    body = {
+        "prompt": "a",
+        "negative_prompt": "b",
+        "style_selections": ["Fooocus Sharp"],
+        "performance_selection": "Quality",
+        "aspect_ratios_selection": "256*256",
+        "image_number": 1,
+        "image_seed": 3,
+        "sharpness": 3.5,
+        "guidance_scale": 6,
+        "base_model_name": "embedded",
+        "refiner_model_name": "None",
+        "refiner_switch": 0.7,
+        "loras": [{"model_name": "None", "weight": 0.5}],
+        "advanced_params": {
+            "sampler_name": "euler",
+            "overwrite_step": 5,
+            "overwrite_switch": -1.0,
+            "adaptive_cfg": 8,
+            "disable_seed_increment": True,
+        },
+        "save_meta": False,
+        "meta_scheme": "a111",
+        "save_extension": "jpg",
+        "save_name": "mine",
+        "webhook_url": None,
+    }
+    async with focal.session.post(TEXT, json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        assert answer.headers["X-Ignored-Params"] == "save_name"
+    params = asked(focal)
+    for name in ("prompt", "negative_prompt", "image_seed", "sharpness", "guidance_scale"):
+        assert getattr(params, name) == body[name]
+    assert params.style_selections == ("Fooocus Sharp",)
+    assert (params.sampler_name, params.overwrite_step, params.adaptive_cfg) == ("euler", 5, 8)
+    assert params.disable_seed_increment
+    assert params.refiner_switch == 0.7
+    assert params.save_metadata_to_images is False
+    assert (params.metadata_scheme, params.output_format) == ("a1111", "jpg")
+
+
+@pytest.mark.parametrize("way", ["query", "header"])
+async def test_a_binary_answer_is_one_png(focal: Focal, way: str) -> None:
+    body = {"prompt": "a", "image_seed": 4, "image_number": 3, "save_extension": "webp"}
+    query = {"accept": "image/png"} if way == "query" else {}
+    headers = {"Accept": "image/png"} if way == "header" else {}
+    async with focal.session.post(TEXT, json=body, params=query, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (200, "image/png")
+        picture = await answer.read()
+    async with focal.session.post(
+        "/v1/engine/generate/",
+        json={"prompt": "a", "image_seed": 4},
+        headers={"Accept": "image/png"},
+    ) as answer:
+        assert await answer.read() == picture
+
+
+async def test_another_accept_is_no_binary_answer(focal: Focal) -> None:
+    for accept in ("image/*", "image/png, */*", "application/json"):
+        assert isinstance(await post(focal, TEXT, {"prompt": "a"}, Accept=accept), list)
+
+
+async def test_a_job_is_followed_from_the_queue_to_its_pictures(focal: Focal) -> None:
+    focal.device.hold_at_step(2)
+    job = await post(focal, TEXT, {"prompt": "a", "image_seed": 5, "async_process": True})
+    assert (job["job_type"], job["job_stage"]) == ("Text to Image", "WAITING")
+    assert str(UUID(job["job_id"])) == job["job_id"]
+    await focal.started()
+    path = V1 + "query-job"
+    running = await focal.get(path, job_id=job["job_id"], require_step_preview="true")
+    assert running["job_stage"] == "RUNNING"
+    assert isinstance(running["job_progress"], int)
+    assert base64.b64decode(running["job_step_preview"]).startswith(b"\x89PNG")
+    assert (await focal.get(path, job_id=job["job_id"]))["job_step_preview"] is None
+    waiting = await post(focal, TEXT, {"async_process": True})
+    assert (await focal.get(path, job_id=waiting["job_id"]))["job_stage"] == "WAITING"
+    counts = await focal.get(V1 + "job-queue")
+    assert (counts["running_size"], counts["finished_size"]) == (2, 0)
+    assert counts["last_job_id"] == waiting["job_id"]
+    lists = await focal.get(V1 + "job-history")
+    assert [each["job_id"] for each in lists["queue"]] == [job["job_id"], waiting["job_id"]]
+    assert lists["history"] == []
+    focal.device.gate.set()
+    await focal.ended(UUID(waiting["job_id"]).hex)
+    done = await focal.get(path, job_id=job["job_id"])
+    assert (done["job_stage"], done["job_progress"]) == ("SUCCESS", 100)
+    (image,) = done["job_result"]
+    assert (image["seed"], image["finish_reason"]) == ("5", "SUCCESS")
+    assert await fetched(focal, image["url"]) == encode("png", 5)
+
+
+async def test_the_history_is_paged_filtered_and_deleted(focal: Focal) -> None:
+    for i in range(3):
+        await post(focal, TEXT, {"prompt": str(i), "image_seed": i})
+    path = V1 + "job-history"
+    newest = (await focal.get(path, page="0", page_size="2"))["history"]
+    assert [each["params"]["prompt"] for each in newest] == ["2", "1"]
+    job = newest[0]
+    assert job["is_finished"]
+    assert job["in_queue_mills"] <= job["start_mills"] <= job["finish_mills"]
+    info = job["task_info"]
+    assert (info["task_id"], info["finish_reason"]) == (job["job_id"], "SUCCESS")
+    assert await fetched(focal, info["result_url"]) == encode("png", 2)
+    assert len((await focal.get(path, job_id=job["job_id"]))["history"]) == 1
+    assert await focal.get(path, job_id=job["job_id"], delete="true") == {"message": "Deleted"}
+    assert await focal.get(path, job_id=job["job_id"], delete="true") == {"message": "Not found"}
+    assert len((await focal.get(path))["history"]) == 2
+    assert (await focal.get(V1 + "job-queue"))["finished_size"] == 2
+
+
+async def test_another_site_s_page_deletes_and_unloads_nothing(focal: Focal) -> None:
+    browser = {"User-Agent": "Mozilla/5.0", "Referer": "http://evil.example/"}
+    for path in (V1 + "job-history?delete=true&job_id=x", "/v1/engines/clean_vram"):
+        async with focal.session.get(path, headers=browser) as answer:
+            assert answer.status == 403
+
+
+async def test_an_unknown_job_is_a_job_too(focal: Focal) -> None:
+    job = await focal.get(V1 + "query-job", 404, job_id="no-such-job")
+    assert (job["job_type"], job["job_stage"], job["job_status"]) == (
+        "Not Found",
+        "ERROR",
+        "Job not found",
+    )
+
+
+async def test_stop_ends_what_runs_and_nothing_that_waits(focal: Focal) -> None:
+    focal.device.gate.clear()
+    running = asyncio.create_task(post(focal, TEXT, {"prompt": "a"}))
+    await focal.started()
+    waiting = await post(focal, TEXT, {"async_process": True})
+    assert await post(focal, V1 + "stop", {}) == {"msg": "success"}
+    (image,) = await running
+    assert (image["finish_reason"], image["url"]) == ("USER_CANCEL", None)
+    focal.device.gate.set()
+    await focal.ended(UUID(waiting["job_id"]).hex)
+    job = await focal.get(V1 + "query-job", job_id=waiting["job_id"])
+    assert job["job_result"][0]["finish_reason"] == "SUCCESS"
+
+
+async def test_a_failed_job_says_so_in_each_way_of_answering(focal: Focal) -> None:
+    focal.device.failure = RuntimeError("broken")
+    assert [image["finish_reason"] for image in await post(focal, TEXT, {})] == ["ERROR"]
+    async with focal.session.post(TEXT, json={}, params={"accept": "image/png"}) as answer:
+        assert (answer.status, await answer.text()) == (500, "ERROR")
+        job_id = answer.headers["X-Task-Id"]
+    job = await focal.get(V1 + "query-job", job_id=job_id)
+    assert job["job_stage"] == "ERROR"
+    assert job["job_status"]
+
+
+async def test_a_full_queue_is_told_in_each_way_and_keeps_nothing(tmp_path: Path) -> None:
+    async with serve(tmp_path, queue_size=1) as focal:
+        focal.device.gate.clear()
+        await focal.queue()
+        await focal.started()
+        await focal.queue()
+        images = await post(focal, TEXT, {})
+        assert [image["finish_reason"] for image in images] == ["QUEUE_IS_FULL"]
+        job = await post(focal, TEXT, {"async_process": True})
+        assert (job["job_id"], job["job_stage"]) == ("", "ERROR")
+        async with focal.session.post(TEXT, json={}, params={"accept": "image/png"}) as answer:
+            assert (answer.status, await answer.text()) == (409, "QUEUE_IS_FULL")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert (await focal.get(V1 + "job-queue"))["running_size"] == 2
+
+
+# Each kind of job, as a form (v1) and as JSON (v2), and what our endpoint is told.
+UOV = {"uov_input_image": BASE64, "uov_method": "Vary (Subtle)"}
+PAINTED = {
+    "inpaint_input_image": BASE64,
+    "inpaint_mask_image_upload": WHITE,
+    "inpaint_additional_prompt": "a hat",
+    "outpaint_selections": ["Left", "Top"],
+    "outpaint_distance": [16, 0, 0, 0],
+}
+PROMPTED = {
+    "controlnet_image": [
+        {"cn_img": BASE64, "cn_type": "PyraCanny", "cn_weight": 0.8},
+        {"cn_img": WHITE, "cn_type": "CPDS"},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "files", "body", "ours"),
+    [
+        (
+            "image-upscale-vary",
+            {"uov_method": "Vary (Subtle)", "upscale_value": "", "image_prompts": "x"},
+            {"input_image": PICTURE},
+            {"uov_method": "Vary (Subtle)", "upscale_value": None, "input_image": DATA_URL},
+            UOV,
+        ),
+        (
+            "image-inpaint-outpaint",
+            {
+                "inpaint_additional_prompt": "a hat",
+                "outpaint_selections": "Left,Top",
+                "outpaint_distance_left": "16",
+                "outpaint_distance_top": "0",
+            },
+            {"input_image": PICTURE, "input_mask": MASK},
+            {
+                "input_image": BASE64,
+                "input_mask": WHITE,
+                "inpaint_additional_prompt": "a hat",
+                "outpaint_selections": ["Left", "Top"],
+                "outpaint_distance_left": 16,
+                "outpaint_distance_right": -1,
+            },
+            PAINTED,
+        ),
+    ],
+)
+async def test_forms_and_json_make_the_same_task_as_our_own_endpoint(
+    focal: Focal,
+    name: str,
+    fields: dict[str, str],
+    files: dict[str, bytes],
+    body: dict[str, Any],
+    ours: dict[str, Any],
+) -> None:
+    await focal.generate({"prompt": "a", "image_seed": 1, **ours})
+    expected = asked(focal)
+    await send(focal, V1 + name, {"prompt": "a", "image_seed": "1", **fields}, files)
+    assert asked(focal) == expected
+    await post(focal, V2 + name, {"prompt": "a", "image_seed": 1, **body})
+    assert asked(focal) == expected
+    assert sorted(focal.device.inputs.values()) == sorted(files.values())
+
+
+async def test_a_factor_makes_an_upscale_the_custom_one(focal: Focal) -> None:
+    for method, factor, ours in (
+        ("Upscale (1.5x)", "3", "Upscale (Custom)"),
+        ("Upscale (2x)", "", "Upscale (2x)"),
+        ("Upscale (Custom)", "2.5", "Upscale (Custom)"),
+        ("Vary (Strong)", "2", "Vary (Strong)"),
+    ):
+        fields = {"uov_method": method, "upscale_value": factor}
+        await send(focal, V1 + "image-upscale-vary", fields, {"input_image": PICTURE})
+        params = asked(focal)
+        assert params.uov_method == ours
+        if ours == "Upscale (Custom)":
+            assert params.upscale_multiple == float(factor)
+
+
+FORM = {
+    "style_selections": "Fooocus V2,Fooocus Sharp",
+    "async_process": "False",
+    "require_base64": "True",
+    "guidance_scale": "4.5",
+    "loras": '[{"enabled": false, "model_name": "None", "weight": 0.5}]',
+    "advanced_params": '{"sampler_name": "euler", "unheard_of": 1}',
+    "performance_selection": "",
+}
+
+
+async def test_a_form_s_texts_are_read_as_what_they_mean(focal: Focal) -> None:
+    fields = [
+        *FORM.items(),
+        ("style_selections", "Fooocus Enhance"),
+        ("uov_method", "Vary (Strong)"),
+    ]
+    (image,) = await send(focal, V1 + "image-upscale-vary", fields, {"input_image": PICTURE})
+    assert image["base64"].startswith("data:image/png;base64,")
+    params = asked(focal)
+    assert params.style_selections == ("Fooocus V2", "Fooocus Sharp", "Fooocus Enhance")
+    assert (params.guidance_scale, params.sampler_name) == (4.5, "euler")
+    assert [lora.enabled for lora in params.loras] == [False]
+
+
+async def test_advanced_params_that_cannot_be_read_are_left_out_and_named(focal: Focal) -> None:
+    for text in ("string", "{", '{"clip_skip": 99}', "[]"):
+        form = aiohttp.FormData({"uov_method": "Vary (Subtle)", "advanced_params": text})
+        form.add_field("input_image", PICTURE, filename="a.png")
+        async with focal.session.post(V1 + "image-upscale-vary", data=form) as answer:
+            assert answer.status == 200, await answer.text()
+            assert answer.headers["X-Ignored-Params"] == "advanced_params"
+
+
+@pytest.mark.parametrize("none", ["", "None", "none", "null", "string"])
+async def test_what_clients_write_for_no_picture_is_none(focal: Focal, none: str) -> None:
+    body = {
+        "input_image": BASE64,
+        "input_mask": none,
+        "outpaint_selections": ["Left"],
+        "image_prompts": [{"cn_img": none, "cn_stop": 0, "cn_weight": 0, "cn_type": "CPDS"}],
+    }
+    await post(focal, V2 + "image-inpaint-outpaint", body)
+    params = asked(focal)
+    assert (params.inpaint_mask_image_upload, params.controlnet_image) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (TEXT, {"image_number": 33}, "image_number"),
+        (TEXT, {"sharpness": "2"}, "sharpness"),
+        (TEXT, {"performance_selection": "Warp"}, "performance_selection"),
+        (TEXT, {"style_selections": ["No such style"]}, "style_selections"),
+        (TEXT, {"advanced_params": {"sampler_name": "magic"}}, "advanced_params"),
+        (TEXT, {"aspect_ratios_selection": "large"}, "aspect_ratios_selection"),
+        (TEXT, {"webhook_url": "ftp://a.example"}, "webhook_url"),
+        (V2 + "image-upscale-vary", {"input_image": BASE64}, "uov_method"),
+        (V2 + "image-upscale-vary", {"uov_method": "Vary (Subtle)"}, "input_image"),
+        (V2 + "image-inpaint-outpaint", {"input_image": BASE64}, "input_mask"),
+        (V2 + "image-inpaint-outpaint", {}, "input_image"),
+        (V2 + "image-prompt", {"image_prompts": []}, "image_prompts"),
+        (V2 + "image-enhance", {}, "enhance_input_image"),
+    ],
+)
+async def test_bad_input_is_refused_in_the_family_s_form_and_leaves_nothing(
+    focal: Focal, path: str, body: dict[str, Any], field: str
+) -> None:
+    reply = await post(focal, path, body, 422)
+    assert set(reply) == {"detail", "body", "code"}
+    named = [part for error in reply["detail"] for part in error["loc"]] or reply["detail"]
+    assert field in named or field in str(reply["detail"]), reply
+    await focal.nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"base_model_name": "no-such.safetensors"}, 404),
+        ({"loras": [{"enabled": True, "model_name": "no-such.safetensors"}]}, 404),
+        ("[", 400),
+    ],
+)
+async def test_other_faults_have_the_family_s_form_too(
+    focal: Focal, body: object, status: int
+) -> None:
+    data = body if isinstance(body, str) else None
+    json = None if isinstance(body, str) else body
+    async with focal.session.post(TEXT, json=json, data=data) as answer:
+        assert answer.status == status
+        assert set(await answer.json()) == {"detail", "body", "code"}
+    await focal.nothing_is_left()
+
+
+async def test_a_form_with_a_text_for_a_picture_is_refused(focal: Focal) -> None:
+    fields = {"uov_method": "Vary (Subtle)", "input_image": "x.png"}
+    reply = await send(focal, V1 + "image-upscale-vary", fields, {}, 422)
+    assert reply["detail"][0]["loc"] == ["body", "input_image"]
+    reply = await send(focal, V1 + "image-upscale-vary", {}, {"input_image": PICTURE}, 422)
+    assert "uov_method" in str(reply["detail"])
+    await focal.nothing_is_left()
+
+
+async def test_without_the_key_the_family_says_forbidden(tmp_path: Path) -> None:
+    async with serve(tmp_path, api_key="secret") as focal:
+        for headers in ({}, {"X_API_KEY": "wrong"}):
+            reply = await post(focal, TEXT, {}, 403, **headers)
+            assert reply["detail"] == "Forbidden"
+        assert await post(focal, TEXT, {}, X_API_KEY="secret")
+
+
+async def test_its_tasks_carry_its_name_in_the_one_history(focal: Focal) -> None:
+    await post(focal, TEXT, {"prompt": "a"})
+    (record,) = (await focal.get("/tasks"))["history"]
+    assert record["family"] == "fooocus-api"
+
+
+async def test_the_small_endpoints(focal: Focal) -> None:
+    assert await focal.get("/ping") == "pong"
+    names = await focal.get("/v1/engines/all-models")
+    assert await post(focal, "/v1/engines/refresh-models", {}) == names
+    assert await focal.get("/v1/engines/clean_vram") == {"message": "ok"}
+    (image,) = await post(focal, TEXT, {"image_seed": 6})
+    path = image["url"].partition("/outputs/")[2]
+    assert await fetched(focal, f"/files/{path}") == encode("png", 6)
