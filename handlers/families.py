@@ -5,10 +5,12 @@ from typing import Final
 
 from aiohttp import web
 
+from handlers.a1111.routes import routes as a1111
 from handlers.fooocus_api.routes import routes as fooocus_api
 
 FAMILIES: Final[Mapping[str, Callable[[], list[web.RouteDef]]]] = {
     "fooocus-api": fooocus_api,
+    "a1111": a1111,
 }
 ALL: Final = tuple(FAMILIES)
 

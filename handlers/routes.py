@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+from handlers.a1111.chosen import CHOSEN_SETTINGS, ChosenSettings
 from handlers.families import ALL, family_routes
 from handlers.fooocus.catalog import all_models, styles
 from handlers.fooocus.control import control
@@ -97,6 +98,7 @@ def install(app: web.Application, apis: Iterable[str] = ALL) -> None:
     ``apis`` are the names of the other servers' APIs to serve.
     """
     app[METRICS] = Metrics()
+    app[CHOSEN_SETTINGS] = ChosenSettings()
     app.middlewares.extend(
         (metrics_middleware, error_middleware, guard_middleware, unknown_path_middleware)
     )

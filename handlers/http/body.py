@@ -71,19 +71,27 @@ def too_large(limit: int) -> RequestRefused:
     return RequestRefused(413, "body_too_large", f"the body may have at most {size}")
 
 
-async def read_json(request: web.Request, kind: type[T]) -> tuple[T, dict[str, str]]:
+async def read_json(
+    request: web.Request, kind: type[T], *, optional: bool = False
+) -> tuple[T, dict[str, str]]:
     """The JSON body as ``kind``, and the reply header that names the fields it does not have.
 
-    Raises msgspec.DecodeError, msgspec.ValidationError, RequestRefused.
+    An ``optional`` body may be empty. Raises msgspec.DecodeError, msgspec.ValidationError,
+    RequestRefused.
     """
-    raw, body = await read_object(request, kind)
+    raw, body = await read_object(request, kind, optional=optional)
     fields = frozenset(kind.__struct_fields__)
     return body, ignored_headers(request, [key for key in raw if key not in fields])
 
 
-async def read_object(request: web.Request, kind: type[T]) -> tuple[dict[str, object], T]:
+async def read_object(
+    request: web.Request, kind: type[T], *, optional: bool = False
+) -> tuple[dict[str, object], T]:
     """As ``read_json``: the fields as they were sent, and the struct made of them."""
-    raw = in_form(msgspec.json.decode(as_utf8(await read_body(request))), kind)
+    sent = await read_body(request)
+    if optional and not sent.strip():
+        sent = b"{}"
+    raw = in_form(msgspec.json.decode(as_utf8(sent)), kind)
     body = msgspec.convert(raw, kind)
     return cast("dict[str, object]", raw), body
 

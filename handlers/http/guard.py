@@ -1,5 +1,6 @@
 """Access checks of Host, Origin and key, made before the body is read."""
 
+import base64
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -107,7 +108,7 @@ async def _check_key(request: web.Request) -> None:
     policy, operation = request.app[ACCESS], _operation(request)
     if not policy.wants_key or operation.is_open:
         return
-    name = await _key_name(request, takes_token=operation.takes_token)
+    name = await _key_name(request, operation)
     request[KEY_NAME] = name
     if wait_s := policy.keys.wait_s(name):
         raise RequestRefused(
@@ -118,18 +119,24 @@ async def _check_key(request: web.Request) -> None:
         )
 
 
-async def _key_name(request: web.Request, *, takes_token: bool) -> str:
-    """The name of the key that opens this request. Raises RequestRefused."""
+async def _key_name(request: web.Request, operation: Operation) -> str:
+    """The name of the key that opens this request. Raises RequestRefused.
+
+    HTTP Basic comes last: a proxy in front may have a password of its own in that header.
+    """
     policy = request.app[ACCESS]
     offered = _offered_key(request)
     if offered is not None:
         return await matching_key(request, offered)
-    if takes_token and "token" in request.query:
+    if operation.takes_token and "token" in request.query:
         name = policy.grantee("token", request.query["token"])
         if name is None:
             raise forbidden()
         return name
     name = policy.grantee("session", request.cookies.get(SESSION_COOKIE, ""))
+    if name is None and operation.takes_basic:
+        password = _basic_password(request)
+        name = None if password is None else await matching_key(request, password)
     if name is None:
         raise RequestRefused(
             401, "unauthorized", "Unauthorized", {hdrs.WWW_AUTHENTICATE: 'Bearer realm="Focal"'}
@@ -158,6 +165,18 @@ def _offered_key(request: web.Request) -> str | None:
         return request.headers[KEY_HEADER]
     scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else None
+
+
+def _basic_password(request: web.Request) -> str | None:
+    """The password of HTTP Basic, whatever the user; None without one."""
+    scheme, _, sent = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        _, found, password = base64.b64decode(sent.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return password if found else None
 
 
 def forbidden() -> RequestRefused:

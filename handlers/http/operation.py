@@ -53,6 +53,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     takes_token: bool = False  # opened by ?token=, for what browsers load without headers
     is_linked: bool = False  # a link on another site may lead here
     is_stream: bool = False  # open as long as the client likes, so its duration is not measured
+    takes_basic: bool = False  # the key may come as the password of HTTP Basic
     family: str = ""  # API family, as its tasks' records name it; "" for Fooocus's own
 
     def __call__(self, handler: Callable[..., Awaitable[web.StreamResponse]]) -> Handler:
@@ -73,6 +74,23 @@ def operation_of(handler: object) -> Operation | None:
     """The description of a handler; None for one without, such as aiohttp's own for a 404."""
     found = getattr(handler, _MARK, None)
     return found if isinstance(found, Operation) else None
+
+
+def also_as(handler: Handler, suffix: str, remark: str) -> Handler:
+    """The same endpoint for a second path, with a name of its own in the OpenAPI document."""
+    operation = operation_of(handler)
+    if operation is None:
+        raise TypeError("the handler carries no operation")
+
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
+    renamed = msgspec.structs.replace(
+        operation,
+        name=f"{operation.name}_{suffix}",
+        summary=f"{operation.summary} ({remark})",
+    )
+    return _marked(endpoint, renamed)
 
 
 def _marked(handler: Handler, operation: Operation) -> Handler:

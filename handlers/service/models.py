@@ -88,7 +88,7 @@ def describe_models(
         styles=list(styles.names()),
         presets=_presets(presets, catalog),
         loaded=loaded,
-        memory=_memory(),
+        memory=memory(),
     )
 
 
@@ -129,8 +129,8 @@ def _preset(store: PresetStore, name: str, installed: set[str]) -> PresetInfo:
     )
 
 
-def _memory() -> Memory:
-    """From /proc; zeros where the system has none."""
+def memory() -> Memory:
+    """Main memory, from /proc; zeros where the system has none."""
     facts = _proc_numbers(Path("/proc/meminfo"))
     status = _proc_numbers(Path("/proc/self/status"))
     return Memory(

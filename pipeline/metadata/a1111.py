@@ -36,6 +36,7 @@ _BARE_JSON: Final = "Hashes"  # of Civitai: JSON without quotes around it
 _NEGATIVE: Final = "Negative prompt:"
 _LABEL: Final = re.compile(r"\s*+(\w[\w \-/]{0,40}):\s*")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_SIZE: Final = re.compile(r"(\d{1,6})x(\d{1,6})", re.ASCII)
 _END: Final = re.compile(r"\s*(?:,|$)")
 _LONGEST_NAME: Final = 512  # characters of a file's name
 _HASH: Final = re.compile(r" \[[0-9a-fA-F]{6,64}\]$")
@@ -76,6 +77,20 @@ def parse_a1111(text: str, templates: Mapping[str, Template]) -> Parsed:
         version=version,
         unread=shown_names(unread),
     )
+
+
+def a1111_entries(text: str) -> dict[str, str]:
+    """Texts and pairs under A1111's own labels, the size as two; empty without a line of pairs."""
+    head, found, tail = f"\n{text}".rpartition("\nSteps: ")
+    if not found:
+        return {}
+    positive, negative = _sections(head.removeprefix("\n"))
+    entries = {"Prompt": positive, "Negative prompt": negative}
+    pairs = itertools.islice(_pairs(f"Steps: {tail.partition(chr(10))[0]}"), MAX_PAIRS)
+    entries |= {label: value for label, value in pairs if label}
+    if size := _SIZE.fullmatch(entries.get("Size", "")):
+        entries |= {"Size-1": size[1], "Size-2": size[2]}
+    return entries
 
 
 def program_of(version: str) -> tuple[str, str]:

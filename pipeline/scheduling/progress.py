@@ -129,7 +129,13 @@ class RunningTask:
 
     def _progress(self, event: Progress) -> None:
         percent = max(self.snapshot.progress, min(100, event.percent))  # it never falls
-        self._update(progress=percent, message=event.message)
+        self._update(
+            progress=percent,
+            message=event.message,
+            step=event.step,
+            steps=event.steps,
+            image=event.image,
+        )
         self._steps = event.steps or self._steps
         self._tell(
             TaskProgress(

@@ -60,9 +60,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest state of a running task. ``images`` are those saved so far."""
+    """The newest state of a running task. ``images`` are those saved so far.
+
+    ``step`` and ``image`` count from 1, as in ``TaskProgress``; 0: not yet.
+    """
 
     progress: int = 0
+    step: int = 0
+    steps: int = 0
+    image: int = 0
     message: str = ""
     preview: str = ""  # a data URL, or "" before the first
     images: tuple[str, ...] = ()
