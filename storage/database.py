@@ -188,7 +188,8 @@ async def _migrate(connection: aiosqlite.Connection) -> None:
             )
         for statement in (sql for step in MIGRATIONS[version:] for sql in step):
             await connection.execute(statement)
-        await connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        if version < len(MIGRATIONS):  # else nothing is written, for which a full disk has no room
+            await connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         await connection.commit()
     except BaseException:
         await connection.rollback()

@@ -58,12 +58,13 @@ async def open_repositories(
 ) -> AsyncIterator[Repositories]:
     """Open the database file, creating or migrating it, and send webhooks that are owed.
 
-    Raises what ``open_database`` does.
+    Raises what ``open_database`` does, and OSError.
     """
+    journal = Journal(path.with_name(f"{path.name}-ended"))
+    await asyncio.to_thread(journal.lend)
     async with open_database(path) as database:
         unwritten, outbox = UnwrittenEnds(), Outbox(database)
         history, trash = HistoryRepository(database, unwritten), Trash(database)
-        journal = Journal(path.with_name(f"{path.name}-ended"))
         try:
             await asyncio.to_thread(journal.reserve)
         except OSError as error:

@@ -1,12 +1,14 @@
 """Finds the ended tasks beyond the limits: the oldest ones, favourites excepted."""
 
 import asyncio
+import sqlite3
 from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
-from storage.database import Database
+from pipeline.errors import DiskFull
+from storage.database import Database, fault_code
 from storage.limits import Limits
 from storage.outputs import OutputStore
 from storage.records import TaskRecord, stored_records
@@ -58,30 +60,48 @@ class Retention:
     async def discard_excess(
         self, limits: Limits, now_ms: int, spared: Collection[int] = ()
     ) -> list[TaskRecord]:
-        """Move a batch of the tasks beyond the limits to the trash, expired at once.
+        """Move a batch of ``excess`` to the trash, expired at once.
 
-        Call it again, emptying the trash in between, until nothing is returned. Tasks with the row
-        ids ``spared`` stay, and their pictures do not count.
+        Call it again, emptying the trash in between, until nothing is returned.
+        """
+        records = await self.excess(limits, now_ms, spared)
+        if records:
+            await self._trash.discard_rows([record.id for record in records], now_ms)
+        return records
+
+    async def excess(
+        self, limits: Limits, now_ms: int, spared: Collection[int] = ()
+    ) -> list[TaskRecord]:
+        """A batch of the tasks beyond the limits, oldest first.
+
+        Tasks with the row ids ``spared`` stay, and their pictures do not count.
         """
         spared_ids = msgspec.json.encode(list(spared)).decode()
         if limits.seconds:
             before = now_ms - int(limits.seconds * 1000)
             if ids := await self._ids(_TOO_OLD, before=before, spared=spared_ids):
-                return await self._discard(ids, now_ms)
+                return await self._records(ids)
         if limits.tasks:
             ids = await self._ids(_TOO_MANY, keep=limits.tasks, spared=spared_ids)
             if ids:
-                return await self._discard(ids, now_ms)
+                return await self._records(ids)
         if limits.bytes:
             excess = await self._bytes(spared_ids) - limits.bytes
             if excess > 0 and (ids := await self._ids_of_bytes(excess, spared_ids)):
-                return await self._discard(ids, now_ms)
+                return await self._records(ids)
         return []
 
     async def _bytes(self, spared: str) -> int:
-        """Bytes of the history's images. Other files in the folder do not count."""
-        while rows := await self._database.search(_UNMEASURED, {"limit": BATCH}):
-            await self._measure(await stored_records(rows))
+        """Bytes of the history's images. Other files in the folder do not count.
+
+        On a full disk those that were measured before: the rest is when they have made room.
+        """
+        try:
+            while rows := await self._database.search(_UNMEASURED, {"limit": BATCH}):
+                await self._measure(await stored_records(rows))
+        except sqlite3.Error as error:
+            if fault_code(error) != DiskFull.code:
+                raise
         return int((await self._database.search(_TOTAL, {"spared": spared}))[0][0])
 
     async def _measure(self, records: list[TaskRecord]) -> None:
@@ -110,8 +130,6 @@ class Retention:
             excess -= int(row["bytes"] or 0)
         return chosen
 
-    async def _discard(self, ids: list[int], now_ms: int) -> list[TaskRecord]:
+    async def _records(self, ids: list[int]) -> list[TaskRecord]:
         values = {"ids": msgspec.json.encode(ids).decode()}
-        records = await stored_records(await self._database.fetch_all(_RECORDS, values))
-        await self._trash.discard_rows(ids, now_ms)
-        return records
+        return await stored_records(await self._database.fetch_all(_RECORDS, values))

@@ -80,6 +80,14 @@ class Journal:
             if (missing := RESERVED_BYTES - file.tell()) > 0:
                 _write(file, b"\n" * missing, at=file.tell())
 
+    def lend(self) -> None:
+        """Give the reserved room back if it holds no entry, until ``reserve``. Raises OSError.
+
+        SQLite needs some to open its file, which a full disk has not.
+        """
+        if self._path.exists() and not self._path.read_bytes().strip(b"\n"):
+            self._path.unlink()
+
     def append(self, ended: Iterable[EndedTask]) -> None:
         """Add entries; on disk when it returns. Raises OSError."""
         # A line of its own even after one that a crash cut short.

@@ -10,7 +10,8 @@ import asyncio
 import itertools
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 UNDO_SECONDS: Final = 60
 CHECK_SECONDS: Final = 10.0
 CHECKS_PER_TIDY: Final = 30
+
+
+Batch = Callable[[], Awaitable[list[TaskRecord]]]
+"""Finds a batch of tasks, or moves one to the trash."""
 
 
 class TaskLeft(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +121,10 @@ class Deletion:
         spared: set[int] = set()
         while True:
             async with self._removing:
-                records = await self._retention.discard_excess(limits, at_ms, spared)
+                records = await self._with_room(
+                    partial(self._retention.discard_excess, limits, at_ms, spared),
+                    partial(self._retention.excess, limits, at_ms, spared),
+                )
                 if not records:
                     return removed
                 deleted = await self._remove(records)
@@ -144,7 +152,10 @@ class Deletion:
         deleted = Deleted()
         last: TaskRecord | None = None
         async with self._removing:
-            while records := await self._discard_range(start_ms, end_ms, at_ms, last):
+            while records := await self._with_room(
+                partial(self._trash.discard_range, start_ms, end_ms, at_ms, last),
+                partial(self._trash.next_of_range, start_ms, end_ms, last),
+            ):
                 batch = await self._remove(records)
                 deleted.gone.extend(batch.gone)
                 deleted.left.extend(batch.left)
@@ -152,17 +163,18 @@ class Deletion:
         self._publish(deleted)
         return deleted
 
-    async def _discard_range(
-        self, start_ms: int, end_ms: int, at_ms: int, last: TaskRecord | None
-    ) -> list[TaskRecord]:
-        """As ``Trash.discard_range``; on a full disk the files go first, which makes the room."""
+    async def _with_room(self, discard: Batch, chosen: Batch) -> list[TaskRecord]:
+        """What ``discard`` moves to the trash, all of it ``chosen``.
+
+        On a full disk the files go first, which makes the room for the rows.
+        """
         try:
-            return await self._trash.discard_range(start_ms, end_ms, at_ms, last)
+            return await discard()
         except sqlite3.Error as error:
             if fault_code(error) != DiskFull.code:
                 raise
-        await self._remove_files(await self._trash.next_of_range(start_ms, end_ms, last))
-        return await self._trash.discard_range(start_ms, end_ms, at_ms, last)
+        await self._remove_files(await chosen())
+        return await discard()
 
     async def _remove(self, records: list[TaskRecord]) -> Deleted:
         """Remove tasks that are in the trash; those whose files stay go back into the history."""

@@ -44,9 +44,16 @@ class House:
     @contextmanager
     def serving(self, *options: str, prefix: Sequence[str] = ()) -> Iterator[ServerProcess]:
         """A server that is ready, killed with the block unless it has ended."""
+        with self.starting(*options, prefix=prefix) as server:
+            server.wait_until_ready()
+            yield server
+
+    @contextmanager
+    def starting(self, *options: str, prefix: Sequence[str] = ()) -> Iterator[ServerProcess]:
+        """A server that answers, ready or not. Raises RuntimeError if it does not."""
         server = ServerProcess(self.folder, [*OPTIONS, *options], program=PROGRAM, prefix=prefix)
         try:
-            server.wait_until_ready()
+            server.wait_for("/health")
             yield server
         finally:
             server.stop(signal.SIGKILL)

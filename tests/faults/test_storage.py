@@ -1,10 +1,12 @@
 """A full disk, a locked database, an outputs folder that vanishes, pictures that stay."""
 
+import json
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
+import urllib.error
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -104,6 +106,67 @@ def test_deleting_on_a_full_disk(house: House, account: Account) -> None:
         assert server.stop(signal.SIGTERM) == 0
         lost = house.losses()
     account("a range is deleted on a full disk", 1, lost)
+
+
+def test_one_task_is_deleted_on_a_full_disk(house: House, account: Account) -> None:
+    """There may be room for its row or not: it is gone, or still there and the reason is told."""
+    with small_disk(house.outputs, 24 * MIB) as disk, house.serving() as server:
+        task_id = house.submit(server, "bytes 2000000")
+        house.drained(server)
+        ballast = fill(disk)
+        until(lambda: status_of(server) == "degraded")
+        code = ""
+        try:
+            server.post(f"/tasks/{task_id}/delete", {})
+        except urllib.error.HTTPError as error:
+            with error:
+                code = json.load(error)["code"]
+        assert code in ("", "disk_full")
+        listed = [each["task_id"] for each in server.get("/tasks?query=history")["history"]]
+        assert listed == ([task_id] if code else [])
+        server.post(f"/tasks/{task_id}/restore", {})  # of a task that is there: no change
+        ballast.unlink()
+        until(lambda: status_of(server) == "ready")
+        assert server.stop(signal.SIGTERM) == 0
+        lost = house.losses()
+    account("one task is deleted on a full disk", 1, lost)
+
+
+def test_a_start_on_a_full_disk(house: House, account: Account) -> None:
+    """It answers, is degraded, and what the keep options delete makes room."""
+    with small_disk(house.outputs, 24 * MIB) as disk:
+        with house.serving() as server:
+            for _ in range(3):
+                house.submit(server, "bytes 2000000")
+            house.drained(server)
+            assert server.stop(signal.SIGTERM) == 0
+        fill(disk)
+        with house.starting() as server:
+            assert len(server.get("/tasks?query=history")["history"]) == 3
+            assert server.get("/health")["status"] in ("starting", "degraded")
+            assert refusal(lambda: house.submit(server)) == (507, "disk_full")
+            assert server.stop(signal.SIGTERM) == 0
+        with house.serving("--keep-tasks", "1") as server:
+            assert len(server.get("/tasks?query=history")["history"]) == 1
+            del house.accepted[:2]
+            house.submit(server)
+            house.drained(server)
+            assert server.stop(signal.SIGTERM) == 0
+        lost = house.losses()
+    account("a start on a full disk; then one whose keep options make room", 2, lost)
+
+
+def test_a_first_start_on_a_full_disk(house: House) -> None:
+    """Without a history there is nothing to show: it ends, and says why in a line."""
+    with small_disk(house.outputs, 4 * MIB) as disk:
+        fill(disk)
+        with (
+            pytest.raises(RuntimeError, match=r"focal: .* cannot be used: .* is full"),
+            house.starting(),
+        ):
+            pass
+        log = (house.folder / "server.log").read_text()
+    assert "Traceback" not in log
 
 
 def test_a_locked_database(house: House, account: Account) -> None:

@@ -5,22 +5,21 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
+import aiosqlite
 import pytest
 
 from bus.events import HistoryDeleted, ServerStatus, now_ms
 from bus.subscription import EventFilter
 from handlers.keys import BUS
 from handlers.service_keys import DELETION
-from storage.database import open_database
+from storage.database import Database, open_database
 from storage.limits import Limits
 from storage.outputs import OutputStore
-from storage.records import TaskRecord
-from storage.trash import Trash
 from tests.integration.serving import WAIT_S, Focal, serve
 
 LONG_AGO = "2000-01-01"
@@ -76,23 +75,63 @@ async def test_a_picture_that_stays_keeps_only_its_own_task(focal: Focal, stuck:
     assert (await listed(focal), focal.files()) == ([], [])
 
 
+def rows_need_room(focal: Focal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database has room for a change once there are fewer pictures than now."""
+    begin, pictures = Database.transaction, len(focal.files())
+
+    @asynccontextmanager
+    async def transaction(
+        database: Database, wait_s: float | None = None
+    ) -> AsyncIterator[aiosqlite.Connection]:
+        if len(focal.files()) >= pictures:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        async with begin(database, wait_s) as connection:
+            yield connection
+
+    monkeypatch.setattr(Database, "transaction", transaction)
+
+
 async def test_deleting_works_without_room_for_a_row(
     focal: Focal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await focal.generate({})
-    discard = Trash.discard_range
-
-    async def discard_with_room(trash: Trash, *given: int) -> list[TaskRecord]:
-        if focal.files():
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
-        return await discard(trash, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Trash, "discard_range", discard_with_room)
+    rows_need_room(focal, monkeypatch)
     reply = await focal.get("/tasks", start_at=LONG_AGO, action="delete")
     assert len(reply["history"]) == 1
     assert (await listed(focal), focal.files()) == ([], [])
+
+
+@pytest.mark.parametrize("limits", [Limits(tasks=1), Limits(bytes=1), Limits(seconds=1e-9)])
+async def test_the_limits_make_room_without_room_for_a_row(
+    focal: Focal, monkeypatch: pytest.MonkeyPatch, limits: Limits
+) -> None:
+    deletion = focal.app[DELETION]
+    records = [await focal.generate({}) for _ in range(2)]
+    later = now_ms() + 1000
+    await deletion.tidy(Limits(bytes=2**40), later)  # measures them
+    records.append(await focal.generate({}))  # which no round has measured
+    rows_need_room(focal, monkeypatch)
+    kept = [records[-1]["task_id"]] if limits.tasks else []
+    assert await deletion.tidy(limits, later) == len(records) - len(kept)
+    assert (await listed(focal), len(focal.files())) == (kept, len(kept))
+
+
+async def test_a_deletion_that_can_be_undone_waits_for_room(
+    focal: Focal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files stay until then, so only its row could make room."""
+    record = await focal.generate({})
+    path = f"/tasks/{record['task_id']}/delete"
+    with monkeypatch.context() as patch:
+        rows_need_room(focal, patch)
+        async with focal.session.post(path) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (507, "disk_full")
+        assert await listed(focal) == [record["task_id"]]
+    async with focal.session.post(path) as answer:
+        assert answer.status == 200
+    assert await listed(focal) == []
 
 
 @pytest.mark.parametrize("limits", [Limits(tasks=1), Limits(bytes=100), Limits(seconds=1e-9)])
