@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,22 +30,20 @@ _CAUSES: Final = {
 }
 
 
-def picture_in(root: Path, *parts: str) -> Path | None:
-    """The picture at ``root/parts…``, or None where there is none or a part is not a plain name.
+def picture_in(folder: Path, name: str) -> Path | None:
+    """The picture ``name`` in a folder, or None where there is none or ``name`` is no plain name.
 
-    Symbolic links below ``root`` are not followed: the file must really lie there.
+    A symbolic link is not followed: the file must really lie there.
     """
-    if not all(_PLAIN_NAME.fullmatch(part) and not _DEVICE_NAME.fullmatch(part) for part in parts):
+    if not _PLAIN_NAME.fullmatch(name) or _DEVICE_NAME.fullmatch(name):
         return None
-    path = root.joinpath(*parts)
+    path = folder / name
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         return None
     try:
-        real = path.resolve(strict=True)
-        inside = real == root.resolve(strict=True).joinpath(*parts)
-    except (OSError, RuntimeError, ValueError):  # absent, a loop of links, a name too long
+        return path if stat.S_ISREG(path.lstat().st_mode) else None
+    except (OSError, ValueError):  # absent, or a name too long
         return None
-    return real if inside and real.is_file() else None
 
 
 @contextmanager

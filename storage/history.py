@@ -1,5 +1,8 @@
 """All SQL on ``generate_record``: a task is written when it is queued and when it ends."""
 
+import sqlite3
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import aiosqlite
@@ -37,6 +40,7 @@ _DESCRIBE: Final = """
     INSERT INTO focal_task (task_id, error, code, notes) VALUES (:task_id, :error, :code, :notes)
     ON CONFLICT (task_id) DO UPDATE SET error = :error, code = :code, notes = :notes
 """
+_RECORD: Final = "SELECT * FROM focal_record WHERE task_id = :task_id ORDER BY id DESC LIMIT 1"
 _UNFINISHED: Final = """
     SELECT * FROM focal_record WHERE id IN (SELECT id FROM focal_open) ORDER BY id
 """
@@ -62,6 +66,7 @@ _STILL_OPEN: Final = """
     SELECT * FROM focal_record WHERE mills BETWEEN :start AND :end AND id IN
         (SELECT id FROM focal_open WHERE task_id IN (SELECT value FROM json_each(:task_ids)))
 """
+_SHORT: Final = 20  # rows of a page that is read where the caller runs
 _FIRST_MS: Final = -(2**62)  # bounds of an open range; inside SQLite's integers with room to add
 _LAST_MS: Final = 2**62
 
@@ -84,35 +89,15 @@ class HistoryRepository:
         self._database = database
         self._unwritten = UnwrittenEnds() if unwritten is None else unwritten
 
-    async def add_queued(self, task: Task, idempotency_key: str = "") -> Admitted:
+    async def add_queued(
+        self, task: Task, idempotency_key: str = "", check: Callable[[], None] = lambda: None
+    ) -> Admitted:
         """Write a new task's row; must come before the task is submitted.
 
         With a key that was seen before, nothing is written and the first task's id is returned.
+        ``check`` is called first, on the writing thread, and refuses the task by what it raises.
         """
-        async with self._database.transaction() as connection:
-            if idempotency_key:
-                owner = await _claim_key(connection, idempotency_key, task.task_id)
-                if owner != task.task_id:
-                    return Admitted(task_id=owner, row_id=None)
-            cursor = await connection.execute(
-                _QUEUE,
-                {
-                    "task_id": task.task_id,
-                    "params": msgspec.json.encode(params_of(task)).decode(),
-                    "mills": task.in_queue_mills,
-                    "webhook_url": task.delivery.webhook,
-                },
-            )
-            await connection.execute(
-                _DELIVER,
-                {
-                    "task_id": task.task_id,
-                    "base_url": task.delivery.base_url,
-                    "family": task.delivery.family,
-                    "key": task.delivery.key,
-                },
-            )
-        return Admitted(task_id=task.task_id, row_id=cursor.lastrowid)
+        return await self._database.write(partial(_add, task, idempotency_key), check)
 
     async def task_of_key(self, idempotency_key: str) -> str | None:
         """The id of the task that the key's first request made."""
@@ -164,13 +149,10 @@ class HistoryRepository:
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """One task as its row has it; what runs or waits is better known to the executor."""
-        row = await self._database.fetch_one(
-            "SELECT * FROM focal_record WHERE task_id = :task_id ORDER BY id DESC LIMIT 1",
-            {"task_id": task_id},
-        )
-        if row is None:
+        rows = await self._database.look_up(_RECORD, {"task_id": task_id})
+        if not rows:
             return None
-        record, ended = stored_record(row), self._unwritten.get(task_id)
+        record, ended = stored_record(rows[0]), self._unwritten.get(task_id)
         return record if ended is None else ended_record(record, ended.outcome)
 
     async def page(
@@ -226,16 +208,19 @@ class HistoryRepository:
     ) -> list[TaskRecord]:
         if end_ms is not None:
             offset += await self._newer_than(end_ms)
-        place = await self._database.fetch_one(_PLACE, {"offset": offset})
-        if place is None:
+        is_short = limit is not None and limit <= _SHORT
+        fetch = self._database.look_up if is_short else self._database.fetch_all
+        places = await fetch(_PLACE, {"offset": offset})
+        if not places:
             return []
+        place = places[0]
         values = {
             "start": _FIRST_MS if start_ms is None else start_ms,
             "upper": ((place["block"] + 1) << BLOCK_BITS) - 1,
             "limit": -1 if limit is None else limit,
             "rest": offset - place["before"],
         }
-        return await stored_records(await self._database.fetch_all(_PAGE, values))
+        return await stored_records(await fetch(_PAGE, values))
 
     async def count(self, start_ms: int | None = None, end_ms: int | None = None) -> int:
         """How many ended tasks were queued in the range, both ends included."""
@@ -249,11 +234,30 @@ class HistoryRepository:
         return int(row[0]) if row else 0
 
 
-async def _claim_key(connection: aiosqlite.Connection, key: str, task_id: str) -> str:
-    await connection.execute(
+def _add(task: Task, idempotency_key: str, connection: sqlite3.Connection) -> Admitted:
+    if idempotency_key:
+        owner = _claim_key(connection, idempotency_key, task.task_id)
+        if owner != task.task_id:
+            return Admitted(task_id=owner, row_id=None)
+    delivery = task.delivery
+    values = {
+        "task_id": task.task_id,
+        "params": msgspec.json.encode(params_of(task)).decode(),
+        "mills": task.in_queue_mills,
+        "webhook_url": delivery.webhook,
+        "base_url": delivery.base_url,
+        "family": delivery.family,
+        "key": delivery.key,
+    }
+    row_id = connection.execute(_QUEUE, values).lastrowid
+    connection.execute(_DELIVER, values)
+    return Admitted(task_id=task.task_id, row_id=row_id)
+
+
+def _claim_key(connection: sqlite3.Connection, key: str, task_id: str) -> str:
+    connection.execute(
         "INSERT INTO idempotency (key, task_id, created) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (key, task_id, now_ms()),
     )
-    cursor = await connection.execute("SELECT task_id FROM idempotency WHERE key = ?", (key,))
-    row = await cursor.fetchone()
+    row = connection.execute("SELECT task_id FROM idempotency WHERE key = ?", (key,)).fetchone()
     return str(row[0]) if row else task_id

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -10,12 +10,16 @@ from msgspec import UNSET, UnsetType
 
 from pipeline.request.schema import IMAGE_FIELDS
 from pipeline.scheduling.task import Outcome, Task
+from storage.stored_params import StoredParams, as_json, stored_params
 
 # Fields of a request whose values are paths on this server, at any depth.
 _IMAGE_FIELDS: Final = frozenset({*IMAGE_FIELDS, "cn_img"})
 _CONTAINERS: Final = frozenset({dict, list})  # of decoded JSON
 _OWN_FOLDERS: Final = ("/outputs/", "/inputs/")
+_MARKS: Final = ('"/outputs/', '"/inputs/', "\\/")  # no URL is made of a text without any
 _FEW: Final = 20  # rows, a third of a millisecond
+
+_encode: Final = msgspec.json.Encoder(enc_hook=as_json).encode
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +27,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     task_id: str
-    req_params: dict[str, object]
+    req_params: Mapping[str, object]
     in_queue_mills: int | None
     start_mills: int | None
     finish_mills: int | None
@@ -116,7 +120,7 @@ def stored_record(row: sqlite3.Row) -> TaskRecord:
     return TaskRecord(
         id=row["id"],
         task_id=row["task_id"],
-        req_params=_as_dict(row["req_params"]),
+        req_params=stored_params(row["req_params"]),
         in_queue_mills=row["in_queue_mills"],
         start_mills=row["start_mills"],
         finish_mills=row["finish_mills"],
@@ -148,17 +152,11 @@ async def stored_records(rows: Sequence[sqlite3.Row]) -> list[TaskRecord]:
 def absolute(record: TaskRecord, base_url: str) -> TaskRecord:
     """The same record with every path on this server made a URL under ``base_url``."""
     base = base_url.rstrip("/")
-    result, params = record.result, record.req_params
-    # Of some sixty fields a few hold images. A page of records is made at each look at the history.
-    images = {
-        name: _image_url(name, value, base)
-        for name, value in params.items()
-        if name in _IMAGE_FIELDS or type(value) in _CONTAINERS
-    }
+    result = record.result
     return msgspec.structs.replace(
         record,
         result=None if result is None else [absolute_url(path, base) for path in result],
-        req_params=params | images,
+        req_params=_with_urls(record.req_params, base),
     )
 
 
@@ -167,9 +165,28 @@ def absolute_url(path: str, base_url: str) -> str:
     return base_url + path if path.startswith(_OWN_FOLDERS) else path
 
 
+def encode_record(record: TaskRecord) -> bytes:
+    """A record as JSON."""
+    return _encode(record)
+
+
 def params_of(task: Task) -> dict[str, object]:
     """The fields of a task's request as plain JSON values."""
     return {**msgspec.to_builtins(task.params), **task.delivery.asked}
+
+
+def _with_urls(params: Mapping[str, object], base: str) -> Mapping[str, object]:
+    if isinstance(params, StoredParams):
+        if not any(mark in params.text for mark in _MARKS):
+            return params
+        params = params.values_by_name
+    # Of some sixty fields a few hold images.
+    images = {
+        name: _image_url(name, value, base)
+        for name, value in params.items()
+        if name in _IMAGE_FIELDS or type(value) in _CONTAINERS
+    }
+    return {**params, **images}
 
 
 def _image_url(name: str, value: object, base: str) -> object:

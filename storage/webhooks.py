@@ -19,7 +19,7 @@ from bus.supervision import Supervisor
 from storage.fetch import FetchFailed, GuardedClient, UrlRefused
 from storage.history import HistoryRepository
 from storage.outbox import Outbox, OwedWebhook
-from storage.records import absolute
+from storage.records import absolute, encode_record
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class WebhookSender:
         record = await self._history.get(webhook.task_id)
         if record is None:
             return False  # deleted from the history meanwhile
-        body = msgspec.json.encode(absolute(record, webhook.base_url))
+        body = encode_record(absolute(record, webhook.base_url))
         failure, may_help, wait_s = await self._post(webhook, body)
         if failure:
             log.warning("webhook of task %s, try %s: %s", webhook.task_id, tries, failure)

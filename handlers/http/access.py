@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ GrantKind = Literal["session", "token"]
 
 KEY_HEADER: Final = "X-API-KEY"
 SECONDS: Final[Mapping[GrantKind, int]] = {"session": 7 * 24 * 3600, "token": 300}
+_HOSTS_KEPT: Final = 64
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]@:]+)(:\d{0,5})?")
 
@@ -53,6 +55,8 @@ class AccessPolicy:
         named = set(self._origins) | ({_parse_origin(_origin_of(base_url))} if base_url else set())
         self._hosts = frozenset(host for _, host, _ in named)
         self._own_origins = named
+        # Each request asks, nearly always for the same few; the answer never changes.
+        self._host_is_named = lru_cache(_HOSTS_KEPT)(self._names_this_server)
 
     @property
     def wants_key(self) -> bool:
@@ -116,8 +120,9 @@ class AccessPolicy:
 
     def host_is_accepted(self, host: str) -> bool:
         """Against DNS rebinding: on loopback, only loopback's own names and configured ones."""
-        if not self._loopback_only:
-            return True
+        return not self._loopback_only or self._host_is_named(host)
+
+    def _names_this_server(self, host: str) -> bool:
         try:
             _, name, _ = _parse_origin(f"http://{host}")
         except ValueError:

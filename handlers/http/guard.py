@@ -46,7 +46,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
-    is_page = response.content_type == "text/html"
+    is_page = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/html")
     headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _DATA_POLICY
     listed = _listed_origin(request)
     headers["Cross-Origin-Resource-Policy"] = "cross-origin" if listed else "same-origin"
@@ -54,7 +54,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         headers["Access-Control-Allow-Origin"] = listed
         headers["Access-Control-Allow-Credentials"] = "true"
         headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
-    headers.add("Vary", hdrs.ORIGIN)
+    headers.add(hdrs.VARY, hdrs.ORIGIN)
 
 
 def _check_host(request: web.Request) -> None:

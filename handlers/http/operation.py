@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from multidict import MultiDict, MultiDictProxy
 
 from handlers.http.query import QueryDecoder
 from handlers.http.refusal import ErrorBodyOf, Handler
 
 IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 _MARK: Final = "focal_operation"
+_NO_QUERY: Final = MultiDictProxy(MultiDict[str]())
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +67,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
         @functools.wraps(handler)
         async def endpoint(request: web.Request) -> web.StreamResponse:
-            return await handler(request, decode(request.query))
+            is_empty = not request.rel_url.raw_query_string
+            return await handler(request, decode(_NO_QUERY if is_empty else request.query))
 
         return _marked(endpoint, msgspec.structs.replace(self, query=parameter.annotation))
 

@@ -12,9 +12,10 @@ from handlers.http.access import KEY_NAME
 from handlers.http.operation import operation_of
 from handlers.keys import SETTINGS
 from pipeline.request.delivery import Delivery
+from storage.stored_params import as_json
 
 _DELIVERY: Final = Delivery()
-_encoder: Final = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder(enc_hook=as_json)
 
 
 def json_bytes(body: object) -> bytes:

@@ -50,8 +50,11 @@ def check_change(request: web.Request) -> None:
 
 def referring_origin(request: web.Request) -> str | None:
     """The origin of the Referer, which images and links send in place of Origin."""
+    referrer = request.headers.get(hdrs.REFERER)
+    if not referrer:
+        return None
     try:
-        parts = urlsplit(request.headers.get(hdrs.REFERER, ""))
+        parts = urlsplit(referrer)
     except ValueError:
         return "null"  # a Referer, and none of ours
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None

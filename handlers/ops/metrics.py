@@ -55,9 +55,18 @@ class Metrics:
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
+        self._of_route: dict[tuple[str, str, int], Histogram] = {}  # bounded as the labels are
         ProcessCollector(registry=self.registry)
         for kind in TERMINAL:
             self.tasks.labels(_status(kind.type))
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request. ``route`` is a pattern, and ``method`` one of a few."""
+        found = self._of_route.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, str(status))
+            self._of_route[method, route, status] = found
+        found.observe(seconds)
 
     def watch(self, app: web.Application) -> None:
         """Read queue and bus of ``app`` at every scrape."""
@@ -101,8 +110,7 @@ async def metrics_middleware(request: web.Request, handler: Handler) -> web.Stre
     if operation is None or not operation.is_stream:
         method = request.method if request.method in hdrs.METH_ALL else "other"
         seconds = time.perf_counter() - started
-        labels = request.app[METRICS].requests.labels(method, route, str(response.status))
-        labels.observe(seconds)
+        request.app[METRICS].observe(method, route, response.status, seconds)
     return response
 
 

@@ -56,12 +56,17 @@ class Admissions:
             if first is not None:
                 return first
         with self._executor.reserve(submission.task.delivery.key):
-            await asyncio.to_thread(self._watch.check)
-            for image in submission.images:
-                await asyncio.to_thread(self._inputs.store, image.data, image.extension)
-            admitted = await self._history.add_queued(submission.task, submission.key)
+            if submission.images:
+                await asyncio.to_thread(self._store, submission.images)
+            task, check = submission.task, self._watch.check
+            admitted = await self._history.add_queued(task, submission.key, check)
             self._executor.submit(submission.task, admitted.row_id)
         return admitted.task_id
+
+    def _store(self, images: tuple[NewInput, ...]) -> None:
+        self._watch.check()
+        for image in images:
+            self._inputs.store(image.data, image.extension)
 
     def _close(self, name: str, admission: asyncio.Task[str]) -> None:
         del self._open[name]

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from aiohttp import hdrs, web
 from msgspec import Meta
 
+from handlers.http.files import Find, file_response
 from handlers.http.negotiation import FormatQuery, converted_format
 from handlers.http.operation import IMAGE_TYPES, Operation, Payload
 from handlers.http.ranges import FILE_ERRORS, StoredFile
@@ -55,11 +56,12 @@ class OutputQuery(FormatQuery, kw_only=True):
 async def output_file(request: web.Request, query: OutputQuery) -> web.StreamResponse:
     """A picture that a task made."""
     date, file = request.match_info["date"], request.match_info["file"]
-    path = await asyncio.to_thread(request.app[OUTPUTS].resolve, date, file)
-    if path is not None and not query.metadata:
+    find = partial(request.app[OUTPUTS].resolve, date, file)
+    if not query.metadata:
+        path = await _found(find)
         headers = _headers(READABLE_MIME_TYPES[_suffix(path)])
         return await derived_response(request, path, "bare", _without_metadata, headers)
-    return await _serve(request, path, query.image_format)
+    return await _serve(request, file, find, query.image_format)
 
 
 @Operation(
@@ -74,12 +76,14 @@ async def output_file(request: web.Request, query: OutputQuery) -> web.StreamRes
 async def thumbnail_file(request: web.Request) -> web.StreamResponse:
     """A small WebP of a picture that a task made; made at the first request and kept."""
     date, file = request.match_info["date"], request.match_info["file"]
-    path = await asyncio.to_thread(find_thumbnail, request.app[OUTPUTS], date, file)
-    if path is None:
-        path = await _make_thumbnail(request, date, file)
-    if path is None:
-        raise NotFound("there is no such picture")
+    find = partial(find_thumbnail, request.app[OUTPUTS], date, file)
     headers = {hdrs.CACHE_CONTROL: _CACHE, hdrs.CONTENT_TYPE: MIME_TYPES["webp"]}
+    kept = await file_response(request, find, headers)
+    if kept is not None:
+        return kept
+    path = await _make_thumbnail(request, date, file)
+    if path is None:
+        raise _no_picture()
     return StoredFile(path, headers=headers)
 
 
@@ -95,27 +99,44 @@ async def thumbnail_file(request: web.Request) -> web.StreamResponse:
 )
 async def input_file(request: web.Request, query: FormatQuery) -> web.StreamResponse:
     """A picture that a request carried."""
-    path = await asyncio.to_thread(request.app[INPUTS].resolve, request.match_info["file"])
-    return await _serve(request, path, query.image_format)
+    file = request.match_info["file"]
+    find = partial(request.app[INPUTS].resolve, file)
+    return await _serve(request, file, find, query.image_format)
 
 
 async def _serve(
-    request: web.Request, path: Path | None, asked: OutputFormat | None
+    request: web.Request, file: str, find: Find, asked: OutputFormat | None
 ) -> web.StreamResponse:
-    if path is None:
-        raise NotFound("there is no such picture")
-    stored = READABLE_MIME_TYPES[_suffix(path)]
+    """The picture of that name as it is, or in the format that was asked for."""
+    stored = READABLE_MIME_TYPES.get(_suffix(Path(file)))
+    if stored is None:
+        raise _no_picture()
     wanted = asked or _other_format(request, stored)
     if wanted is not None and MIME_TYPES[wanted] == stored:
         wanted = None
     if wanted is None:
-        return StoredFile(path, headers=_headers(stored))
+        response = await file_response(request, find, _headers(stored))
+        if response is None:
+            raise _no_picture()
+        return response
 
     async def make(data: bytes) -> bytes:
         converted = partial(convert, data, wanted)
         return await request.app[DECODING].run(converted, data, copies=COPIES, shown=True)
 
-    return await derived_response(request, path, wanted, make, _headers(MIME_TYPES[wanted]))
+    path, headers = await _found(find), _headers(MIME_TYPES[wanted])
+    return await derived_response(request, path, wanted, make, headers)
+
+
+async def _found(find: Find) -> Path:
+    path = await asyncio.to_thread(find)
+    if path is None:
+        raise _no_picture()
+    return path
+
+
+def _no_picture() -> NotFound:
+    return NotFound("there is no such picture")
 
 
 async def _make_thumbnail(request: web.Request, date: str, file: str) -> Path | None:
