@@ -57,6 +57,10 @@ _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "controlnet_image": ControlNetImage,
     "enhance_ctrls": EnhanceControl,
 }
+_LAST_FIRST: Final[Mapping[type[msgspec.Struct], tuple[str, ...]]] = {
+    kind: kind.__struct_fields__[::-1]
+    for kind in cast("tuple[type[msgspec.Struct], ...]", (GenerateRequest, *_NESTED.values()))
+}
 _ASPECT: Final = re.compile(ASPECT_PATTERN, re.ASCII)
 _PATH: Final = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _KINDS: Final = (
@@ -200,8 +204,8 @@ def _strings(raw: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
             yield place, value
         elif isinstance(value, Mapping):
             known = GenerateRequest if not place else _NESTED.get(str(place[0]))
-            fields = known.__struct_fields__ if known else ()
-            found = ((key, value.get(key)) for key in reversed(fields))
+            fields = _LAST_FIRST[known] if known else ()
+            found = ((key, value[key]) for key in fields if key in value)
             stack += [((*place, key), item) for key, item in found if not isinstance(item, _PLAIN)]
         elif isinstance(value, list | tuple) and len(place) < _DEEPEST:
             stack += [((*place, i), item) for i, item in enumerate(value)][::-1]

@@ -1,5 +1,6 @@
 """How the result of a generate request reaches its client: separate from what the images are."""
 
+from operator import attrgetter
 from typing import Annotated, Final
 
 import msgspec
@@ -19,6 +20,8 @@ WebhookUrl = Annotated[
     ),
 ]
 
+_PARAMS: Final = GenerateParams.__struct_fields__
+_params_of: Final = attrgetter(*_PARAMS)
 # The fields of a request that ``Delivery`` takes from it.
 REQUEST_FIELDS: Final = ("stream_output", "async_process", "require_base64", "webhook_url")
 
@@ -34,8 +37,7 @@ class GenerateRequest(GenerateParams, frozen=True, kw_only=True):
     @property
     def params(self) -> GenerateParams:
         """The fields that say what the images are."""
-        fields = GenerateParams.__struct_fields__
-        return GenerateParams(**{name: getattr(self, name) for name in fields})
+        return GenerateParams(**dict(zip(_PARAMS, _params_of(self), strict=True)))
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

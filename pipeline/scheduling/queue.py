@@ -14,7 +14,8 @@ from pipeline.scheduling.task import Task
 MIN_PRIORITY: Final = -100
 MAX_PRIORITY: Final = 100
 
-_Key = tuple[int, Fraction]
+_Order = Fraction | int
+_Key = tuple[int, _Order]
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +130,7 @@ class PriorityQueue:
         if before is None:
             return None
         entry = msgspec.structs.replace(self._remove(before), priority=priority)
-        end = self._ordered.bisect_key_right((-priority, self.next_order))
+        end = self._ordered.bisect_key_right((-priority, self._newest + 1))
         above = self._at(end - 1) if end > 0 else None
         below = self._at(end) if end < len(self) else None
         return self._put_between(entry, above, below, before)
@@ -191,20 +192,22 @@ class PriorityQueue:
 
 
 def _key(entry: Waiting) -> _Key:
-    return -entry.priority, entry.order
+    """The sort key. Of a task that nobody moved it is of integers: fractions compare slowly."""
+    order = entry.order
+    return -entry.priority, order.numerator if order.denominator == 1 else order
 
 
-def _order_between(low: Fraction | None, high: Fraction | None, own: Fraction) -> Fraction:
+def _order_between(low: Fraction | None, high: _Order | None, own: Fraction) -> Fraction:
     """An order above ``low`` and below ``high``, where they are given; ``own`` where neither is.
 
     Without ``high`` it stays below the next whole number, which is that of a task still to come.
     """
     if low is not None:
-        return simplest_between(low, Fraction(math.floor(low) + 1) if high is None else high)
+        return simplest_between(low, math.floor(low) + 1 if high is None else high)
     return own if high is None else Fraction(math.ceil(high) - 1)
 
 
-def simplest_between(low: Fraction, high: Fraction) -> Fraction:
+def simplest_between(low: Fraction, high: _Order) -> Fraction:
     """The fraction of the smallest denominator in the open interval, which must not be empty.
 
     Walks the Stern-Brocot tree by continued fractions (Graham, Knuth and Patashnik, Concrete
