@@ -1,6 +1,7 @@
 """A task as clients see it: one struct for waiting, running and ended ones."""
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -19,6 +20,7 @@ _OWN_FOLDERS: Final = ("/outputs/", "/inputs/")
 _MARKS: Final = ('"/outputs/', '"/inputs/', "\\/")  # no URL is made of a text without any
 _FEW: Final = 20  # rows, a third of a millisecond
 
+_ASKS_FOR_BASE64: Final = re.compile(r'"require_base64"\s*:\s*true')
 _encode: Final = msgspec.json.Encoder(enc_hook=as_json).encode
 
 
@@ -41,6 +43,14 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     notes: dict[str, object] | UnsetType = UNSET
     family: str | UnsetType = UNSET  # API family that took the request, if not Fooocus's own
     key: str | UnsetType = UNSET  # name of the API key, if it has one
+
+    @property
+    def wants_base64(self) -> bool:
+        """Whether its request asked for results as data URLs."""
+        params = self.req_params
+        if isinstance(params, StoredParams) and not _ASKS_FOR_BASE64.search(params.text):
+            return False  # without decoding all of them
+        return params.get("require_base64") is True
 
 
 def accepted_record(task: Task) -> TaskRecord:

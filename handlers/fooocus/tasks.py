@@ -112,8 +112,8 @@ async def get_task(request: web.Request, query: TaskQuery) -> web.Response:
     if query.wait:
         await tasks.wait(task_id, query.wait)
     record = await tasks.find(task_id)
-    as_base64 = record.req_params.get("require_base64") is True
-    return json_response(await tasks.shown(record, base_url(request), as_base64=as_base64))
+    shown = await tasks.shown(record, base_url(request), as_base64=record.wants_base64)
+    return json_response(shown)
 
 
 async def _history(request: web.Request, query: TasksQuery) -> list[TaskRecord]:

@@ -81,7 +81,7 @@ async def job_of(tasks: Tasks, row: TaskRecord, base_url: str, *, with_preview: 
     stage = _STAGES.get(row.task_status, "ERROR")
     preview = row.preview if with_preview and row.preview is not UNSET else ""
     has_ended = row.task_status in _WORDS
-    as_base64 = row.req_params.get("require_base64") is True
+    as_base64 = row.wants_base64
     return Job(
         job_id=job_id_of(row.task_id),
         job_type=job_type(row.req_params),

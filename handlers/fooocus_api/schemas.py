@@ -4,7 +4,7 @@ What a request may say is what ours may, so the types of those fields are taken 
 field may be left out: the preset and the server's defaults apply then.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
@@ -304,7 +304,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start_mills: int
     finish_mills: int
     is_finished: bool
-    params: dict[str, object] | UnsetType = UNSET
+    params: Mapping[str, object] | UnsetType = UNSET
     task_info: TaskInfo | UnsetType = UNSET
 
 
