@@ -126,16 +126,17 @@ def _make_request(schema: dict[str, Any]) -> None:
             continue
         default = field.pop("default", None)
         applies = {} if default is None else {APPLIES: default}
-        schema["properties"][name] = _or_null({**field, **applies})
+        schema["properties"][name] = _or_null(name, {**field, **applies})
 
 
-def _or_null(field: dict[str, Any]) -> dict[str, Any]:
+def _or_null(name: str, field: dict[str, Any]) -> dict[str, Any]:
     match field:
+        case {"enum": choices, "type": _, **rest}:  # no type, and a name for the generated enum
+            return {"title": name, **rest, "enum": [*choices, None]}
         case {"anyOf": kinds}:
             return field if {"type": "null"} in kinds else field | {"anyOf": [*kinds, _null()]}
         case {"type": str(kind)}:
-            choices = {"enum": [*field["enum"], None]} if "enum" in field else {}
-            return {**field, "type": [kind, "null"], **choices}
+            return {**field, "type": [kind, "null"]}
         case {"$ref": reference, **rest}:
             return {**rest, "anyOf": [{"$ref": reference}, _null()]}
     return field  # any JSON

@@ -15,7 +15,6 @@ from handlers.service_keys import IMAGES
 
 _PICTURE: Final[dict[str, object]] = {"type": "string", "format": "binary"}
 _FORM: Final[dict[str, object]] = {
-    "title": "InputForm",
     "type": "object",
     "properties": {"image": {**_PICTURE, "description": "The picture file."}},
     "required": ["image"],
@@ -40,7 +39,8 @@ class StoredInput(msgspec.Struct, frozen=True, kw_only=True):
         "The body is a form with one file, or the bytes of the file themselves under any other"
         " Content-Type. The same bytes are stored once."
     ),
-    body=Payload(schemas={"multipart/form-data": _FORM, "application/octet-stream": _PICTURE}),
+    # The form alone: openapi-python-client 0.29.1 writes a module that cannot be imported for two.
+    body=Payload(schemas={"multipart/form-data": _FORM}),
     reply=Payload(type=StoredInput),
     errors=(400, 401, 403, 413, 415, 422, 503, 507),
 )

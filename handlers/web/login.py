@@ -14,7 +14,6 @@ from handlers.http.respond import base_url, json_response
 
 FORM_BYTES: Final = 4096  # read before any key has been checked
 _LOGIN_FORM: Final[dict[str, object]] = {
-    "title": "LoginForm",
     "type": "object",
     "properties": {
         "key": {"type": "string", "description": "The API key."},
