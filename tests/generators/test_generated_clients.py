@@ -91,7 +91,7 @@ def generator(request: pytest.FixtureRequest) -> Path:
     scripts = folder / ("Scripts" if sys.platform == "win32" else "bin")
     if not is_there:
         venv.create(folder, with_pip=True, clear=True)
-        pip = [scripts / "python", "-m", "pip", "install", "-q", "-r", wanted]
+        pip: list[str | Path] = [scripts / "python", "-m", "pip", "install", "-q", "-r", wanted]
         try:
             run(pip)
         except AssertionError as error:
