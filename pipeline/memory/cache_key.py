@@ -9,6 +9,7 @@ from torch import nn
 
 from pipeline.errors import ModelNotInstalled
 from pipeline.files.stamp import Stamp, stamp_of
+from pipeline.weights.lease import ReadLease
 
 
 @runtime_checkable
@@ -47,15 +48,19 @@ class CacheKey(NamedTuple):
 
 
 class MappedFiles(NamedTuple):
-    """A model whose weights are what lies on disk: its file or folder, and the stamp at reading."""
+    """A model whose weights are what lies on disk: its file or folder, and the stamp at reading.
+
+    ``lease`` was taken before the files were mapped.
+    """
 
     path: Path
     stamp: Stamp
+    lease: ReadLease
 
     @property
     def has_changed(self) -> bool:
-        """Whether the files are no longer those that were read."""
-        return stamp_of(self.path) != self.stamp
+        """Whether the files are no longer those that were read, or are about to be written to."""
+        return self.lease.is_wanted or stamp_of(self.path) != self.stamp
 
 
 class ModelSource(NamedTuple):

@@ -34,6 +34,7 @@ from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL
 from pipeline.request.model_file import ModelFile
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.task import Reporter
+from pipeline.weights.lease import ReadLease
 from pipeline.weights.lora import ChosenLora, LoraStack
 from pipeline.weights.stored import is_mapped
 from pipeline.weights.textual_inversion import SUFFIXES, InversionLibrary, named_inversions
@@ -240,6 +241,7 @@ class ModelManager:
         for entry in self._cache.entries():
             if entry.mapped is not None and entry.in_use and entry.mapped.has_changed:
                 self._cache.drop(partial(is_, entry))
+                entry.mapped.lease.release()
                 raise InvalidModelFile(
                     f"the model {entry.name} was changed while it was used; try again when its file"
                     " is whole"
@@ -280,6 +282,9 @@ class ModelManager:
         """The model from the cache, from main memory, or from its file."""
         key = source.key
         entry = self._cache.find(key)
+        if entry is not None and entry.mapped is not None and entry.mapped.has_changed:
+            entry.mapped.lease.release()
+            entry = None
         if entry is None:
             self._cache.drop(lambda other: (other.kind, other.name) == (key.kind, key.name))
             entry = self._read(source, load, reporter)
@@ -298,11 +303,13 @@ class ModelManager:
     ) -> CacheEntry:
         size = file_bytes(source.path)
         self._make_room(size)
-        value, seconds = self._timed(source, reporter, lambda: load(source.path))
+        path, stamp = source.path, source.key.stamp
+        mapped = MappedFiles(path, stamp, ReadLease(path)) if is_mapped(path) else None
+        value, seconds = self._timed(source, reporter, lambda: load(path))
         key = source.key
         entry = CacheEntry(key.kind, key.name, value, parts_of(value), source.depends_on)
         entry.seconds = seconds
-        entry.mapped = MappedFiles(source.path, key.stamp) if is_mapped(source.path) else None
+        entry.mapped = mapped
         entry.size_bytes = entry.size_bytes or size
         return entry
 

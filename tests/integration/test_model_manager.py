@@ -1,7 +1,12 @@
 """Loaded models and the memory they take, with the model that ships."""
 
 import shutil
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +18,9 @@ from pipeline.files.locate import ModelFiles
 from pipeline.memory.cache import Budgets
 from pipeline.models.manager import EMBEDDED_FOLDER, ModelManager
 from pipeline.request.choices import EMBEDDED
+from pipeline.weights.lease import ReadLease
 
+WAIT_S = 20.0
 STATUS = Path("/proc/self/status")
 NO_ROOM = Budgets(1, 1)  # bytes: nothing stays that is not in use
 
@@ -95,12 +102,64 @@ def test_a_mapped_model_that_changes_in_use_ends_the_task_and_is_read_again(
 ) -> None:
     monkeypatch.setattr("pipeline.weights.stored.memory_bytes", lambda: 0)
     manager = ModelManager(files_in(tmp_path), torch.device("cpu"))
-    first = manager.checkpoint("twin")
-    manager.check_files()
     part = twin / "vae" / "diffusion_pytorch_model.safetensors"
-    with part.open("r+b") as file:
+    with part.open("r+b") as file:  # which rules out a lease
+        first = manager.checkpoint("twin")
+        manager.check_files()
         file.write(part.read_bytes())
     with pytest.raises(InvalidModelFile, match="twin was changed while it was used"):
         manager.check_files()
     assert manager.checkpoint("twin") is not first
     manager.check_files()
+
+
+def test_who_wants_to_cut_a_mapped_file_waits_until_its_model_is_given_up(
+    tmp_path: Path, twin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.weights.stored.memory_bytes", lambda: 0)
+    manager = ModelManager(files_in(tmp_path), torch.device("cpu"))
+    part = twin / "vae" / "diffusion_pytorch_model.safetensors"
+    whole = part.read_bytes()
+    first = manager.checkpoint("twin")
+    with cutting(part) as other:
+        with pytest.raises(InvalidModelFile, match="twin was changed while it was used"):
+            until(partial(checked, manager))
+        assert other.wait(WAIT_S) == 0
+    part.write_bytes(whole)
+    assert manager.checkpoint("twin") is not first
+
+
+def test_a_leased_file_is_whole_until_the_lease_is_released(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"whole")
+    lease = ReadLease(path)
+    assert not lease.is_wanted
+    with cutting(path) as other:
+        until(lambda: lease.is_wanted)
+        assert (path.read_bytes(), other.poll()) == (b"whole", None)
+        lease.release()
+        assert other.wait(WAIT_S) == 0
+    assert path.read_bytes() == b"cut"
+
+
+@contextmanager
+def cutting(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that opens a file to write over it."""
+    program = f"open({str(path)!r}, 'wb').write(b'cut')"
+    with subprocess.Popen([sys.executable, "-c", program]) as other:
+        try:
+            yield other
+        finally:
+            other.kill()
+
+
+def checked(manager: ModelManager) -> bool:
+    manager.check_files()
+    return False
+
+
+def until(fact: Callable[[], bool]) -> None:
+    """Look again and again, as the steps of a task do."""
+    end = time.monotonic() + WAIT_S
+    while not fact():
+        assert time.monotonic() < end
