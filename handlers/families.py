@@ -6,11 +6,14 @@ from typing import Final
 from aiohttp import web
 
 from handlers.a1111.routes import routes as a1111
+from handlers.comfyui.describe import FAMILY as COMFYUI
+from handlers.comfyui.routes import routes as comfyui
 from handlers.fooocus_api.routes import routes as fooocus_api
 
 FAMILIES: Final[Mapping[str, Callable[[], list[web.RouteDef]]]] = {
     "fooocus-api": fooocus_api,
     "a1111": a1111,
+    COMFYUI: comfyui,
 }
 ALL: Final = tuple(FAMILIES)
 

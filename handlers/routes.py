@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from handlers.a1111.chosen import CHOSEN_SETTINGS, ChosenSettings
+from handlers.comfyui.describe import FAMILY as COMFYUI
+from handlers.comfyui.socket import also_for_watchers
 from handlers.families import ALL, family_routes
 from handlers.fooocus.catalog import all_models, styles
 from handlers.fooocus.control import control
@@ -17,6 +19,7 @@ from handlers.fooocus.tasks import get_task, list_tasks
 from handlers.fooocus.tools import describe_image, generate_mask
 from handlers.http.errors import error_middleware, note_prepared
 from handlers.http.guard import add_headers, guard_middleware
+from handlers.http.refusal import Handler
 from handlers.http.unknown_paths import unknown_path_middleware
 from handlers.live.events import events
 from handlers.live.websocket import websocket
@@ -37,11 +40,13 @@ from handlers.web.retry import retry
 
 def create_routes(apis: Iterable[str] = ALL) -> list[web.RouteDef]:
     """Every route, those of these families included. Its handler carries its Operation."""
-    return [*own_routes(), *family_routes(apis)]
+    named = tuple(apis)
+    socket = also_for_watchers(websocket) if COMFYUI in named else websocket
+    return [*own_routes(socket), *family_routes(named)]
 
 
-def own_routes() -> list[web.RouteDef]:
-    """The routes of the server's own API and of its pages."""
+def own_routes(socket: Handler = websocket) -> list[web.RouteDef]:
+    """The routes of the server's own API and of its pages; ``socket`` answers at ``/ws``."""
     return [
         web.post("/v1/engine/generate/", generate),
         web.post("/v1/engine/generate", generate),
@@ -72,7 +77,7 @@ def own_routes() -> list[web.RouteDef]:
         web.post("/v1/tools/generate_mask", generate_mask),
         web.post("/v1/tools/read-metadata", picture_metadata),
         web.get("/v1/events", events, allow_head=False),
-        web.get("/ws", websocket, allow_head=False),
+        web.get("/ws", socket, allow_head=False),
         web.get("/v1/token", token),
         web.post("/login", login),
         web.post("/logout", logout),

@@ -62,7 +62,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         """Describe ``handler`` and decode its query."""
         parameter = inspect.signature(handler).parameters.get("query")
         if parameter is None:
-            return _marked(handler, self)
+            return marked(handler, self)
         decode = QueryDecoder(parameter.annotation)
 
         @functools.wraps(handler)
@@ -70,7 +70,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
             is_empty = not request.rel_url.raw_query_string
             return await handler(request, decode(_NO_QUERY if is_empty else request.query))
 
-        return _marked(endpoint, msgspec.structs.replace(self, query=parameter.annotation))
+        return marked(endpoint, msgspec.structs.replace(self, query=parameter.annotation))
 
 
 def operation_of(handler: object) -> Operation | None:
@@ -79,7 +79,7 @@ def operation_of(handler: object) -> Operation | None:
     return found if isinstance(found, Operation) else None
 
 
-def also_as(handler: Handler, suffix: str, remark: str) -> Handler:
+def also_as(handler: Handler, suffix: str, summary: str) -> Handler:
     """The same endpoint for a second path, with a name of its own in the OpenAPI document."""
     operation = operation_of(handler)
     if operation is None:
@@ -88,14 +88,11 @@ def also_as(handler: Handler, suffix: str, remark: str) -> Handler:
     async def endpoint(request: web.Request) -> web.StreamResponse:
         return await handler(request)
 
-    renamed = msgspec.structs.replace(
-        operation,
-        name=f"{operation.name}_{suffix}",
-        summary=f"{operation.summary} ({remark})",
-    )
-    return _marked(endpoint, renamed)
+    name = f"{operation.name}_{suffix}"
+    return marked(endpoint, msgspec.structs.replace(operation, name=name, summary=summary))
 
 
-def _marked(handler: Handler, operation: Operation) -> Handler:
+def marked(handler: Handler, operation: Operation) -> Handler:
+    """``handler``, with its description."""
     setattr(handler, _MARK, operation)
     return handler

@@ -1,0 +1,1 @@
+"""The side of ComfyUI's server that dashboards watch; graphs are not executed."""
