@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.adapters.control import Control, ControlledUNet
 from pipeline.adapters.freeu import freeu_applied
 from pipeline.adapters.ip_attention import ImagePrompt, image_prompts_applied
-from pipeline.engine.refiner_latents import final_vae, in_their_latents
+from pipeline.engine.refiner_latents import in_their_latents
 from pipeline.engine.start import Start
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.refiner import Refiner, refiner_denoiser
@@ -17,11 +17,11 @@ from pipeline.models.unet import UNet
 from pipeline.models.vae import Vae
 from pipeline.request.plan import ImagePlan
 from pipeline.request.sampling import FreeU
+from pipeline.sampling.batch import Batch
 from pipeline.sampling.denoiser import Denoiser, NetworkInput, UNetCall
 from pipeline.sampling.diffusion import NetworkDenoise, sample
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
-from pipeline.sampling.interface import OnStep
-from pipeline.sampling.noise import ImageNoise
+from pipeline.sampling.noise import RunNoise
 from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
 from pipeline.sampling.sigmas import make_sigmas
 
@@ -51,9 +51,12 @@ class ImageConditions:
 
 @dataclass(frozen=True, slots=True)
 class ConditionedRun:
-    """One image's run. ``base_vae`` is the checkpoint's or the one in its place."""
+    """The run of a batch. ``base_vae`` is the checkpoint's or the one in its place.
 
-    plan: ImagePlan
+    The plans differ in nothing but seeds and prompts.
+    """
+
+    plans: Sequence[ImagePlan]
     checkpoint: Checkpoint
     base_vae: Vae
     refiner: Refiner | None
@@ -61,12 +64,12 @@ class ConditionedRun:
     conditions: ImageConditions
 
     @property
-    def vae(self) -> Vae:
-        """The VAE of the finished latent."""
-        return final_vae(self.plan, self.base_vae, self.refiner)
+    def plan(self) -> ImagePlan:
+        """A plan for what all of them share."""
+        return self.plans[0]
 
-    def sample(self, bare: Denoiser, noise: ImageNoise, on_step: OnStep) -> Tensor:
-        """The finished latent in the space of ``vae``; ``bare`` has the prompts alone.
+    def sample(self, bare: Denoiser, noise: RunNoise, batch: Batch) -> Tensor:
+        """The finished latents in the space of ``final_vae``; ``bare`` has the prompts alone.
 
         Raises InvalidModelFile if the refiner cannot read the model's prompts.
         """
@@ -77,13 +80,16 @@ class ConditionedRun:
             first = stack.enter_context(conditioned(bare, self.conditions, plan.freeu))
             second = self._second(bare, first, stack)
             if second is None:
-                denoise = _masked(first, inpainting, plan.seed)
+                denoise = _masked(batch.denoise(first), inpainting, noise.seeds)
                 sigmas = make_sigmas(plan.sampling, denoise.model_sampling.levels)
-                return sample(denoise, plan.sampling, sigmas, noise, on_step, latent)
-            swap = RefinerSwap(first, second, plan.switch, plan.swap_method, inpainting)
+                return sample(denoise, plan.sampling, sigmas, noise, batch.on_step, latent)
+            networks = batch.denoise(first), batch.denoise(second)
+            swap = RefinerSwap(*networks, plan.switch, plan.swap_method, inpainting)
             if self.refiner is not None:
-                swap, latent = in_their_latents(plan, swap, latent, self.base_vae, self.refiner)
-            return sample_with_refiner(swap, plan.sampling, noise, on_step, latent)
+                swap, latent = in_their_latents(
+                    self.plans, swap, latent, self.base_vae, self.refiner
+                )
+            return sample_with_refiner(swap, plan.sampling, noise, batch.on_step, latent)
 
     def _second(self, bare: Denoiser, first: Denoiser, stack: ExitStack) -> Denoiser | None:
         """The network that takes over at the switch; None where the first one goes on.
@@ -157,7 +163,9 @@ class _Unpatched:
         return self._unet(given)
 
 
-def _masked(network: Denoiser, inpainting: Inpainting | None, seed: int) -> NetworkDenoise:
+def _masked(
+    network: NetworkDenoise, inpainting: Inpainting | None, seeds: Sequence[int]
+) -> NetworkDenoise:
     if inpainting is None:
         return network
-    return MaskedDenoise(network, network.model_sampling, inpainting, seed)
+    return MaskedDenoise(network, network.model_sampling, inpainting, seeds)

@@ -4,7 +4,7 @@ Imports torch, which takes seconds: import it on the device thread.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -17,7 +17,8 @@ from pipeline.engine.planner import TaskPlanner
 from pipeline.engine.sdxl import SdxlPipeline
 from pipeline.engine.task_context import TaskContext
 from pipeline.engine.task_run import TaskRun
-from pipeline.errors import DeviceOutOfMemory
+from pipeline.engine.task_runner import TaskRunner
+from pipeline.errors import DeviceOutOfMemory, PipelineError
 from pipeline.files.auxiliary import AuxiliaryFiles, upscaler_of
 from pipeline.files.catalog import PROMPT_EXPANSION
 from pipeline.files.hashes import HashCache
@@ -29,7 +30,7 @@ from pipeline.models.model_sampling import sampling_note
 from pipeline.request.plan import ImagePlan
 from pipeline.request.prompts import PromptSources
 from pipeline.request.tools import ImageType, MaskOptions
-from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel, TaskEnded, TaskJob
 from pipeline.scheduling.task import Reporter, Task, check_stopped
 from pipeline.text.expansion import PromptExpansion
 from pipeline.vision.toolbox import Toolbox
@@ -41,7 +42,7 @@ _LOADING_PERCENT: Final = 2
 
 
 class Engine:
-    """Makes the images of one task at a time, on the device thread."""
+    """Makes the images of one task at a time, or of some together, on the device thread."""
 
     def __init__(
         self,
@@ -62,8 +63,20 @@ class Engine:
 
     def __call__(self, task: Task, reporter: Reporter, inputs: Inputs = NO_INPUTS) -> None:
         """Make every image of ``task``; a skipped one is left out. Raises PipelineError."""
+        errors: list[PipelineError] = []
+
+        def ended(_index: int, error: PipelineError | None) -> None:
+            if error is not None:
+                errors.append(error)
+
+        self.run_together([TaskJob(task, reporter, inputs)], ended)
+        if errors:
+            raise errors[0]
+
+    def run_together(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
+        """As ``MakesBatches``. Raises DeviceOutOfMemory."""
         self._within_memory(
-            partial(self._make_images, task, reporter, inputs),
+            partial(self._make_images, jobs, ended),
             f"{self.device} has no memory for this picture; ask for a smaller one"
             " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model",
         )
@@ -108,16 +121,30 @@ class Engine:
             self.release()
             raise DeviceOutOfMemory(lack)
 
-    def _make_images(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
+    def _make_images(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
+        self._manager.begin_task(file for job in jobs for file in job.task.request.files)
+        runs: dict[TaskRun, int] = {}
+        for index, job in enumerate(jobs):
+            try:
+                runs[self._task_run(job)] = index
+            except PipelineError as error:
+                ended(index, error)
+        runner = TaskRunner(
+            self._options.batch, self.device, lambda run, error: ended(runs[run], error)
+        )
+        runner.run(tuple(runs))
+
+    def _task_run(self, job: TaskJob) -> TaskRun:
+        """A task with its plans made and its models loaded."""
+        task, reporter, inputs = job
         reporter.progress(_LOADING_PERCENT, "Loading models ...")
-        self._manager.begin_task(task.request.files)
         sources = PromptSources(self._library.styles, self._library.wildcards)
         planner = TaskPlanner(task.request, sources, self._expansion, self._manager, reporter)
         check_stopped(reporter)
         context = self._context(task, planner.images[0], reporter, inputs)
         pipeline = self._pipeline(planner.images[0], context)
         planner.fetch_inversions()
-        TaskRun(task, planner, context, pipeline, self._hashes).run()
+        return TaskRun(task, planner, context, pipeline, self._hashes)
 
     def _context(
         self, task: Task, plan: ImagePlan, reporter: Reporter, inputs: Inputs

@@ -1,5 +1,6 @@
-"""What makes the single images of a task, and SDXL's with the weights that a plan asks for."""
+"""What makes the images of a task, and SDXL's with the weights that a plan asks for."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -9,7 +10,7 @@ from PIL import Image
 
 from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.engine.conditioned import ImageConditions, InpaintPatch
-from pipeline.engine.sdxl import SdxlPipeline
+from pipeline.engine.sdxl import ImageRun, MadeRow, SdxlPipeline
 from pipeline.engine.start import Start
 from pipeline.engine.task_context import TaskContext
 from pipeline.errors import InvalidModelFile
@@ -23,7 +24,7 @@ from pipeline.weights.lora import ChosenLora
 
 
 class ImagePipeline(Protocol):
-    """Makes the single images of one task. A family of models is a class of its own."""
+    """Makes the images of a task. A family of models is a class of its own."""
 
     @property
     def rgb(self) -> LatentRgb:
@@ -35,6 +36,16 @@ class ImagePipeline(Protocol):
         """The finished image of ``plan``, as large as ``start`` says where there is one.
 
         Raises InvalidModelFile, ModelNotInstalled, DownloadFailed, and whatever ``on_step`` does.
+        """
+
+    def make_batch(
+        self, runs: Sequence[ImageRun], start: Start | None, conditions: ImageConditions
+    ) -> Iterator[MadeRow]:
+        """The images of runs whose plans ``share_a_run``, as ``make`` makes them but for rounding.
+
+        All are sampled before this returns, and decoded one by one. An image whose ``on_step``
+        raises PipelineError is left out; if all do, the last error is raised. Otherwise raises as
+        ``make``.
         """
 
 
@@ -54,16 +65,25 @@ class PatchedSdxl:
         self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
     ) -> Image.Image:
         """As ``ImagePipeline``."""
+        (made,) = self.make_batch([ImageRun(plan, on_step)], start, conditions)
+        return made.image
+
+    def make_batch(
+        self, runs: Sequence[ImageRun], start: Start | None, conditions: ImageConditions
+    ) -> Iterator[MadeRow]:
+        """As ``ImagePipeline``."""
+        plan = runs[0].plan
         if self._networks.checkpoint.unet.is_inpainting:
-            return self._inpainted(plan, start, conditions, on_step)
+            return self._inpainted(runs, start, conditions)
         self._patch_weights(plan, with_inpaint=plan.inpaint_engine != "None")
         conditions = replace(conditions, inpaint=self._inpaint_patch(plan, start))
-        return self._networks.make(plan, on_step, start, conditions)
+        return self._networks.make_batch(runs, start, conditions)
 
     def _inpainted(
-        self, plan: ImagePlan, start: Start | None, conditions: ImageConditions, on_step: OnStep
-    ) -> Image.Image:
+        self, runs: Sequence[ImageRun], start: Start | None, conditions: ImageConditions
+    ) -> Iterator[MadeRow]:
         """By a network of 9 input channels, which needs no patch of an inpaint engine."""
+        plan = runs[0].plan
         if start is None or start.inpaint is None or start.inpaint.surroundings is None:
             raise InvalidModelFile(
                 f"{plan.model} is an inpainting checkpoint: its network takes a mask and the masked"
@@ -75,7 +95,7 @@ class PatchedSdxl:
         latents = checkpoint.model_sampling.under(plan.sampling.scheduler).latents
         masked = latents.to_model(surroundings.latent)
         with inputs_added(checkpoint.unet.module, surroundings.mask, masked):
-            return self._networks.make(plan, on_step, start, conditions)
+            return self._networks.make_batch(runs, start, conditions)
 
     def _patch_weights(self, plan: ImagePlan, *, with_inpaint: bool) -> None:
         """The plan's LoRAs into all networks, and into the base its inpaint patch, or not."""

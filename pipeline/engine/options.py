@@ -10,3 +10,4 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     device_memory_gb: float = 0.0  # that models may take on the device; 0: a share of it
     ram_gb: float = 0.0  # that models may take in main memory; 0: a share of it
     compile_unet: bool = False  # compile the network when it is first used
+    batch: int = 1  # images made together at most; 0: as many as the device gains from

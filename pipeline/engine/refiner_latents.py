@@ -4,9 +4,11 @@ Such a refiner can take over from a clean latent only, whatever swap method is a
 that begins from another one is made by the base or by the refiner alone, as in Fooocus.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pipeline.models.refiner import Refiner
@@ -29,17 +31,26 @@ class SplitRun(NamedTuple):
 
 
 def in_their_latents(
-    plan: ImagePlan, swap: RefinerSwap, latent: Tensor | None, base_vae: Vae, refiner: Refiner
+    plans: Sequence[ImagePlan],
+    swap: RefinerSwap,
+    latent: Tensor | None,
+    base_vae: Vae,
+    refiner: Refiner,
 ) -> SplitRun:
-    """``swap`` as the two networks can run it; unchanged where they share their latents."""
+    """``swap`` as the two networks can run it; unchanged where they share their latents.
+
+    Latents are those of the plans, or one for all of them.
+    """
     bridge = refiner.bridge
     if bridge is None:
         return SplitRun(swap, latent)
 
-    def convert(each: Tensor) -> Tensor:
-        return bridge.convert(each, base_vae, plan.seed)
+    def convert(latents: Tensor) -> Tensor:
+        rows = latents.expand(len(plans), *latents.shape[1:])
+        pairs = zip(rows, plans, strict=True)
+        return torch.cat([bridge.convert(row[None], base_vae, plan.seed) for row, plan in pairs])
 
-    split = split_of(plan)
+    split = split_of(plans[0])
     if split == "both":
         return SplitRun(replace(swap, method="vae", convert=convert), latent)
     if split == "base":

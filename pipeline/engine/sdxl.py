@@ -1,16 +1,20 @@
-"""SDXL's networks at work: from a plan to an image.
+"""SDXL's networks at work: from plans to images.
 
-``SdxlPipeline.text_to_image`` is the whole way of a plain request. What only some images need (an
-initial latent, image conditions, FreeU, a refiner) is in ``pipeline.engine.conditioned``.
+``SdxlPipeline.text_to_latents`` is the whole way of a plain request through the networks. What
+only some images need (an initial latent, image conditions, FreeU, a refiner) is in
+``pipeline.engine.conditioned``.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from pipeline.engine.conditioned import ConditionedRun, ImageConditions
+from pipeline.engine.refiner_latents import final_vae
 from pipeline.engine.start import Start
 from pipeline.images.resize import resize_lanczos
 from pipeline.models.checkpoint import Checkpoint
@@ -18,11 +22,26 @@ from pipeline.models.refiner import Refiner
 from pipeline.models.vae import Vae
 from pipeline.request.plan import ImagePlan
 from pipeline.sampling.adm import SdxlSizes
-from pipeline.sampling.denoiser import Conditioning, Denoiser
+from pipeline.sampling.batch import Batch
+from pipeline.sampling.denoiser import Conditioning, Denoiser, share_a_call, stacked
 from pipeline.sampling.diffusion import sample
 from pipeline.sampling.interface import OnStep
-from pipeline.sampling.noise import ImageNoise
+from pipeline.sampling.noise import BatchNoise, ImageNoise
 from pipeline.sampling.sigmas import make_sigmas
+
+
+class ImageRun(NamedTuple):
+    """An image to be made. ``on_step`` gets its guesses (1, C, h, w) and may raise to end it."""
+
+    plan: ImagePlan
+    on_step: OnStep
+
+
+class MadeRow(NamedTuple):
+    """The finished image of the run with that index."""
+
+    row: int
+    image: Image.Image
 
 
 class SdxlPipeline:
@@ -59,40 +78,67 @@ class SdxlPipeline:
         Raises whatever ``on_step`` does, and InvalidModelFile for a refiner that does not read the
         checkpoint's prompts.
         """
+        (made,) = self.make_batch([ImageRun(plan, on_step)], start, conditions)
+        return made.image
+
+    def make_batch(
+        self,
+        runs: Sequence[ImageRun],
+        start: Start | None = None,
+        conditions: ImageConditions | None = None,
+    ) -> Iterator[MadeRow]:
+        """The images of plans that may share their runs (``BatchKey``), as ``make`` would make
+        them, but for rounding. All are sampled at once, then decoded one by one.
+
+        One whose ``on_step`` raises PipelineError is left out; if all do, the last error is raised.
+        """
         conditions = conditions or ImageConditions()
-        if start is None and self.refiner is None and _is_plain(plan, conditions):
-            return self.text_to_image(plan, on_step)
-        run = ConditionedRun(plan, self.checkpoint, self.vae, self.refiner, start, conditions)
-        latent = run.sample(self.denoiser(plan), self.noise(plan), on_step)
-        image = decode(run.vae, latent, tiled=start is not None and start.tiled)
-        if start is not None and start.inpaint is not None:
-            return start.inpaint.paste(image)
-        return fit(image, plan)
-
-    def text_to_image(self, plan: ImagePlan, on_step: OnStep) -> Image.Image:
-        """The image of a plan that begins from noise and has nothing but its prompts to follow."""
-        denoise = self.denoiser(plan)
-        noise = self.noise(plan)
-        sigmas = make_sigmas(plan.sampling, denoise.model_sampling.levels)
-        latent = sample(denoise, plan.sampling, sigmas, noise, on_step)
-        return fit(decode(self.vae, latent), plan)
-
-    def denoiser(self, plan: ImagePlan) -> Denoiser:
-        """The function that samplers call, with the plan's prompts and guidance."""
-        positive, negative = self.encode(plan)
-        return Denoiser(
-            unet=self.checkpoint.unet,
-            model_sampling=self.checkpoint.model_sampling.under(plan.sampling.scheduler),
-            positive=positive,
-            negative=negative,
-            guidance=plan.guidance,
-            sizes=SdxlSizes(*plan.size.native, plan.guidance),
+        plain = start is None and self.refiner is None and _is_plain(runs[0].plan, conditions)
+        sampled = []
+        for rows in self._sharing(runs):
+            plans = [runs[row].plan for row in rows]
+            batch = Batch([runs[row].on_step for row in rows])
+            if plain:
+                latents = self.text_to_latents(plans, batch)
+            else:
+                run = ConditionedRun(
+                    plans, self.checkpoint, self.vae, self.refiner, start, conditions
+                )
+                latents = run.sample(self.denoiser(plans), self.noise(plans), batch)
+            sampled += [(rows[each], latents[each : each + 1]) for each in batch.rows]
+        vae = final_vae(runs[0].plan, self.vae, self.refiner)
+        return (
+            MadeRow(row, finished(decode(vae, latent, start), runs[row].plan, start))
+            for row, latent in sampled
         )
 
-    def noise(self, plan: ImagePlan) -> ImageNoise:
-        """The image's noise, in the shape of its latent."""
-        shape = self.checkpoint.model_sampling.latents.shape(*plan.size.native)
-        return ImageNoise(plan.seed, shape, self._device, self._draw_on)
+    def text_to_latents(self, plans: Sequence[ImagePlan], batch: Batch) -> Tensor:
+        """The latents (B, C, h, w) of plans that begin from noise and have nothing but their
+        prompts to follow."""
+        denoise = batch.denoise(self.denoiser(plans))
+        settings = plans[0].sampling
+        sigmas = make_sigmas(settings, denoise.model_sampling.levels)
+        return sample(denoise, settings, sigmas, self.noise(plans), batch.on_step)
+
+    def denoiser(self, plans: Sequence[ImagePlan]) -> Denoiser:
+        """The function that samplers call, with the plans' prompts and their common guidance."""
+        prompts = [self.encode(plan) for plan in plans]
+        common = plans[0]
+        return Denoiser(
+            unet=self.checkpoint.unet,
+            model_sampling=self.checkpoint.model_sampling.under(common.sampling.scheduler),
+            positive=stacked([positive for positive, _ in prompts]),
+            negative=stacked([negative for _, negative in prompts]),
+            guidance=common.guidance,
+            sizes=SdxlSizes(*common.size.native, common.guidance),
+        )
+
+    def noise(self, plans: Sequence[ImagePlan]) -> BatchNoise:
+        """The images' noise, in the shape of their latents."""
+        shape = self.checkpoint.model_sampling.latents.shape(*plans[0].size.native)
+        return BatchNoise(
+            [ImageNoise(plan.seed, shape, self._device, self._draw_on) for plan in plans]
+        )
 
     def encode(self, plan: ImagePlan) -> tuple[Conditioning, Conditioning]:
         """Conditioning of the positive and the negative texts."""
@@ -102,6 +148,17 @@ class SdxlPipeline:
         if plan.negative_copies_positive:
             return positive, positive
         return positive, encode(plan.texts.negatives)
+
+    def _sharing(self, runs: Sequence[ImageRun]) -> list[list[int]]:
+        """The runs by index: together where prompts of all lengths fit in one call of the
+        network, otherwise those of the same lengths."""
+        prompts = [self.encode(run.plan) for run in runs]
+        if share_a_call([each for pair in prompts for each in pair]):
+            return [list(range(len(runs)))]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, pair in enumerate(prompts):
+            groups.setdefault(tuple(each.context.shape[1] for each in pair), []).append(row)
+        return list(groups.values())
 
 
 class TextCache:
@@ -136,10 +193,11 @@ def _is_plain(plan: ImagePlan, conditions: ImageConditions) -> bool:
     return conditions.are_none and plan.freeu is None and plan.swap_method == "joint"
 
 
-def decode(vae: Vae, latent: Tensor, *, tiled: bool = False) -> Image.Image:
-    """The image of a latent; in tiles too where the device has no memory for it whole."""
+def decode(vae: Vae, latent: Tensor, start: Start | None = None) -> Image.Image:
+    """The image of one latent; in tiles where its start was encoded in tiles, or where the device
+    has no memory for it whole."""
     try:
-        pixels = None if tiled else vae.decode(latent)
+        pixels = None if start is not None and start.tiled else vae.decode(latent)
     except torch.OutOfMemoryError:
         pixels = None  # outside the except block on purpose: its traceback keeps tensors alive
     if pixels is None:
@@ -149,7 +207,9 @@ def decode(vae: Vae, latent: Tensor, *, tiled: bool = False) -> Image.Image:
     return Image.fromarray(levels.cpu().numpy())
 
 
-def fit(image: Image.Image, plan: ImagePlan) -> Image.Image:
-    """The image in the size that was asked for."""
+def finished(image: Image.Image, plan: ImagePlan, start: Start | None) -> Image.Image:
+    """The image in its surroundings, or in the size that was asked for."""
+    if start is not None and start.inpaint is not None:
+        return start.inpaint.paste(image)
     size = plan.size
     return resize_lanczos(image, size.width, size.height) if size.resized else image

@@ -1,7 +1,7 @@
 """One task on its device: from its plans to its images, which go out through the reporter."""
 
-import logging
-import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 from PIL import Image
 
@@ -22,13 +22,15 @@ from pipeline.images.grid import make_grid
 from pipeline.metadata.write import plan_record
 from pipeline.request.goals import Goals
 from pipeline.request.plan import ImagePlan
+from pipeline.sampling.interface import OnStep
 from pipeline.scheduling.task import MadeImage, Task
-
-log = logging.getLogger(__name__)
 
 
 class TaskRun:
-    """Makes the images of one task, once."""
+    """The images of one task: what they start from, and what happens to each that was made.
+
+    ``TaskRunner`` makes them, maybe together with those of other tasks.
+    """
 
     def __init__(
         self,
@@ -38,11 +40,14 @@ class TaskRun:
         pipeline: ImagePipeline,
         hashes: KnowsHashes,
     ) -> None:
+        self.task_id = task.task_id
+        self.pipeline = pipeline
+        self.start: Start | None = None
+        self.conditions = ImageConditions()
         self._task = task
         self._params = task.params
         self._planner = planner
         self._context = context
-        self._pipeline = pipeline
         self._hashes = hashes
         runs = 1 + len(task.request.stages)
         self._progress = TaskProgress(
@@ -54,29 +59,66 @@ class TaskRun:
         self._saved = 0
         self._for_grid: list[Image.Image] = []
 
-    def run(self) -> None:
-        """Make and save every image; a skipped one is left out. Raises PipelineError."""
+    def prepare(self) -> list[ImagePlan]:
+        """Load what the images start from; the plans of those that need a run.
+
+        The others, such as an input image that is only enhanced, are finished here. Raises
+        PipelineError.
+        """
         request, params, context = self._task.request, self._params, self._context
-        goals, start = request.goals, None
+        goals = request.goals
         model_hashes(self._planner.images[0], self._hashes)  # computed while images are made
         if goals.start is not None:
-            start = request_start(goals.start, request, context)
-        plans = [sized(plan, start) for plan in self._planner.images]
-        if (shown := self._instead(goals, plans[0], start)) is not None:
+            self.start = request_start(goals.start, request, context)
+        plans = [sized(plan, self.start) for plan in self._planner.images]
+        if (shown := self._instead(goals, plans[0], self.start)) is not None:
             self._progress = TaskProgress(context.reporter, images=1)
             for image in shown:
                 self._save(image, plans[0], described=False)
-            return
-        conditions = ImageConditions()
+            return []
         if goals.image_prompts:
-            conditions = load_image_conditions(params, plans[0].size.hint, context)
-        for plan in plans:
-            try:
-                self._make(plan, start, conditions)
-            except ImageSkipped:
-                continue
+            self.conditions = load_image_conditions(params, plans[0].size.hint, context)
+        if goals.enhance:
+            self._enhance_given(plans)
+            return []
+        return plans
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its images begin from noise and follow nothing but their prompts."""
+        return self.start is None and self.conditions.are_none
+
+    def expanded(self, plan: ImagePlan) -> ImagePlan:
+        """The plan with its prompt continued, if that is wanted."""
+        return self._planner.expand(plan)
+
+    def begin(self, plans: Sequence[ImagePlan]) -> None:
+        """These images are made next, together. Raises TaskAborted, and ImageSkipped for the
+        first of them."""
+        self._progress.begin_batch([plan.index + 1 for plan in plans])
+
+    def on_steps(self, plans: Sequence[ImagePlan]) -> list[OnStep]:
+        """Callbacks of the run of these images."""
+        numbers = [plan.index + 1 for plan in plans]
+        return self._progress.on_steps(numbers, plans[0].sampling.steps, self.pipeline.rgb)
+
+    def finish(self, image: Image.Image, plan: ImagePlan) -> None:
+        """Enhance and save an image that was made. Raises PipelineError, TaskAborted included."""
+        self._progress.finish_image(plan.index + 1)
+        self._enhance(Enhanced(image, plan))
+
+    def end(self) -> None:
+        """All images are finished; a grid of them is saved if that is wanted."""
         if (grid := make_grid(self._for_grid)) is not None:
-            self._save(grid, plans[0], described=False)
+            self._save(grid, self._planner.images[0], described=False)
+
+    def _enhance_given(self, plans: Sequence[ImagePlan]) -> None:
+        """Enhance the input image in place of images that were made."""
+        for plan in plans:
+            with suppress(ImageSkipped):
+                self.begin([plan])
+                given = self._context.picture(self._params.enhance_input_image)
+                self._enhance(Enhanced(given, plan, described=False))
 
     def _instead(
         self, goals: Goals, plan: ImagePlan, start: Start | None
@@ -90,20 +132,6 @@ class TaskRun:
             area = start.inpaint.area
             return [Image.fromarray(each) for each in (area.filled, area.mask, area.shown)]
         return None if start.finished is None else [start.finished]
-
-    def _make(self, plan: ImagePlan, start: Start | None, conditions: ImageConditions) -> None:
-        """Make one image, or take the one that is only to be enhanced, and enhance it."""
-        self._progress.begin_image(plan.index + 1)
-        if self._task.request.goals.enhance:
-            given = self._context.picture(self._params.enhance_input_image)
-            self._enhance(Enhanced(given, plan, described=False))
-            return
-        plan = self._planner.expand(plan)
-        started = time.perf_counter()
-        on_step = self._progress.on_step(plan.sampling.steps, self._pipeline.rgb)
-        image = self._pipeline.make(plan, start, conditions, on_step)
-        self._log(plan, time.perf_counter() - started)
-        self._enhance(Enhanced(image, plan))
 
     def _enhance(self, first: Enhanced) -> None:
         """Save the image and the result of each stage, or the last one alone.
@@ -154,10 +182,3 @@ class TaskRun:
             return ImageFile(encode_image(image, params.output_format))
         record = plan_record(plan, params, model_hashes(plan, self._hashes))
         return encode_described(image, record, params)
-
-    def _log(self, plan: ImagePlan, seconds: float) -> None:
-        width, height = plan.size.native
-        steps = plan.sampling.steps
-        log.info(
-            "task %s: %dx%d, %d steps, %.2f s", self._task.task_id, width, height, steps, seconds
-        )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -42,7 +42,8 @@ class UNetCall(Protocol):
 class ControllableUNet(Protocol):
     """A UNet that takes a control network's residuals; without them it is a ``UNetCall``.
 
-    The seam for engines: ``UNet.use`` puts another implementation of the same weights in place.
+    The seam for engines: ``UNet.use`` puts another implementation of the same weights in place. B
+    varies from call to call: with the prompts, and with the images of a batch that are left.
     """
 
     def __call__(
@@ -56,15 +57,39 @@ class ControllableUNet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """One encoded prompt: ``context`` (1, T, D) and ``pooled`` (1, P)."""
+    """Encoded prompts: ``context`` (B, T, D) and ``pooled`` (B, P). B is 1 where all images of a
+    batch share one."""
 
     context: Tensor
     pooled: Tensor
 
+    def of_rows(self, rows: Sequence[int]) -> "Conditioning":
+        """Those of some images of a batch."""
+        if self.context.shape[0] == 1:
+            return self
+        index = torch.tensor(rows, device=self.context.device)
+        return Conditioning(self.context[index], self.pooled[index])
+
+
+def stacked(prompts: Sequence[Conditioning]) -> Conditioning:
+    """The prompts (each of one row) of a batch, in one; they ``share_a_call``."""
+    first = prompts[0]
+    if all(each is first for each in prompts):
+        return first
+    return Conditioning(
+        _same_length([each.context for each in prompts]),
+        torch.cat([each.pooled for each in prompts]),
+    )
+
+
+def share_a_call(prompts: Sequence[Conditioning]) -> bool:
+    """Whether repeating the prompts to one length is cheaper than another call."""
+    return _repeats(prompts) <= MAX_REPEATS
+
 
 @dataclass(frozen=True, slots=True)
 class Denoiser:
-    """The guided guess of the clean latent of one image, float32 on the device of ``x``."""
+    """The guided guess of the clean latents of a batch, float32 on the device of ``x``."""
 
     unet: UNetCall
     model_sampling: ModelSampling
@@ -72,6 +97,12 @@ class Denoiser:
     negative: Conditioning
     guidance: Guidance
     sizes: SizeConditioning
+
+    def of_rows(self, rows: Sequence[int]) -> "Denoiser":
+        """The denoiser of some images of the batch."""
+        return replace(
+            self, positive=self.positive.of_rows(rows), negative=self.negative.of_rows(rows)
+        )
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guess at noise level ``sigma`` (0-d, CPU)."""
@@ -93,7 +124,7 @@ class Denoiser:
 
     def predict_both(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """The guesses for (negative, positive), in one call if the prompts can share it."""
-        if _repeats(self.positive, self.negative) > MAX_REPEATS:
+        if not share_a_call((self.positive, self.negative)):
             (positive,) = self.predict(x, sigma, (True,))
             (negative,) = self.predict(x, sigma, (False,))
             return negative, positive
@@ -109,8 +140,8 @@ class Denoiser:
         given = NetworkInput(
             x=torch.cat([parametrisation.model_input(x, sigma)] * count),
             timestep=timestep.to(x.device).expand(batch * count),
-            context=_same_length([each.context for each in chosen]).repeat_interleave(batch, 0),
-            pooled=torch.cat([each.pooled for each in chosen]).repeat_interleave(batch, 0),
+            context=_same_length([_for_each(each.context, batch) for each in chosen]),
+            pooled=torch.cat([_for_each(each.pooled, batch) for each in chosen]),
             time_ids=self._time_ids(x, float(timestep), prompts).repeat_interleave(batch, 0),
             sigma=float(sigma),
             positive=tuple(prompt for prompt in prompts for _ in range(batch)),
@@ -126,9 +157,14 @@ class Denoiser:
         return torch.tensor(rows, dtype=torch.float32, device=x.device)
 
 
-def _repeats(one: Conditioning, other: Conditioning) -> int:
-    """How often the shorter prompt is repeated until both have the same length."""
-    lengths = (one.context.shape[1], other.context.shape[1])
+def _for_each(rows: Tensor, batch: int) -> Tensor:
+    """(1 or ``batch``, ...) as (``batch``, ...)."""
+    return rows.expand(batch, *rows.shape[1:])
+
+
+def _repeats(prompts: Sequence[Conditioning]) -> int:
+    """How often the shortest prompt is repeated until all have the same length."""
+    lengths = [each.context.shape[1] for each in prompts]
     return math.lcm(*lengths) // min(lengths)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.interface import Noise, OnStep
-from pipeline.sampling.noise import ImageNoise
+from pipeline.sampling.noise import RunNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
 from pipeline.sampling.sigmas import brownian_range
@@ -40,7 +40,7 @@ def start_latent(
     return x + sampling.latents.to_model(image)
 
 
-def step_noise(settings: SamplingSettings, sampling: ModelSampling, noise: ImageNoise) -> Noise:
+def step_noise(settings: SamplingSettings, sampling: ModelSampling, noise: RunNoise) -> Noise:
     """The noise that the sampler adds between steps."""
     if settings.sampler not in BROWNIAN_SAMPLERS:
         return noise.fresh
@@ -52,14 +52,15 @@ def sample(
     denoise: NetworkDenoise,
     settings: SamplingSettings,
     sigmas: Tensor,
-    noise: ImageNoise,
+    noise: RunNoise,
     on_step: OnStep,
     latent: Tensor | None = None,
 ) -> Tensor:
-    """The finished latent in the VAE's space, float32 on the noise's device.
+    """The finished latents (B, C, h, w) in the VAE's space, float32 on the noise's device.
 
     ``sigmas`` is the schedule of ``settings`` (``make_sigmas``). The run starts from ``latent``, in
-    the VAE's space. ``on_step`` gets each guess of the clean latent in the network's space.
+    the VAE's space, of B rows or one for all. ``on_step`` gets each guess of the clean latents in
+    the network's space.
     """
     sampling = denoise.model_sampling
     x = start_latent(noise.initial, float(sigmas[0]), sampling, latent)

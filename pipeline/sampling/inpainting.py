@@ -1,6 +1,6 @@
 """Inpainting in latents: outside the mask the latent is kept, at every noise level."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -30,23 +30,31 @@ class MaskedDenoise:
     """A ``NetworkDenoise`` confined to the mask: elsewhere the kept latent goes in, at the level's
     noise, and comes out clean.
 
-    Draws noise at each call, on the CPU, so each run needs an object of its own.
+    Draws noise at each call, on the CPU, so each run needs an object of its own. ``seeds`` are
+    those of the run's images; a single number is that of its only one.
     """
 
     def __init__(
-        self, denoise: Denoise, model_sampling: ModelSampling, inpainting: Inpainting, seed: int
+        self,
+        denoise: Denoise,
+        model_sampling: ModelSampling,
+        inpainting: Inpainting,
+        seeds: int | Sequence[int],
     ) -> None:
         self.model_sampling = model_sampling
         self._denoise = denoise
         self._kept = model_sampling.latents.to_model(inpainting.latent)
         self._mask = inpainting.mask
         # Another seed than the image's: the same noise again would leave a trace.
-        self._generator = seeded_generator((seed + 1) % _SEEDS)
+        each = (seeds,) if isinstance(seeds, int) else seeds
+        self._generators = [seeded_generator((seed + 1) % _SEEDS) for seed in each]
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guess at noise level ``sigma`` (0-d, CPU); outside the mask the kept latent."""
         kept, mask = self._kept.to(x), self._mask.to(x)
-        noise = torch.randn(x.shape, generator=self._generator).to(x)
+        shape = (1, *x.shape[1:])
+        drawn = [torch.randn(shape, generator=each) for each in self._generators]
+        noise = torch.cat(drawn).to(x)
         seen = x * mask + (kept + noise * sigma) * (1.0 - mask)
         return self._denoise(seen, sigma) * mask + kept * (1.0 - mask)
 

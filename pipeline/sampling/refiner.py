@@ -3,7 +3,7 @@
 Both networks are functions from a noisy latent and its level to the guess of the clean latent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from pipeline.request.sampling import SamplingSettings
 from pipeline.sampling.diffusion import NetworkDenoise, sample, start_latent, step_noise
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise
 from pipeline.sampling.interface import Denoise, Noise, OnStep
-from pipeline.sampling.noise import ImageNoise
+from pipeline.sampling.noise import RunNoise
 from pipeline.sampling.parametrisation import ModelSampling
 from pipeline.sampling.samplers import BROWNIAN_SAMPLERS, sampler_for
 from pipeline.sampling.sigmas import make_sigmas, requested_sigmas
@@ -51,25 +51,25 @@ class RefinerSwap:
         converted = replace(self.inpainting, latent=self.convert(self.inpainting.latent))
         return replace(self, inpainting=converted)
 
-    def masked(self, network: NetworkDenoise, seed: int) -> NetworkDenoise:
-        """``network``, confined to the mask where there is one, for a run of that seed."""
+    def masked(self, network: NetworkDenoise, seeds: Sequence[int]) -> NetworkDenoise:
+        """``network``, confined to the mask where there is one, for a run of those seeds."""
         if self.inpainting is None:
             return network
-        return MaskedDenoise(network, network.model_sampling, self.inpainting, seed)
+        return MaskedDenoise(network, network.model_sampling, self.inpainting, seeds)
 
 
 @torch.inference_mode()
 def sample_with_refiner(
     swap: RefinerSwap,
     settings: SamplingSettings,
-    noise: ImageNoise,
+    noise: RunNoise,
     on_step: OnStep,
     latent: Tensor | None = None,
 ) -> Tensor:
     """As ``sample``, by two networks. ``on_step`` counts on over both."""
     if swap.method == "joint":
         joint = _Joint(swap, on_step)
-        masked = swap.masked(joint, settings.seed)
+        masked = swap.masked(joint, noise.seeds)
         sigmas = make_sigmas(settings, joint.model_sampling.levels)
         return sample(masked, settings, sigmas, noise, joint.on_step, latent)
     runs = _TwoRuns(swap, settings, noise, on_step)
@@ -113,13 +113,13 @@ class _LastNoise:
 
 
 class _TwoRuns:
-    """Two runs of one image along one Brownian path, where the sampler uses one."""
+    """Two runs of the same images along one Brownian path each, where the sampler uses one."""
 
     def __init__(
         self,
         swap: RefinerSwap,
         settings: SamplingSettings,
-        noise: ImageNoise,
+        noise: RunNoise,
         on_step: OnStep,
     ) -> None:
         self._swap = swap
@@ -131,11 +131,11 @@ class _TwoRuns:
     def separate(self, latent: Tensor | None) -> Tensor:
         """The second run continues at the level where the first one stopped."""
         swap, base = self._swap, self._swap.base
-        sigmas, switch, seed = self._sigmas(), swap.switch, self._settings.seed
+        sigmas, switch, seeds = self._sigmas(), swap.switch, self._noise.seeds
         x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
-        x = self._run(swap.masked(base, seed), x, sigmas[: switch + 1], self._step_noise)
+        x = self._run(swap.masked(base, seeds), x, sigmas[: switch + 1], self._step_noise)
         x = self._run(
-            swap.masked(swap.refiner, seed), x, sigmas[switch:], self._step_noise, done=switch
+            swap.masked(swap.refiner, seeds), x, sigmas[switch:], self._step_noise, done=switch
         )
         return base.model_sampling.latents.to_vae(x)
 
@@ -147,7 +147,7 @@ class _TwoRuns:
         last = _LastNoise(base)
         if len(sigmas) > 1:
             x = start_latent(self._noise.initial, float(sigmas[0]), base.model_sampling, latent)
-            x = self._run(swap.masked(last, self._settings.seed), x, sigmas, self._step_noise)
+            x = self._run(swap.masked(last, self._noise.seeds), x, sigmas, self._step_noise)
             latent = base.model_sampling.latents.to_vae(x)
         if latent is not None and swap.convert is not None:
             latent = swap.convert(latent)
@@ -161,11 +161,11 @@ class _TwoRuns:
         sigmas = requested_sigmas(settings, sampling.levels)[switch:] * RENOISE
         if latent is not None and len(sigmas) < 2:
             return latent
-        noise = self._noise.of_seed(settings.seed + 1)
+        noise = self._noise.reseeded([seed + 1 for seed in self._noise.seeds])
         initial = noise.initial - noise.initial.mean(dim=1, keepdim=True) + mean
         between = self._step_noise if settings.sampler in BROWNIAN_SAMPLERS else noise.fresh
         x = start_latent(initial, float(sigmas[0]), sampling, latent)
-        masked = self._swap.in_refiner_latents().masked(refiner, settings.seed + 1)
+        masked = self._swap.in_refiner_latents().masked(refiner, noise.seeds)
         x = self._run(masked, x, sigmas, between, done=switch)
         return sampling.latents.to_vae(x)
 

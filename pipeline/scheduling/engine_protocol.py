@@ -1,10 +1,11 @@
 """An engine as its worker calls it, always on one thread."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
+from pipeline.errors import PipelineError
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.scheduling.task import Reporter, Task
 
@@ -13,6 +14,29 @@ Inputs = Mapping[str, bytes]
 
 Generate = Callable[[Task, Reporter, Inputs], None]
 """Makes all images of a task, through ``Reporter.image``. Raises PipelineError."""
+
+
+class TaskJob(NamedTuple):
+    """A task with its reporter and its input images."""
+
+    task: Task
+    reporter: Reporter
+    inputs: Inputs
+
+
+TaskEnded = Callable[[int, PipelineError | None], None]
+"""Task number (from 0) has ended, whole or with an error."""
+
+
+@runtime_checkable
+class MakesBatches(Protocol):
+    """A ``Generate`` that makes images of several tasks together."""
+
+    def run_together(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
+        """Make all images of the tasks; ``ended`` is called once for each, as soon as it has ended.
+
+        What it raises ends all tasks that have not ended.
+        """
 
 
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):

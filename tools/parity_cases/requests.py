@@ -215,9 +215,9 @@ def pictures(case: Case, fixtures: Fixtures) -> Results:
     results = dict(_calls(params, plans, fixtures))
     for plan in plans:
         name, recorded = f"{case.id}.{plan.index}", case.images[plan.index]
-        denoise = pipeline.denoiser(plan)
+        denoise = pipeline.denoiser([plan])
         sigmas = make_sigmas(plan.sampling, denoise.model_sampling.levels)
-        latent = sample(denoise, plan.sampling, sigmas, pipeline.noise(plan), lambda *_: None)
+        latent = sample(denoise, plan.sampling, sigmas, pipeline.noise([plan]), lambda *_: None)
         pixels = checkpoint.vae.decode(latent)[0].permute(1, 2, 0)
         results[f"{name}.latent"] = latent
         for figure in fixtures.tensors(case.file):
