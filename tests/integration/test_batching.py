@@ -1,7 +1,7 @@
 """Images made together: each is the one that is made alone, whatever becomes of the others."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -105,9 +105,14 @@ class Counted:
         self.rows: list[int] = []
         self._unet = unet
 
-    def __call__(self, given: NetworkInput, *residuals: Any) -> Tensor:
+    def __call__(
+        self,
+        given: NetworkInput,
+        down_residuals: Sequence[Tensor] | None = None,
+        middle_residual: Tensor | None = None,
+    ) -> Tensor:
         self.rows.append(given.x.shape[0])
-        return self._unet.as_built(given, *residuals)
+        return self._unet.as_built(given, down_residuals, middle_residual)
 
 
 def test_a_skipped_image_leaves_the_batch(checkpoint: Checkpoint) -> None:
