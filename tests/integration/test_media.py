@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from yarl import URL
 
+from handlers.http.files import SMALL_BYTES
 from handlers.keys import INPUTS, OUTPUTS
 from pipeline.images.encode import encode_image, read_text
 from pipeline.scheduling.task import MadeImage
@@ -43,6 +44,24 @@ async def test_a_picture_is_served_byte_for_byte_and_kept_by_the_browser(focal: 
         assert (answer.status, await answer.read()) == (206, data[:4])
     async with focal.session.head(path) as answer:
         assert (answer.status, answer.content_length) == (200, len(data))
+
+
+@pytest.mark.parametrize("size", [100, SMALL_BYTES, SMALL_BYTES + 1])
+async def test_small_and_large_files_are_answered_alike(focal: Focal, size: int) -> None:
+    data = bytes(size)
+    path = saved(focal, data, "png")
+    names = ("ETag", "Last-Modified", "Accept-Ranges", "Content-Type", "Content-Length", "Vary")
+    async with focal.session.get(path) as answer:
+        whole = [answer.headers[name] for name in names]
+        assert await answer.read() == data
+    async with focal.session.head(path) as answer:
+        assert [answer.headers[name] for name in names] == whole
+    async with focal.session.get(path, headers={"If-None-Match": whole[0]}) as answer:
+        assert answer.status == 304
+    async with focal.session.get(path, headers={"If-Modified-Since": whole[1]}) as answer:
+        assert answer.status == 304
+    async with focal.session.get(path, headers={"If-Match": '"other"'}) as answer:
+        assert answer.status == 412
 
 
 WHOLE, PART = 200, 206

@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -161,3 +163,64 @@ async def test_a_write_waits_for_this_process_s_own_writes_as_long_as_they_take(
             await database.probe()
         await waiting
         assert not database.is_locked
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "db.sqlite3") as database:
+        yield database
+
+
+def add(name: str) -> Callable[[sqlite3.Connection], int]:
+    def work(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO focal_task (task_id) VALUES (?)", (name,))
+        return 7
+
+    return work
+
+
+async def test_a_write_is_committed_when_it_returns(database: Database, tmp_path: Path) -> None:
+    assert await database.write(add("a")) == 7
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as other:
+        assert other.execute("SELECT task_id FROM focal_task").fetchall() == [("a",)]
+
+
+async def test_a_write_that_fails_leaves_nothing_and_the_next_one_works(database: Database) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        add("a")(connection)
+        raise RuntimeError("in the middle")
+
+    def refuse() -> None:
+        raise PermissionError("no")
+
+    with pytest.raises(RuntimeError):
+        await database.write(fail)
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.write(lambda connection: [add("b")(connection) for _ in range(2)])
+    with pytest.raises(PermissionError):
+        await database.write(add("c"), refuse)
+    assert await count(database) == 0
+    await database.write(add("a"))
+    assert await count(database) == 1
+
+
+async def test_a_write_whose_caller_is_cancelled_ends_before_the_next_begins(
+    database: Database,
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(connection: sqlite3.Connection) -> None:
+        begun.set()
+        go_on.wait(10)
+        add("a")(connection)
+
+    first = asyncio.create_task(database.write(slow))
+    await asyncio.to_thread(begun.wait, 10)
+    first.cancel()
+    second = asyncio.create_task(insert(database, "b"))
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(first, 10)
+    await asyncio.wait_for(second, 10)
+    assert await count(database) == 2
