@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from http.client import HTTPConnection
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,15 +19,19 @@ DATE: Final = "2026-11-23"
 PICTURE: Final = f"{DATE}_00-00-00_0001.png"
 PICTURE_BYTES: Final = 100_000
 BODY: Final = {"prompt": "a red star on a blue background", "async_process": True}
-ENDED: Final = 20
+ENDED: Final = 400  # more pages of ten than answers are kept
 WAITING: Final = 10
+PAGE: Final = 10  # records
 
 
 class Route(NamedTuple):
-    """A path of the server, that of the same bytes on the bare one, and the goal of the ratio."""
+    """Paths of the server in turn, that of the same bytes on the bare one, the goal of the ratio.
+
+    The replies to ``paths`` are of one length, give or take some digits.
+    """
 
     title: str
-    path: str
+    paths: list[str]
     bare: str
     goal: float
 
@@ -43,12 +48,16 @@ def prepare(server: MeasuredServer) -> list[Route]:
     server.post("/v1/queue/pause", {})
     for _ in range(WAITING):
         server.post("/v1/engine/generate/", BODY)
+    tasks = [f"/tasks/{each}" for each in ids]
+    pages = [f"/tasks?query=history&page={page}" for page in range(ENDED // PAGE)]
     return [
-        Route("GET /tasks/{id}, an ended task", f"/tasks/{ids[0]}", "/json/task", 2.5),
-        Route("GET /tasks?query=history, 10", "/tasks?query=history", "/json/history", 2.5),
-        Route("GET /v1/queue, 10 waiting", "/v1/queue", "/json/queue", 2.5),
-        Route("GET /health", "/health", "/json/health", 2.5),
-        Route("GET /outputs/….png, 100 kB", f"/outputs/{DATE}/{PICTURE}", "/file/picture", 1.1),
+        Route("GET /tasks/{id}, ended", tasks[:1], "/json/task", 2.5),
+        Route("  another one each time", tasks, "/json/task", 2.5),
+        Route("GET /tasks?query=history, 10", pages[:1], "/json/history", 2.5),
+        Route("  another page each time", pages, "/json/history", 2.5),
+        Route("GET /v1/queue, 10 waiting", ["/v1/queue"], "/json/queue", 2.5),
+        Route("GET /health", ["/health"], "/json/health", 2.5),
+        Route("GET /outputs/….png, 100 kB", [f"/outputs/{DATE}/{PICTURE}"], "/file/picture", 1.1),
     ]
 
 
@@ -57,7 +66,7 @@ def keep_bytes(server: MeasuredServer, routes: list[Route], folder: Path) -> Non
     connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
     folder.mkdir(parents=True)
     for route in routes:
-        (folder / route.bare.rpartition("/")[2]).write_bytes(fetch(connection, route.path))
+        (folder / route.bare.rpartition("/")[2]).write_bytes(fetch(connection, route.paths[0]))
     connection.close()
 
 
@@ -71,12 +80,12 @@ def fetch(connection: HTTPConnection, path: str) -> bytes:
     return body
 
 
-def cpu_each(server: MeasuredServer, path: str, count: int) -> float:
+def cpu_each(server: MeasuredServer, paths: list[str], count: int) -> float:
     """Microseconds of the server's CPU time a request, on one connection."""
     connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
-    fetch(connection, path)
+    fetch(connection, paths[0])
     began = server.cpu_ns
-    for _ in range(count):
+    for path in islice(cycle(paths), count):
         fetch(connection, path)
     used = server.cpu_ns - began
     connection.close()
@@ -92,7 +101,7 @@ def main() -> None:
     print(f"{'us of CPU a request':32}{'ours':>8}{'bare':>8}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server = MeasuredServer(folder, program="bench/idle_server.py")
+        server = MeasuredServer(folder, ["--queue-size", "1000"], program="bench/idle_server.py")
         bare = None
         try:
             routes = prepare(server)
@@ -102,8 +111,8 @@ def main() -> None:
             for route in routes:
                 pairs = [
                     (
-                        cpu_each(server, route.path, options.count),
-                        cpu_each(bare, route.bare, options.count),
+                        cpu_each(server, route.paths, options.count),
+                        cpu_each(bare, [route.bare], options.count),
                     )
                     for _ in range(options.turns)
                 ]

@@ -173,6 +173,13 @@ class Database:
         rows = self._loop_reader.fetch(sql, values)
         return await self.fetch_all(sql, values) if rows is None else rows
 
+    def version(self) -> int | None:
+        """The number of the database's state: a commit, of any process, changes it.
+
+        None where that cannot be told without holding up the event loop.
+        """
+        return self._loop_reader.version()
+
     async def search(self, sql: str, values: Mapping[str, object]) -> list[sqlite3.Row]:
         """As ``fetch_all`` on a connection of its own, for queries that may take seconds."""
         return list(await self._searching.execute_fetchall(sql, values))

@@ -10,6 +10,7 @@ import msgspec
 
 from bus.events import now_ms
 from pipeline.scheduling.task import Outcome, Task
+from storage.answers import Answers
 from storage.database import Database
 from storage.merge import merged_page
 from storage.open_rows import Unfinished, Unreadable, read_open_row
@@ -21,6 +22,7 @@ from storage.records import (
     stored_records,
 )
 from storage.schema import BLOCK_BITS
+from storage.stored_params import StoredParams
 from storage.unwritten import UnwrittenEnds
 
 _QUEUE: Final = """
@@ -88,6 +90,7 @@ class HistoryRepository:
     def __init__(self, database: Database, unwritten: UnwrittenEnds | None = None) -> None:
         self._database = database
         self._unwritten = UnwrittenEnds() if unwritten is None else unwritten
+        self._answers: Answers[list[TaskRecord]] = Answers()
 
     async def add_queued(
         self, task: Task, idempotency_key: str = "", check: Callable[[], None] = lambda: None
@@ -149,10 +152,15 @@ class HistoryRepository:
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """One task as its row has it; what runs or waits is better known to the executor."""
-        rows = await self._database.look_up(_RECORD, {"task_id": task_id})
-        if not rows:
+        version = self._database.version()
+        found = self._answers.find(version, task_id)
+        if found is None:
+            rows = await self._database.look_up(_RECORD, {"task_id": task_id})
+            found = [stored_record(row) for row in rows]
+            self._answers.keep(version, task_id, found, _size(found))
+        if not found:
             return None
-        record, ended = stored_record(rows[0]), self._unwritten.get(task_id)
+        record, ended = found[0], self._unwritten.get(task_id)
         return record if ended is None else ended_record(record, ended.outcome)
 
     async def page(
@@ -206,9 +214,26 @@ class HistoryRepository:
     async def _stored(
         self, start_ms: int | None, end_ms: int | None, offset: int, limit: int | None
     ) -> list[TaskRecord]:
+        is_short = limit is not None and limit <= _SHORT
+        version = self._database.version() if is_short else None
+        asked = (start_ms, end_ms, offset, limit)
+        found = self._answers.find(version, asked)
+        if found is None:
+            found = await self._read(start_ms, end_ms, offset, limit, is_short=is_short)
+            self._answers.keep(version, asked, found, _size(found))
+        return list(found)
+
+    async def _read(
+        self,
+        start_ms: int | None,
+        end_ms: int | None,
+        offset: int,
+        limit: int | None,
+        *,
+        is_short: bool,
+    ) -> list[TaskRecord]:
         if end_ms is not None:
             offset += await self._newer_than(end_ms)
-        is_short = limit is not None and limit <= _SHORT
         fetch = self._database.look_up if is_short else self._database.fetch_all
         places = await fetch(_PLACE, {"offset": offset})
         if not places:
@@ -252,6 +277,15 @@ def _add(task: Task, idempotency_key: str, connection: sqlite3.Connection) -> Ad
     row_id = connection.execute(_QUEUE, values).lastrowid
     connection.execute(_DELIVER, values)
     return Admitted(task_id=task.task_id, row_id=row_id)
+
+
+def _size(records: list[TaskRecord]) -> int:
+    """Characters of the stored texts, which are nearly all that records take."""
+    return sum(
+        len(record.req_params.text)
+        for record in records
+        if isinstance(record.req_params, StoredParams)
+    )
 
 
 def _claim_key(connection: sqlite3.Connection, key: str, task_id: str) -> str:

@@ -43,6 +43,11 @@ class LoopReader:
         except sqlite3.OperationalError:  # locked, say; the thread waits, or tells what is wrong
             return None
 
+    def version(self) -> int | None:
+        """A number that changes with each commit of any other connection; None: see ``fetch``."""
+        rows = self.fetch("PRAGMA data_version", {})
+        return None if rows is None else int(rows[0][0])
+
 
 @asynccontextmanager
 async def open_loop_reader(path: Path) -> AsyncIterator[LoopReader]:

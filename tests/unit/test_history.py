@@ -268,3 +268,21 @@ async def test_family_and_key_name_stay_with_a_task_through_restarts_and_the_tra
     assert record is not None
     assert (record.family, record.key) == ("tiny", "phone")
     assert await delete_range(database, 0, DAY_MS) == [record]
+
+
+async def test_what_another_process_commits_is_seen_at_once(
+    history: HistoryRepository, database: Database, tmp_path: Path
+) -> None:
+    await add_ended(database, "a", 1)
+    for prompt in ("a dog", "a bird"):
+        with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as other, other:
+            params = f'{{"prompt": "{prompt}"}}'
+            other.execute("UPDATE generate_record SET req_params = ?", (params,))
+        record = await history.get("a")
+        (listed,) = await history.page(page_size=10)
+        assert record is not None
+        assert record.req_params["prompt"] == listed.req_params["prompt"] == prompt
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as other, other:
+        other.execute("DELETE FROM generate_record")
+    assert await history.get("a") is None
+    assert await history.page(page_size=10) == []
