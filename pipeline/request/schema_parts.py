@@ -20,7 +20,13 @@ from pipeline.request.choices import (
 MAX_TEXT: Final = 16384  # characters
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Name = Annotated[str, Meta(max_length=512)]
-Image = Annotated[str, Meta(description='Data URL, base64, http(s) URL, own path, or "" for none.')]
+Image = Annotated[
+    str,
+    Meta(
+        description='Data URL, base64, http(s) URL, own path, or "" for none.',
+        extra_json_schema={"x-image": True},
+    ),
+]
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Grow = Annotated[int, Meta(ge=-64, le=64)]
 

@@ -1,0 +1,248 @@
+"""The client for asyncio programs: ``AsyncClient``, ``Client``'s twin."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, Unpack
+
+import httpx
+
+from focal_client import calls
+from focal_client.async_queue import AsyncQueue
+from focal_client.async_tasks import AsyncTask, AsyncTasks
+from focal_client.calls import EVENTS, GENERATE, Call, decode
+from focal_client.errors import ConnectionFailed, Unavailable, check_ended, error_of
+from focal_client.events import (
+    OVERFLOW,
+    Backoff,
+    Event,
+    EventReader,
+    Step,
+    decode_event,
+    decode_step,
+    event_query,
+    resume_headers,
+)
+from focal_client.pictures import Picture, Progress, data_of, path_of, seed_of
+from focal_client.structs import (
+    GenerateRequest,
+    Health,
+    ModelOverview,
+    StoredInput,
+    TaskRecord,
+)
+from focal_client.transport import (
+    DEFAULT_URL,
+    PAUSES_S,
+    POLL_S,
+    SILENCE_S,
+    encoded,
+    has_ended,
+    headers_of,
+    request_of,
+)
+
+T = TypeVar("T")
+_STREAM: Final = {"stream_output": True}
+
+
+class AsyncClient:
+    """Talks to one server. Close it, or use it in an ``async with`` block.
+
+    ``timeout`` in seconds is for each answer, not for a task: those take the time they need.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        timeout: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
+            base_url=base_url, headers=headers_of(key), timeout=timeout, transport=transport
+        )
+        self.tasks = AsyncTasks(self)
+        self.queue = AsyncQueue(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def generate(
+        self, prompt: str | None = None, /, **params: Unpack[GenerateRequest]
+    ) -> list[Picture]:
+        """Make pictures and wait for them. Images in ``params`` may be bytes or files.
+
+        Raises ApiError for a refused request, TaskError for a task that ends without pictures.
+        """
+        return await (await self.submit(prompt, **params)).pictures()
+
+    async def submit(
+        self, prompt: str | None = None, /, **params: Unpack[GenerateRequest]
+    ) -> AsyncTask:
+        """Queue a task and return at once. A lost answer is asked for again, not queued again."""
+        record = await self.send(calls.submit(await self._body(prompt, params)))
+        return AsyncTask(self, record.task_id)
+
+    async def stream(
+        self, prompt: str | None = None, /, **params: Unpack[GenerateRequest]
+    ) -> AsyncIterator[Progress]:
+        """Make pictures and follow their making; the last one holds the pictures.
+
+        If the connection breaks, the task is waited for all the same.
+        """
+        body = await self._body(prompt, params)
+        task_id = ""
+        try:
+            content = encoded({**body, **_STREAM})
+            async with self._streaming("POST", GENERATE, content=content) as response:
+                task_id = response.headers.get("x-task-id", "")
+                async for step in _steps(response):
+                    if not step.is_last:
+                        yield Progress(step.progress, step.message, data_of(step.preview))
+        except httpx.TransportError as error:
+            if not task_id:
+                raise ConnectionFailed(str(error)) from error
+        pictures = await AsyncTask(self, task_id).pictures()
+        yield Progress(100, "Finished", pictures=tuple(pictures))
+
+    async def events(
+        self,
+        *types: str,
+        task_id: str | None = None,
+        since: int | None = None,
+        patience_s: float = 60.0,
+        quiet_s: float | None = None,
+    ) -> AsyncIterator[Event]:
+        """Everything that happens, of these types and this task, without end.
+
+        A lost connection is made again and what was missed is replayed; what cannot be is named by
+        an event ``bus.gap``. ``since`` replays what came after that number first. With
+        ``quiet_s`` it ends once nothing has happened for so many seconds. Raises ConnectionFailed
+        if the server does not answer for ``patience_s``.
+        """
+        reader, backoff = EventReader(since), Backoff(patience_s)
+        while True:
+            reason: object = ""
+            try:
+                query, headers = event_query(types, task_id), resume_headers(reader.last_seq)
+                async with self._streaming(
+                    "GET", EVENTS, quiet_s or SILENCE_S, params=query, headers=headers
+                ) as response:
+                    backoff.connected()
+                    async for event in _events(response, reader):
+                        yield event
+            except httpx.ReadTimeout as error:
+                if quiet_s is not None:
+                    return
+                reason = error
+            except (httpx.TransportError, Unavailable) as error:
+                reason = error
+            await asyncio.sleep(backoff.pause_s(reason))
+
+    async def upload(self, picture: bytes | Path) -> StoredInput:
+        """Store a picture once; its ``path`` stands for it in requests."""
+        return await self.send(calls.upload(await asyncio.to_thread(_read, picture)))
+
+    async def models(self) -> ModelOverview:
+        """Model files, styles and presets that requests may name; what is loaded; memory."""
+        return await self.send(calls.models())
+
+    async def styles(self) -> list[str]:
+        """Every style's name."""
+        return await self.send(calls.styles())
+
+    async def health(self) -> Health:
+        """Is the server alive, and can it make pictures?"""
+        return await self.send(calls.health())
+
+    async def fetch(self, record: TaskRecord) -> list[Picture]:
+        """The pictures of an ended task, with their bytes."""
+        pictures = []
+        for index, url in enumerate(record.result or ()):
+            data = data_of(url)
+            path = "" if data is not None else path_of(url)
+            data = await self._bytes(path) if data is None else data
+            pictures.append(Picture(data, path, seed_of(record, index), record))
+        return pictures
+
+    async def wait(self, task_id: str) -> TaskRecord:
+        """The record of a task when it has ended. Raises TaskError unless it has finished."""
+        while True:
+            record = await self.send(calls.task(task_id, POLL_S))
+            if has_ended(record):
+                check_ended(record)
+                return record
+
+    async def send(self, call: Call[T]) -> T:
+        """The answer to a call, repeated after a lost connection where that does no harm."""
+        for pause_s in (*PAUSES_S, None):
+            try:
+                response = await self._http.request(**request_of(call, self._timeout))
+            except httpx.TransportError as error:
+                if pause_s is None or not call.may_repeat:
+                    raise ConnectionFailed(f"{self._http.base_url}: {error}") from error
+                await asyncio.sleep(pause_s)
+            else:
+                return decode(call, response.status_code, response.headers, response.content)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _body(self, prompt: str | None, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The request, its pictures uploaded and named by their paths."""
+        whole = {**params} if prompt is None else {**params, "prompt": prompt}
+        found = calls.uploads_of(whole)
+        paths = {place: (await self.upload(picture)).path for place, picture in found.items()}
+        body: dict[str, Any] = calls.with_paths(whole, paths)
+        return body
+
+    async def _bytes(self, path: str) -> bytes:
+        response = await self._http.get(path)
+        if response.status_code >= 400:
+            raise error_of(response.status_code, response.headers, response.content)
+        return response.content
+
+    @asynccontextmanager
+    async def _streaming(
+        self, method: str, path: str, silence_s: float = SILENCE_S, **rest: Any
+    ) -> AsyncIterator[httpx.Response]:
+        """The response of a stream, open for as long as it is looked at. Raises ApiError."""
+        timeout = httpx.Timeout(self._timeout, read=silence_s)
+        async with self._http.stream(method, path, timeout=timeout, **rest) as response:
+            if response.status_code >= 400:
+                raise error_of(response.status_code, response.headers, await response.aread())
+            yield response
+
+
+async def _steps(response: httpx.Response) -> AsyncIterator[Step]:
+    reader = EventReader()
+    async for chunk in response.aiter_bytes():
+        for _, data in reader.feed(chunk):
+            yield decode_step(data)
+
+
+async def _events(response: httpx.Response, reader: EventReader) -> AsyncIterator[Event]:
+    reader.restart()
+    async for chunk in response.aiter_bytes():
+        for name, data in reader.feed(chunk):
+            if name != OVERFLOW:
+                yield decode_event(data)
+
+
+def _read(picture: bytes | Path) -> bytes:
+    return picture if isinstance(picture, bytes) else picture.read_bytes()

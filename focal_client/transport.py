@@ -1,0 +1,43 @@
+"""What both clients do alike before and after a request goes over the wire."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from focal_client.calls import Call
+from focal_client.structs import TaskRecord
+
+DEFAULT_URL: Final = "http://127.0.0.1:7866"
+PAUSES_S: Final = (0.2, 1.0)  # before a call that may be repeated is
+POLL_S: Final = 20.0  # that the server holds a question for a task's end
+SILENCE_S: Final = 45.0  # of a stream, after which it is dead: the server says something every 15 s
+_ENDED: Final = frozenset({"finished", "stop", "skip", "failed"})
+
+
+def headers_of(key: str | None) -> dict[str, str]:
+    """The headers of every request."""
+    return {"X-API-KEY": key} if key else {}
+
+
+def request_of(call: Call[Any], timeout: float) -> Mapping[str, Any]:
+    """A call as the arguments of httpx's ``request``."""
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": call.query,
+        "headers": call.headers,
+        "content": call.content,
+        "timeout": httpx.Timeout(timeout, read=timeout + call.wait_s),
+    }
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """A request's body."""
+    return msgspec.json.encode(body)
+
+
+def has_ended(record: TaskRecord) -> bool:
+    """Does the task neither wait nor run?"""
+    return record.task_status in _ENDED
