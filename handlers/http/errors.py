@@ -22,6 +22,7 @@ from storage.database import fault_code
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5
+_SHOWN_CHARS: Final = 200
 _PREPARED: Final = web.RequestKey("prepared", web.StreamResponse)
 
 # The status of each stable code. A PipelineError whose code is not listed is our failure: 500.
@@ -166,11 +167,19 @@ def _json_fault(request: web.Request, error: Exception) -> str:
 def refusal_of_http(error: web.HTTPException) -> RequestRefused:
     """A refusal of aiohttp's own in our form; its replies are plain text."""
     code = HTTPStatus(error.status).phrase.lower().replace(" ", "_").replace("-", "_")
-    detail = error.reason
+    detail = _explanation(error) or error.reason
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         code, detail = "body_too_large", error.text or error.reason
     headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
     return RequestRefused(error.status, code, detail, headers)
+
+
+def _explanation(error: web.HTTPException) -> str:
+    """aiohttp's own words beyond the status, such as what is wrong with a handshake; or ""."""
+    text = " ".join((error.text or "").split())
+    if text.startswith(f"{error.status}:"):
+        return ""
+    return "".join(c if c.isprintable() else "?" for c in text)[:_SHOWN_CHARS]
 
 
 def _redirect(error: web.HTTPException) -> web.Response:

@@ -97,3 +97,25 @@ async def test_every_refusal_is_json_with_a_code(focal: Focal, name: str) -> Non
     assert sorted(body) == ["code", "detail"]
     assert body["code"] == code
     await focal.nothing_is_left()
+
+
+@pytest.mark.parametrize("path", [b"/v1/engine/generate/", b"/nowhere"])
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+async def test_a_damaged_body_writes_no_traceback(
+    focal: Focal, path: bytes, encoding: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST " + path + b" HTTP/1.1\r\n" + HOST + b"Content-Encoding: " + encoding
+    host, _, port = focal.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(WAIT_S):
+        writer.write(head + b"\r\nContent-Length: 4\r\n\r\nabcd")
+        answer = await reader.read()  # to the end: the server closes the connection
+    writer.close()
+    assert answer.split()[1] in (b"400", b"404")
+    assert [line for line in caplog.records if line.exc_info or line.levelno > logging.INFO] == []
+
+
+async def test_a_failed_handshake_says_what_is_wrong_with_it(focal: Focal) -> None:
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 99\r\n\r\n"
+    _, _, body = await raw(focal, b"GET /ws HTTP/1.1\r\n" + HOST + upgrade)
+    assert (body["code"], "99" in body["detail"]) == ("bad_request", True)
