@@ -4,13 +4,14 @@ import subprocess
 import sys
 from typing import Final
 
-from tools.server_process import ROOT, running_server
+from tools.server_process import ROOT
 
 ALONE: Final = (
     "startup",
     "http_routes",
     "admission",
     "http_overhead",
+    "event_latency",
     "bus_fanout",
     "history_pages",
     "task_memory",
@@ -22,17 +23,15 @@ ALONE: Final = (
 )
 
 
-def run(name: str, *arguments: str) -> None:
+def run(name: str) -> None:
     """Run one in a process of its own, so that none starts warm."""
     print(f"\n== {name}", flush=True)
-    command = [sys.executable, "-m", f"bench.{name}", *arguments]
+    command = [sys.executable, "-m", f"bench.{name}"]
     subprocess.run(command, cwd=ROOT, check=True)
 
 
 def main() -> None:
     """All of them; the first failure ends the run."""
-    with running_server(["--preset", "embedded"]) as server:
-        run("event_latency", server.url)
     for name in ALONE:
         run(name)
 
