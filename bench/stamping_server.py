@@ -1,4 +1,4 @@
-"""The server with the time of its step in each progress message: ``python bench/stamping_server.py``.
+"""The server with the time of each step as its message: ``python bench/stamping_server.py``.
 
 Its options are the server's own. A step's message is ``time.monotonic_ns()`` as the device thread
 reported it, before it crossed to the event loop; that clock is one for all processes of a machine.
