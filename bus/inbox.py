@@ -33,7 +33,10 @@ class LoopInbox(Generic[T]):
                 return
             self._woken = True
         with suppress(RuntimeError):  # the loop is closed, so nobody is left to receive
-            self._loop.call_soon_threadsafe(self.flush)
+            if _runs_here(self._loop):
+                self._loop.call_soon(self.flush)  # spares two system calls
+            else:
+                self._loop.call_soon_threadsafe(self.flush)
 
     def flush(self) -> None:
         """Deliver now what has arrived. Event loop only."""
@@ -48,3 +51,10 @@ class LoopInbox(Generic[T]):
         self.flush()
         with self._lock:
             self._closed = True
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
