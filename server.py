@@ -21,7 +21,7 @@ from handlers.http.listening import split_hosts
 from handlers.http.serving import run
 from handlers.routes import install
 from handlers.service_keys import DECODING, install_services
-from pipeline.engine.options import EngineOptions
+from pipeline.engine.options import AUTO_BATCH, EngineOptions
 from pipeline.engine.spec import EngineSpec
 from pipeline.engine.workers import local_workers
 from pipeline.errors import PipelineError
@@ -53,10 +53,17 @@ def engine_spec(settings: Settings, start_preset: str) -> EngineSpec:
         options=EngineOptions(
             cpu_noise=settings.cpu_noise,
             compile_unet=settings.compile,
+            batch=_batch(settings.batch),
             device_memory_gb=settings.device_memory_gb,
             ram_gb=settings.ram_gb,
         ),
     )
+
+
+def _batch(asked: str) -> int:
+    """As ``EngineOptions.batch``."""
+    named = {"auto": AUTO_BATCH, "off": 1}
+    return named[asked] if asked in named else int(asked)
 
 
 def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> web.Application:

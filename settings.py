@@ -98,6 +98,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " picture of each size takes minutes longer, all others less."
         ),
     ] = False
+    batch: Annotated[
+        str,
+        Meta(
+            description="Pictures made in one run, of one task or of several waiting ones that"
+            " differ in prompts and seeds alone: at most so many, `auto` (as many as the device"
+            " gains from) or `off`. A picture differs by rounding from the one made alone.",
+            pattern="^(auto|off|[1-9][0-9]?)$",
+        ),
+    ] = "auto"
     api_key: Annotated[
         str, Meta(description="When set, requests must carry it (see docs/api.md).")
     ] = ""

@@ -94,7 +94,10 @@ def main() -> int:
     index_file = asked.folder / "index.json"
     index = json.loads(index_file.read_text()) if index_file.exists() else {}
     different = 0
-    with running_server(["--preset", "embedded"], program=asked.program) as server:
+    # Pictures that are made together differ by rounding. (Older builds do not know the option.)
+    one_by_one = ["--batch", "off"] if asked.action == "compare" else []
+    options = ["--preset", "embedded", *one_by_one]
+    with running_server(options, program=asked.program) as server:
         for name, params in requests().items():
             if asked.only not in name:
                 continue

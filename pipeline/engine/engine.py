@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 
+from pipeline.engine.batching import batch_limit
 from pipeline.engine.image_pipeline import ImagePipeline, PatchedSdxl
 from pipeline.engine.options import EngineOptions
 from pipeline.engine.planner import TaskPlanner
@@ -29,6 +30,7 @@ from pipeline.models.manager import ModelManager, OnUnloaded
 from pipeline.models.model_sampling import sampling_note
 from pipeline.request.plan import ImagePlan
 from pipeline.request.prompts import PromptSources
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.scheduling.engine_protocol import Inputs, LoadedModel, TaskEnded, TaskJob
 from pipeline.scheduling.task import Reporter, Task, check_stopped
@@ -80,6 +82,11 @@ class Engine:
             f"{self.device} has no memory for this picture; ask for a smaller one"
             " (aspect_ratios_selection, overwrite_width, overwrite_height) or a smaller model",
         )
+
+    def images_together(self, request: ResolvedRequest) -> int:
+        """As ``MakesBatches``."""
+        sampler = request.fast_mode.sampler if request.fast_mode else request.params.sampler_name
+        return batch_limit(self._options.batch, sampler, request.size.native, self.device)
 
     def preload(self, model: str) -> None:
         """Load a model before the first task asks for it. Raises PipelineError."""

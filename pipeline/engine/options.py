@@ -1,6 +1,10 @@
 """How an engine works, whatever it is asked to make. Torch-free: the web half passes it on."""
 
+from typing import Final
+
 import msgspec
+
+AUTO_BATCH: Final = 0  # as many images together as the device gains from
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -10,4 +14,4 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     device_memory_gb: float = 0.0  # that models may take on the device; 0: a share of it
     ram_gb: float = 0.0  # that models may take in main memory; 0: a share of it
     compile_unet: bool = False  # compile the network when it is first used
-    batch: int = 1  # images made together at most; 0: as many as the device gains from
+    batch: int = 1  # images made together at most, or AUTO_BATCH

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.engine.batching import batch_limit, shared
+from pipeline.engine.batching import batch_limit
 from pipeline.engine.sdxl import ImageRun
 from pipeline.engine.task_run import TaskRun
 from pipeline.errors import ImageSkipped, PipelineError, TaskAborted
 from pipeline.request.plan import ImagePlan
+from pipeline.request.sharing import shared_plan
 from pipeline.sampling.interface import OnStep
 
 log = logging.getLogger(__name__)
@@ -41,12 +42,12 @@ class _Job:
 class TaskRunner:
     """Makes the images of tasks, each once; a skipped one is left out.
 
-    Neighbours whose plans have in common what is ``shared`` are made together, also those of
+    Neighbours whose plans have in common what is ``shared_plan`` are made together, also those of
     different tasks. An error ends its own task, or all of a batch that it concerns.
     """
 
     def __init__(self, batch: int, device: torch.device, ended: Ended) -> None:
-        """``batch``: images made together at most, or ``AUTO``."""
+        """``batch``: images made together at most, or ``AUTO_BATCH``."""
         self._asked = batch
         self._device = device
         self._ended = ended
@@ -77,7 +78,10 @@ class TaskRunner:
             job = waiting[0]
             if job.task in self._open:
                 if not batch:
-                    limit = batch_limit(self._asked, job.plan, self._device)
+                    plan = job.plan
+                    limit = batch_limit(
+                        self._asked, plan.sampling.sampler, plan.size.native, self._device
+                    )
                 elif not _may_share(batch[0], job):
                     break
                 batch.append(job)
@@ -202,7 +206,7 @@ def _may_share(first: _Job, other: _Job) -> bool:
     """Whether two images may be made in one run. Those of different tasks do not where one starts
     from images: each task has its own."""
     same_start = first.task is other.task or (first.task.is_free and other.task.is_free)
-    return same_start and shared(first.plan) == shared(other.plan)
+    return same_start and shared_plan(first.plan) == shared_plan(other.plan)
 
 
 def _by_task(jobs: Sequence[_Job]) -> Iterator[tuple[TaskRun, list[_Job]]]:

@@ -20,7 +20,8 @@ from pipeline.scheduling.queue import Waiting
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import Outcome, Task
 from pipeline.scheduling.task_queue import TaskQueue
-from pipeline.scheduling.worker import Failure, Worker
+from pipeline.scheduling.turn import Turn
+from pipeline.scheduling.worker import Assignment, Failure, RunsTogether, Worker
 from pipeline.scheduling.worker_events import Download, ModelState, WorkerEvent
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Dispatcher:
         self._running: dict[str, RunningTask] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._aborted: set[str] = set()
+        self._apart: set[str] = set()  # tasks that share no turn
         self._inbox: LoopInbox[tuple[str, RunningTask | None, WorkerEvent]] = LoopInbox(
             asyncio.get_running_loop(), self._receive
         )
@@ -67,12 +69,16 @@ class Dispatcher:
         supervisor.keep("dispatcher", lambda: self._drain(listener))
 
     def running(self) -> tuple[RunningTask, ...]:
-        """The running tasks, at most one per worker."""
+        """The running tasks: one a worker, or several that it makes together."""
         return tuple(self._running.values())
 
     def ask(self, task_id: str | None, ask: Callable[[RunningTask], None]) -> bool:
-        """Apply ``ask`` to the named or to every running task. False if there was none."""
-        asked = [r for r in self._running.values() if task_id in {None, r.task.task_id}]
+        """Apply ``ask`` to the named task, or to one of each worker: of those that it makes
+        together the first. False if there was none."""
+        if task_id is None:
+            asked = list({r.device: r for r in reversed(self._running.values())}.values())
+        else:
+            asked = [r for r in self._running.values() if r.task.task_id == task_id]
         for running in asked:
             ask(running)
         return bool(asked)
@@ -114,10 +120,30 @@ class Dispatcher:
                     self._queue.put_nowait(waiting)
 
     def _begin(self, waiting: Waiting, listener: Listener) -> None:
-        """Give a task to a worker, unless none is left: one may fail while the queue is empty."""
-        worker, task = self._pool.take(), waiting.task
+        """Give a task to a worker, and those that it makes together with it. There may be no
+        worker left: one may fail while the queue is empty."""
+        free = self._pool.free_count()
+        worker = self._pool.take()
         if worker is None:
             return
+        task = waiting.task
+        members = [self._started(waiting, worker, listener)]
+        if isinstance(worker, RunsTogether) and task.task_id not in self._apart:
+            images = worker.images_together(task.request) - task.params.image_number
+            # Other free workers get their share.
+            for companion in self._queue.take_companions(waiting, images // free, self._apart):
+                members.append(self._started(companion, worker, listener))
+        over = partial(self._pool.give_back, worker)
+        turn = Turn(worker, task.task_id, len(members), over)
+        for running, entry in members:
+            run = asyncio.create_task(self._follow(turn, running, entry, listener))
+            self._runs[running.task.task_id] = run
+
+    def _started(
+        self, waiting: Waiting, worker: Worker, listener: Listener
+    ) -> tuple[RunningTask, Waiting]:
+        """A task that runs from now on, and is said to."""
+        task = waiting.task
         running = RunningTask(
             task,
             worker.name,
@@ -126,64 +152,75 @@ class Dispatcher:
             lambda skip: worker.cancel(task.task_id, skip=skip),
         )
         self._running[task.task_id] = running
-        run = asyncio.create_task(self._follow(worker, running, waiting, listener))
-        self._runs[task.task_id] = run
         self._bus.publish(TaskStarted(device=worker.name), task.task_id)
         listener.begun()
+        return running, waiting
 
     async def _follow(
-        self, worker: Worker, running: RunningTask, waiting: Waiting, listener: Listener
+        self, turn: Turn, running: RunningTask, waiting: Waiting, listener: Listener
     ) -> None:
         """See a run through, whatever happens in it."""
         task_id = running.task.task_id
         reported = False
         try:
-            outcome = await self._outcome(worker, running)
+            outcome = await self._outcome(turn, running)
             if outcome is None:
                 listener.returned(waiting)
             elif task_id not in self._aborted or outcome.status != "stop":
+                self._apart.discard(task_id)
                 reported = True  # before the await: cancelled in it, the row is closed all the same
                 await listener.ended(running.task, outcome)
         finally:
-            self._pool.give_back(worker)
+            turn.leave()
             del self._running[task_id], self._runs[task_id]
             if not reported:  # its next run makes them again
                 await running.saving_ended()
                 await asyncio.to_thread(self._discard, running.snapshot.images)
         listener.free()
 
-    async def _outcome(self, worker: Worker, running: RunningTask) -> Outcome | None:
+    async def _outcome(self, turn: Turn, running: RunningTask) -> Outcome | None:
         """As ``_run``; an error of our own ends the task, too."""
-        run = asyncio.create_task(self._run(worker, running))
+        run = asyncio.create_task(self._run(turn, running))
         error = await settled(run)
         if error is None:
             return run.result()
         log.error("task %s: an unexpected error", running.task.task_id, exc_info=error)
-        worker.cancel(running.task.task_id)
+        turn.worker.cancel(running.task.task_id)
         text = "an internal error; see the server log"
         return running.outcome(Failure(code=InternalError.code, text=text))
 
-    async def _run(self, worker: Worker, running: RunningTask) -> Outcome | None:
+    async def _run(self, turn: Turn, running: RunningTask) -> Outcome | None:
         """The outcome of one run; None if the worker was lost and the task may run again."""
         task = running.task
-        attempt = await self._storage.attempts.begin(task.task_id)
-        if attempt > RUN_LIMIT:
-            text = f"the server or its worker died {RUN_LIMIT} times during this task"
-            return running.outcome(Failure(code=WorkerLost.code, text=text))
-        try:
-            inputs = await self._read_inputs(task)
-        except PipelineError as error:
-            return running.outcome(Failure(code=error.code, text=str(error)))
-        if running.stop_requested:
-            return running.outcome(Failure(code=TaskAborted.code, text=""))
-        sink = partial(self._sink, worker.name, running)
-        failure = await asyncio.wrap_future(worker.run(task, inputs, sink))
+        with turn.place() as place:
+            attempt = await self._storage.attempts.begin(task.task_id)
+            if attempt > RUN_LIMIT:
+                text = f"the server or its worker died {RUN_LIMIT} times during this task"
+                return running.outcome(Failure(code=WorkerLost.code, text=text))
+            try:
+                inputs = await self._read_inputs(task)
+            except PipelineError as error:
+                return running.outcome(Failure(code=error.code, text=str(error)))
+            if running.stop_requested:
+                return running.outcome(Failure(code=TaskAborted.code, text=""))
+            sink = partial(self._sink, turn.worker.name, running)
+            if attempt > 1 and task.task_id != turn.leader:
+                await self._set_apart(task)
+                return None
+            end = place.take(Assignment(task, inputs, sink), alone=attempt > 1)
+        failure = await end
         await running.saved()
         failure = failure or await self._lost()
         if failure is None or failure.code != WorkerLost.code:
             return running.outcome(failure)
         log.error("task %s: %s", task.task_id, failure.text)
         return _after_loss(running, failure, attempt)
+
+    async def _set_apart(self, task: Task) -> None:
+        """A worker died of this task, or of one that was made with it: from now on it runs alone,
+        so that it takes no others with it."""
+        self._apart.add(task.task_id)
+        await self._storage.attempts.forgive(task.task_id)
 
     async def _lost(self) -> Failure | None:
         """Why the images of a run that went well are gone: the folder was deleted meanwhile."""

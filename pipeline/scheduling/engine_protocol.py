@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from pipeline.errors import PipelineError
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.scheduling.task import Reporter, Task
 
@@ -31,6 +32,9 @@ TaskEnded = Callable[[int, PipelineError | None], None]
 @runtime_checkable
 class MakesBatches(Protocol):
     """A ``Generate`` that makes images of several tasks together."""
+
+    def images_together(self, request: ResolvedRequest) -> int:
+        """How many images such as this request's are made in one run. Any thread may call it."""
 
     def run_together(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
         """Make all images of the tasks; ``ended`` is called once for each, as soon as it has ended.

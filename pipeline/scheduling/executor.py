@@ -133,7 +133,8 @@ class Executor:
         return await asyncio.shield(self._ends[task_id])
 
     async def stop(self, task_id: str | None = None) -> bool:
-        """End a task: the running one(s), or the named one in whatever state it is.
+        """End a task: the running one of each device (of several the first), or the named one in
+        whatever state it is.
 
         A waiting task has ended when this returns, a running one ends at its next step. False if
         there was nothing to end, which asking twice makes normal.
@@ -145,7 +146,8 @@ class Executor:
         return self._dispatcher.ask(task_id, RunningTask.ask_to_stop)
 
     def skip(self, task_id: str | None = None) -> bool:
-        """End the picture being made of the running task(s). False if nothing runs."""
+        """End the picture being made of the named task, or of one task a device; of several
+        pictures that are made together the first. False if nothing runs."""
         return self._dispatcher.ask(task_id, RunningTask.ask_to_skip)
 
     def move(self, task_id: str, place: int) -> Waiting | None:
@@ -201,7 +203,7 @@ class Executor:
         return None if place is None else place + len(self.running())
 
     def running(self) -> tuple[RunningTask, ...]:
-        """The running tasks, at most one per device."""
+        """The running tasks: one a device, or several that it makes together."""
         return self._dispatcher.running()
 
     def devices(self) -> tuple[DeviceState, ...]:

@@ -1,7 +1,7 @@
 """A worker in this process: an engine on a thread of its own."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Final
@@ -14,6 +14,7 @@ from pipeline.errors import (
     UnsupportedFeature,
     WorkerLost,
 )
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.scheduling.device_thread import DeviceThread
 from pipeline.scheduling.engine_protocol import (
     ChecksDevice,
@@ -22,10 +23,14 @@ from pipeline.scheduling.engine_protocol import (
     HoldsModels,
     Inputs,
     LoadedModel,
+    MakesBatches,
+    TaskEnded,
+    TaskJob,
 )
 from pipeline.scheduling.reporter import RunReporter
 from pipeline.scheduling.task import Task
 from pipeline.scheduling.worker import (
+    Assignment,
     Describe,
     DeviceState,
     DrawMask,
@@ -76,6 +81,45 @@ class LocalWorker:
         done = self._thread.submit(lambda: self._ready_engine()(task, reporter, inputs))
         done.add_done_callback(lambda _done: self._reporters.pop(task.task_id, None))
         return _as_failure(done)
+
+    def images_together(self, request: ResolvedRequest) -> int:
+        """As ``RunsTogether``."""
+        engine: object = self._engine
+        return engine.images_together(request) if isinstance(engine, MakesBatches) else 1
+
+    def run_together(self, assignments: Sequence[Assignment]) -> tuple[Future[Failure | None], ...]:
+        """As ``RunsTogether``."""
+        jobs, ends = [], []
+        for task, inputs, sink in assignments:
+            reporter = self._reporters[task.task_id] = RunReporter(task, sink)
+            jobs.append(TaskJob(task, reporter, inputs))
+            ends.append(self._end_of(task))
+
+        def ended(index: int, error: PipelineError | None) -> None:
+            if error is not None:  # its frames hold tensors
+                error.__traceback__ = error.__context__ = error.__cause__ = None
+            _settle(ends[index], error)
+
+        def settle_rest(done: Future[None]) -> None:
+            error = done.exception()
+            for end in ends:
+                _settle(end, error if isinstance(error, PipelineError) else None)
+
+        done = self._thread.submit(partial(self._run_together, jobs, ended))
+        done.add_done_callback(settle_rest)
+        return tuple(map(_as_failure, ends))
+
+    def _end_of(self, task: Task) -> Future[None]:
+        """The end of a run, which forgets its reporter."""
+        end: Future[None] = Future()
+        end.add_done_callback(lambda _end: self._reporters.pop(task.task_id, None))
+        return end
+
+    def _run_together(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
+        engine: object = self._ready_engine()
+        if not isinstance(engine, MakesBatches):
+            raise WorkerLost(f"{self._name} makes one task at a time")
+        engine.run_together(jobs, ended)
 
     def cancel(self, task_id: str, *, skip: bool = False) -> None:
         """As ``Worker.cancel``."""
@@ -142,6 +186,16 @@ class LocalWorker:
             self._state = DeviceState(name=self._name, state="failed", error=fault)
             return WorkerLost(f"{self._name} failed: {fault}")
         return InternalError("an internal error; see the server log")
+
+
+def _settle(end: Future[None], error: PipelineError | None) -> None:
+    """End a run, unless it has ended."""
+    if end.done():
+        return
+    if error is None:
+        end.set_result(None)
+    else:
+        end.set_exception(error)
 
 
 def _as_failure(done: Future[None]) -> Future[Failure | None]:

@@ -29,7 +29,7 @@ class _Slot:
 
 
 class WorkerPool:
-    """Hands out ready workers, one task each. Event loop only.
+    """Hands out ready workers, each to one task or to some that share it. Event loop only.
 
     A worker that did not start, or failed later, is given to nobody and is started again after a
     pause that grows with each failure in a row. A use that leaves its worker ready ends the row.
@@ -74,6 +74,10 @@ class WorkerPool:
             return None
         slot.is_taken = True
         return slot.worker
+
+    def free_count(self) -> int:
+        """How many workers are ready and have no task."""
+        return sum(slot.is_ready and not slot.is_taken for slot in self._slots.values())
 
     def give_back(self, worker: Worker) -> None:
         """The task of this worker has ended, and with it maybe the worker."""

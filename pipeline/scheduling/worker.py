@@ -4,12 +4,13 @@
 another machine, so no closure, tensor or open file crosses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import ImageType, MaskOptions
 from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
 from pipeline.scheduling.task import Task
@@ -61,6 +62,25 @@ class ToolReply(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str = ""
     picture: bytes = b""
+
+
+class Assignment(NamedTuple):
+    """A task for a worker, as ``Worker.run`` takes it."""
+
+    task: Task
+    inputs: Inputs
+    sink: Sink
+
+
+@runtime_checkable
+class RunsTogether(Protocol):
+    """A ``Worker`` that can make the pictures of several tasks in one run."""
+
+    def images_together(self, request: ResolvedRequest) -> int:
+        """How many pictures such as this request's it makes together; 1 while it is not ready."""
+
+    def run_together(self, assignments: Sequence[Assignment]) -> tuple[Future[Failure | None], ...]:
+        """As ``run`` for each of the tasks, which end one by one."""
 
 
 class Worker(Protocol):

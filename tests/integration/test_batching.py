@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pipeline.engine.batching import AUTO, batch_limit
+from pipeline.engine.batching import batch_limit
 from pipeline.engine.engine import Engine, load_engine
-from pipeline.engine.options import EngineOptions
+from pipeline.engine.options import AUTO_BATCH, EngineOptions
 from pipeline.engine.progress import PREPARED
 from pipeline.engine.sdxl import ImageRun, SdxlPipeline
 from pipeline.errors import ImageSkipped, PipelineError, TaskAborted
@@ -330,20 +329,16 @@ def test_a_batch_that_does_not_fit_in_memory_is_halved(
 
 
 @pytest.mark.parametrize(
-    ("changes", "asked", "limit"),
+    ("side", "sampler", "asked", "limit"),
     [
-        ({"native_width": 256, "native_height": 256}, AUTO, 8),
-        ({"native_width": 512, "native_height": 512}, AUTO, 2),
-        ({"native_width": 1024, "native_height": 1024}, AUTO, 1),
-        ({"native_width": 1024, "native_height": 1024}, 4, 4),
-        ({"sampler": "dpm_adaptive"}, 4, 1),
+        (256, "euler", AUTO_BATCH, 8),
+        (512, "euler", AUTO_BATCH, 2),
+        (1024, "euler", AUTO_BATCH, 1),
+        (1024, "euler", 4, 4),
+        (256, "dpm_adaptive", 4, 1),
     ],
 )
 def test_a_batch_on_the_cpu_is_no_larger_than_pays(
-    changes: dict[str, Any], asked: int, limit: int
+    side: int, sampler: str, asked: int, limit: int
 ) -> None:
-    size = {name: value for name, value in changes.items() if name != "sampler"}
-    plan = msgspec.structs.replace(PLAN, size=msgspec.structs.replace(PLAN.size, **size))
-    if "sampler" in changes:
-        plan = changed(plan, sampler=changes["sampler"])
-    assert batch_limit(asked, plan, CPU) == limit
+    assert batch_limit(asked, sampler, (side, side), CPU) == limit
