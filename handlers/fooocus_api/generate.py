@@ -83,7 +83,8 @@ async def _read(request: web.Request, kind: Kind) -> tuple[Wanted, list[str]]:
     """The request in our terms, and the fields that mean nothing."""
     if kind.is_form:
         form = form_body(await read_form(request), kind.body)
-        return to_params(form.values, form.files, kind.fill), list(form.ignored)
+        files = {name: form.file(name) for name in form.files}
+        return to_params(form.values, files, kind.fill), form.unknown
     raw, struct = await read_object(request, kind.body)
     body: dict[str, Any] = msgspec.to_builtins(struct)
     known = frozenset(kind.body.__struct_fields__)

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import msgspec
 
-from handlers.fooocus_api.forms import NO_PICTURE
 from handlers.fooocus_api.schemas import (
     CONTROL_FIELDS,
     DISTANCES,
@@ -13,6 +12,7 @@ from handlers.fooocus_api.schemas import (
     SLOTS,
     JobType,
 )
+from handlers.http.form_fields import NO_PICTURE
 from handlers.http.refusal import wrong_field
 from pipeline.request.images import FieldPath
 from pipeline.request.schema_parts import EnhanceControl

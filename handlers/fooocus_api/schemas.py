@@ -5,13 +5,14 @@ field may be left out: the preset and the server's defaults apply then.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pipeline.request.choices import UovMethod
 from pipeline.request.delivery import AsyncProcess, RequireBase64, WebhookUrl
+from pipeline.request.optional_fields import Field, fields_like, fields_of, optional
 from pipeline.request.schema import GenerateParams
 from pipeline.request.schema_parts import EnhanceControl, Image, Text
 
@@ -98,23 +99,7 @@ ENHANCING: Final = (
 )
 DISTANCES: Final = tuple(f"outpaint_distance_{side}" for side in ("left", "top", "right", "bottom"))
 
-Field = tuple[str, Any, Any]  # as ``msgspec.defstruct`` takes it
 File = Annotated[bytes, Meta(description="A picture.", extra_json_schema={"format": "binary"})]
-
-
-def optional(hint: Any) -> Any:
-    """A type whose value may be left out."""
-    return hint | UnsetType
-
-
-def fields_of(owner: type[msgspec.Struct], names: Iterable[str], suffix: str = "") -> list[Field]:
-    """These fields of another struct, each to be left out, with ``suffix`` to their names."""
-    hints = get_type_hints(owner, include_extras=True)
-    return [(name + suffix, optional(hints[name]), UNSET) for name in names]
-
-
-def _form_fields(names: Iterable[str], hint: Any) -> list[Field]:
-    return [(name, optional(hint), UNSET) for name in names]
 
 
 AdvancedParams: Final = msgspec.defstruct(
@@ -126,14 +111,14 @@ AdvancedParams: Final = msgspec.defstruct(
     namespace={"__doc__": "What Fooocus calls advanced and debug settings, by its names."},
 )
 _SAVING: Final[list[Field]] = [
-    *_form_fields(("save_meta",), GenerateParams.__annotations__["save_metadata_to_images"]),
-    *_form_fields(("meta_scheme",), Literal["fooocus", "a111", "a1111"]),
-    *_form_fields(("save_extension",), Literal["png", "jpg", "jpeg", "webp"]),
+    *fields_like(("save_meta",), GenerateParams.__annotations__["save_metadata_to_images"]),
+    *fields_like(("meta_scheme",), Literal["fooocus", "a111", "a1111"]),
+    *fields_like(("save_extension",), Literal["png", "jpg", "jpeg", "webp"]),
 ]
 _DELIVERY: Final[list[Field]] = [
-    *_form_fields(("require_base64",), RequireBase64),
-    *_form_fields(("async_process",), AsyncProcess),
-    *_form_fields(("webhook_url",), WebhookUrl),
+    *fields_like(("require_base64",), RequireBase64),
+    *fields_like(("async_process",), AsyncProcess),
+    *fields_like(("webhook_url",), WebhookUrl),
 ]
 _COMMON: Final = [*fields_of(GenerateParams, COMMON), *_SAVING, *_DELIVERY]
 _UPSCALE: Final = [
@@ -142,7 +127,7 @@ _UPSCALE: Final = [
 _OUTPAINT: Final = [
     ("inpaint_additional_prompt", optional(Text | None), UNSET),
     *fields_of(GenerateParams, ("outpaint_selections",)),
-    *_form_fields(DISTANCES, Annotated[int, Meta(ge=-1, le=2048)]),
+    *fields_like(DISTANCES, Annotated[int, Meta(ge=-1, le=2048)]),
 ]
 
 
@@ -171,7 +156,7 @@ def _json_body(name: str, doc: str, fields: Iterable[Field]) -> type[msgspec.Str
 def _form_body(name: str, doc: str, fields: Iterable[Field]) -> type[msgspec.Struct]:
     """The struct of a form: lists of objects and ``advanced_params`` are JSON texts."""
     common = [field for field in _COMMON if field[0] != "loras"]
-    texts = _form_fields(("loras", "advanced_params"), str)
+    texts = fields_like(("loras", "advanced_params"), str)
     return msgspec.defstruct(
         name,
         [*common, *texts, *fields],
@@ -184,9 +169,9 @@ def _form_body(name: str, doc: str, fields: Iterable[Field]) -> type[msgspec.Str
 
 _PROMPTS: Final[list[Field]] = [("image_prompts", optional(tuple[ImagePrompt, ...]), UNSET)]
 _UOV: Final[list[Field]] = [("uov_method", UovMethod, msgspec.NODEFAULT), *_UPSCALE]
-_PICTURES: Final = _form_fields(("input_image", "input_mask"), Image | None)
+_PICTURES: Final = fields_like(("input_image", "input_mask"), Image | None)
 _ENHANCED: Final = [
-    *_form_fields(("enhance_input_image",), Image | None),
+    *fields_like(("enhance_input_image",), Image | None),
     *fields_of(GenerateParams, ENHANCING),
 ]
 
@@ -220,14 +205,14 @@ def _slot(number: int) -> list[Field]:
     """The fields of one image prompt in a form."""
     stop, weight, kind = (ImagePrompt.__annotations__[name] for name in CONTROL_FIELDS[1:])
     return [
-        *_form_fields((f"cn_img{number}",), File),
-        *_form_fields((f"cn_stop{number}",), stop),
-        *_form_fields((f"cn_weight{number}",), weight),
-        *_form_fields((f"cn_type{number}",), kind),
+        *fields_like((f"cn_img{number}",), File),
+        *fields_like((f"cn_stop{number}",), stop),
+        *fields_like((f"cn_weight{number}",), weight),
+        *fields_like((f"cn_type{number}",), kind),
     ]
 
 
-_FILES: Final = _form_fields(("input_image", "input_mask"), File)
+_FILES: Final = fields_like(("input_image", "input_mask"), File)
 UpscaleOrVaryForm: Final = _form_body(
     "UpscaleOrVaryForm", "A picture to vary or upscale.", [*_UOV, *_FILES[:1]]
 )
@@ -243,7 +228,7 @@ EnhancementForm: Final = _form_body(
     "EnhancementForm",
     "A picture to enhance.",
     [
-        *_form_fields(("enhance_input_image",), File),
+        *fields_like(("enhance_input_image",), File),
         *fields_of(GenerateParams, ENHANCING),
         *(
             field
