@@ -9,9 +9,11 @@ from handlers.a1111.routes import routes as a1111
 from handlers.comfyui.describe import FAMILY as COMFYUI
 from handlers.comfyui.routes import routes as comfyui
 from handlers.fooocus_api.routes import routes as fooocus_api
+from handlers.openai.routes import routes as openai
 
 FAMILIES: Final[Mapping[str, Callable[[], list[web.RouteDef]]]] = {
     "fooocus-api": fooocus_api,
+    "openai": openai,
     "a1111": a1111,
     COMFYUI: comfyui,
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -54,6 +54,15 @@ class PresetInfo(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint as OpenAI's clients list models."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: Annotated[int, Meta(description="Unix seconds of the file; 0 for the built-in one.")]
+    owned_by: str = "local"
+
+
 class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     """What a request may name, and what is loaded now. The start preset comes first."""
 
@@ -66,6 +75,10 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     presets: list[PresetInfo]
     loaded: tuple[LoadedModel, ...]
     memory: Memory
+    object: Literal["list"] = "list"
+    data: Annotated[
+        list[ListedModel], Meta(description="The checkpoints once more, for OpenAI's clients.")
+    ]
 
 
 def describe_models(
@@ -89,7 +102,23 @@ def describe_models(
         presets=_presets(presets, catalog),
         loaded=loaded,
         memory=memory(),
+        data=listed_models(catalog),
     )
+
+
+def listed_models(catalog: ModelCatalog) -> list[ListedModel]:
+    """The checkpoints. Reads folders: not for the event loop."""
+    return [ListedModel(id=name, created=_changed(catalog, name)) for name in catalog.checkpoints()]
+
+
+def _changed(catalog: ModelCatalog, name: str) -> int:
+    """Unix seconds of a checkpoint's file or folder; 0 for the built-in one."""
+    if name == EMBEDDED:
+        return 0
+    try:
+        return int((catalog.models_dir / CHECKPOINTS / name).stat().st_mtime)
+    except OSError:
+        return 0
 
 
 def _file(catalog: ModelCatalog, folder: str, name: str) -> ModelFile:

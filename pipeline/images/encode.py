@@ -150,6 +150,12 @@ def decoded_bytes(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> int:
         return image.width * image.height * (sample if len(image.getbands()) == 1 else 4)
 
 
+def size_of(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> tuple[int, int]:
+    """Width and height as stored; only the head is read. Raises UnreadableImage, ImageTooLarge."""
+    with _decoding(pixel_limit), _opened(data, pixel_limit) as image:
+        return image.size
+
+
 def _opened(data: bytes, pixel_limit: int) -> Image.Image:
     check_metadata(data)
     image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)

@@ -73,7 +73,7 @@ def test_every_route_stands_in_the_api_docs(page: str) -> None:
 @pytest.mark.parametrize("ending", ["", ".zh"])
 def test_every_route_of_a_family_stands_on_its_page(name: str, ending: str) -> None:
     text = (DOCS / f"family-{name}{ending}.md").read_text("utf-8")
-    paths = {route.path for route in family_routes([name])}
+    paths = {route.path.replace(":.+}", "}") for route in family_routes([name])}
     assert sorted(path for path in paths if f"{path}`" not in text) == []
 
 

@@ -1,0 +1,1 @@
+"""OpenAI Images: generations, edits, variations, streams and the list of models."""
