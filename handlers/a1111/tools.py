@@ -112,7 +112,7 @@ async def png_info(request: web.Request) -> web.Response:
     summary="Describe a picture",
     body=Payload(type=Interrogate),
     reply=Payload(type=Caption),
-    errors=(400, 401, 403, 404, 413, 422, 500, 503),
+    errors=(400, 401, 403, 404, 413, 422, 500, 501, 503),
 )
 async def interrogate(request: web.Request) -> web.Response:
     """A prompt that describes a picture; 503 if the model for it is not installed."""

@@ -33,7 +33,7 @@ from pipeline.scheduling.worker import Describe, DrawMask
     ),
     body=Payload(type=DescribeImage, form=DescribeForm),
     reply=Payload(type=Description),
-    errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
+    errors=(400, 401, 403, 404, 413, 415, 422, 500, 501, 503),
 )
 async def describe_image(request: web.Request, query: DescribeQuery) -> web.Response:
     """A prompt that describes an image."""
@@ -60,7 +60,7 @@ async def describe_image(request: web.Request, query: DescribeQuery) -> web.Resp
     ),
     body=Payload(type=GenerateMask),
     reply=Payload(type=str),
-    errors=(400, 401, 403, 404, 413, 415, 422, 500, 503),
+    errors=(400, 401, 403, 404, 413, 415, 422, 500, 501, 503),
 )
 async def generate_mask(request: web.Request) -> web.Response:
     """A mask of something in an image: a PNG file, in base64."""
