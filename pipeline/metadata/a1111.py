@@ -12,7 +12,14 @@ from typing import Final
 
 import msgspec
 
-from pipeline.metadata.record import NOTHING, SOFTWARE, Parsed, Record, shown_names
+from pipeline.metadata.record import (
+    NOTHING,
+    SOFTWARE,
+    Parsed,
+    Record,
+    first_number,
+    shown_names,
+)
 from pipeline.metadata.style_guess import WholeTexts, find_styles
 from pipeline.metadata.titles import LABELS, sampling_of
 from pipeline.request.schema import MAX_LORAS
@@ -41,6 +48,10 @@ _END: Final = re.compile(r"\s*(?:,|$)")
 _LONGEST_NAME: Final = 512  # characters of a file's name
 _HASH: Final = re.compile(r" \[[0-9a-fA-F]{6,64}\]$")
 _WEIGHT: Final = re.compile(r"(.+): ?(-?\d{1,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,3})?)", re.DOTALL)
+# These encode SDXL prompts by the layer before the last unless told otherwise: their clip skip of
+# 1, which they do not write, is the layer that is number 2 here.
+_PENULTIMATE: Final = frozenset({"A1111", "Forge", "SD.Next", "ComfyUI"})
+_SDXL_CLIP_SKIP: Final = 2
 _VERSIONS: Final = (
     (re.compile(r"Fooocus v(.+)"), "Fooocus"),
     (re.compile(r"(.*SimpleSDXL.*)"), "SimpleSDXL"),
@@ -64,6 +75,9 @@ def parse_a1111(text: str, templates: Mapping[str, Template]) -> Parsed:
     program, version = program_of(str(record.get("version", "")))
     if program == "A1111" and "SD.Next" in dict(pairs).get("App", ""):
         program = "SD.Next"
+    if program in _PENULTIMATE:
+        told = first_number(record.get("clip_skip")) or 0
+        record["clip_skip"] = max(int(told), _SDXL_CLIP_SKIP)
     if "styles" not in record:
         _infer_styles(record, WholeTexts(positive, negative), templates)
     record.update(_sampling(record))

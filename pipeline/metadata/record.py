@@ -1,5 +1,6 @@
 """Records: what a parameters text says, under Fooocus's keys, and how its values are read."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -64,8 +65,12 @@ def first_number(value: object) -> float | None:
 
 
 def numbers(value: object) -> list[float]:
-    """Numbers in the order they stand in ``(1.5, 0.8, 0.3)``, ``512x768`` or a number itself."""
-    return [float(text) for text in _NUMBER.findall("" if value is None else str(value)[:200])]
+    """Numbers in the order they stand in ``(1.5, 0.8, 0.3)``, ``512x768`` or a number itself.
+
+    None where one is beyond float's range.
+    """
+    found = [float(text) for text in _NUMBER.findall("" if value is None else str(value)[:200])]
+    return found if all(map(math.isfinite, found)) else []
 
 
 def shown_names(names: Iterator[str]) -> tuple[str, ...]:

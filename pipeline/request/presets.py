@@ -1,5 +1,6 @@
 """Presets: JSON files with Fooocus's keys that set defaults of requests."""
 
+import json
 import logging
 import os
 import re
@@ -157,10 +158,28 @@ def _decode_leniently(data: bytes, source: str) -> _Loaded:
 
 
 def _entries(data: bytes, fault: InvalidPreset) -> dict[str, msgspec.Raw]:
+    """The values by key, each as JSON. Raises ``fault`` for what is no JSON object."""
     try:
         return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    # Fooocus reads its presets with Python's json, which takes NaN and halves of surrogate pairs;
+    # editors put a byte order mark at the beginning.
+    try:
+        values = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
         raise fault from None
+    if not isinstance(values, dict):
+        raise fault
+    return {key: _as_json(value) for key, value in values.items()}
+
+
+def _as_json(value: object) -> msgspec.Raw:
+    """A value as JSON; one that JSON cannot say as an object, which no key takes."""
+    try:
+        return msgspec.Raw(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+    except (ValueError, RecursionError):  # NaN; half of a surrogate pair
+        return msgspec.Raw(b'{"": 0}')
 
 
 def _sound_value(key: str, value: msgspec.Raw, source: str) -> tuple[msgspec.Raw | None, str]:
@@ -172,8 +191,9 @@ def _sound_value(key: str, value: msgspec.Raw, source: str) -> tuple[msgspec.Raw
         items = msgspec.json.decode(value, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None, fault
-    sound = [each for each in items if not _fault({key: [each]}, source)]
-    return msgspec.Raw(msgspec.json.encode(sound)), fault
+    sound = msgspec.json.encode([each for each in items if not _fault({key: [each]}, source)])
+    # A list may be too long, or stand where none is wanted: then no item is of use.
+    return (None if _fault({key: msgspec.Raw(sound)}, source) else msgspec.Raw(sound)), fault
 
 
 def _fault(entries: Mapping[str, object], source: str) -> str:

@@ -144,7 +144,7 @@ def test_a_text_of_a1111_itself_is_read() -> None:
         "vae_name": "Default (model)",
         "adaptive_cfg": 7.0,
         "guidance_rescale": 0.0,
-        "clip_skip": 1,
+        "clip_skip": 2,  # the layer that A1111 takes for SDXL
         "overwrite_switch": -1,
     }
 
@@ -162,6 +162,9 @@ def test_a_text_of_a1111_itself_is_read() -> None:
         '{"seed": "__import__(\'os\')", "steps": [[]], "resolution": {}, "loras": {"a": 1}}',
         "Steps: ",
         "Steps: x, Seed: " + "9" * 5000,
+        "Steps: 1e999, Seed: 1e999, Size: 1e999x5, Clip skip: 1e999",
+        '{"prompt": "a", "resolution": "(1e999, 5)"}',
+        '{"software": "Fooocus-MRE", "prompt": "a", "clip_skip": "1e999", "switch": "1e999"}',
         "Steps: 30" * (MAX_CHARS // 4),
     ],
 )

@@ -172,7 +172,7 @@ def test_texts_of_other_programs_are_read_and_told_apart(program: str) -> None:
         assert fields["loras"] == (wanted,)
     if program in ("FooocusPlus", "SimpleSDXL"):  # of the time when it was recorded
         assert fields["clip_skip"] == 1
-    elif program not in ("A1111", "Forge"):
+    else:
         assert fields["clip_skip"] == 2
 
 
@@ -237,6 +237,29 @@ def test_a_clip_skip_that_is_not_recorded_is_that_of_the_version(
     assert read(record).parameters["clip_skip"] == clip_skip
     plain = f"a\nSteps: 30, Seed: 7, Version: Fooocus v{version}"
     assert read(plain).parameters["clip_skip"] == clip_skip
+
+
+@pytest.mark.parametrize(
+    ("version", "told", "clip_skip"),
+    [
+        ("v1.10.1", "", 2),
+        ("v1.10.1", "1", 2),
+        ("v1.10.1", "2", 2),
+        ("f2.0.1v1.10.1", "", 2),
+        ("f2.0.1v1.10.1", "3", 3),
+        ("ComfyUI", "", 2),
+        ("v1.10.1", "1e999", 2),
+        ("Fooocus v2.5.5", "", 1),
+        ("Fooocus v2.5.5", "2", 2),
+        ("Focal", "", 1),
+    ],
+)
+def test_the_layer_of_a_text_is_the_one_that_its_program_took(
+    version: str, told: str, clip_skip: int
+) -> None:
+    pair = f", Clip skip: {told}" if told else ""
+    fields = read(f"a\nSteps: 30, Seed: 7{pair}, Version: {version}").parameters
+    assert fields["clip_skip"] == clip_skip
 
 
 def test_loras_are_read_from_each_place_that_a_fooocus_put_them() -> None:

@@ -18,6 +18,7 @@ from pipeline.request.presets import (
 SHIPPED = Path(__file__).parents[2] / "presets"
 START = {"default_cfg_scale": 5.0, "default_sample_sharpness": 1.0, "default_overwrite_step": 20}
 OTHER = {"default_cfg_scale": 6.0, "default_model": "other.safetensors"}
+FIELDS = {"default_cfg_scale": "guidance_scale", "default_sample_sharpness": "sharpness"}
 
 
 def make_store(folder: Path) -> PresetStore:
@@ -151,6 +152,42 @@ def test_of_another_programs_preset_what_is_out_of_range_is_left_to_the_default_
     for key in ("default_cfg_scale", "default_sampler", "default_scheduler", "default_loras"):
         assert f"({key})" in caplog.text
     assert "default_theme" not in caplog.text
+
+
+BAD_VALUES: tuple[str, ...] = (
+    "NaN",
+    "1e999",
+    '"\\ud800"',
+    "null",
+    "true",
+    "-1",
+    "2.5",
+    '""',
+    '"\\u0000"',
+    f'"{"x" * 99_999}"',
+    "[]",
+    "[[]]",
+    "[null, 3, {}]",
+    json.dumps(["a"] * 999),
+    "[" * 300 + "]" * 300,
+    "{}",
+    '{"a": 1}',
+    '{"a": {"b": ["c"]}}',
+)
+
+
+@pytest.mark.parametrize("value", BAD_VALUES, ids=lambda value: value[:12])
+def test_no_value_of_one_key_costs_the_others(tmp_path: Path, value: str) -> None:
+    store = make_store(tmp_path)
+    for key in (*Preset.__struct_fields__, "default_engine"):
+        good = "default_cfg_scale" if key != "default_cfg_scale" else "default_sample_sharpness"
+        (tmp_path / f"{key}.json").write_text(f'{{"{key}": {value}, "{good}": 3.5}}')
+        assert preset_values(store.load(key))[FIELDS[good]] == 3.5
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "theirs.json").write_bytes(b'\xef\xbb\xbf{"default_cfg_scale": 3.5}')
+    assert make_store(tmp_path).load("theirs").default_cfg_scale == 3.5
 
 
 def test_a_preset_that_is_no_json_is_refused(tmp_path: Path) -> None:
