@@ -1,7 +1,7 @@
 // Draws openapi.json as a page to read and try. All text goes in as text, never as markup.
 
 import { parseExact, stringifyExact } from "./js/api.js";
-import { forForms } from "./js/schema.js";
+import { forForms } from "./js/form_state.js";
 import { chosenLanguage, make } from "./js/ui.js";
 
 const SHOWN_CHARACTERS = 20000;

@@ -1,8 +1,6 @@
 // The HTTP client: the only module that knows the server's URLs. Its JSON loses no digits: seeds have
 // 64 bits and JavaScript's numbers 53, so integers beyond Number.MAX_SAFE_INTEGER are BigInts here.
 
-import { forForms } from "./schema.js";
-
 const ROOT = new URL("../../", import.meta.url);
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?/g;
 const LONG_INTEGER = /^-?\d{16,}$/;
@@ -76,7 +74,7 @@ const task = (id, action = "") => `tasks/${encodeURIComponent(id)}${action && `/
 const post = (path, query) => ask(path, { method: "POST", query });
 
 export const api = {
-  document: async () => forForms(await ask("openapi.json")),
+  document: () => ask("openapi.json"),
   models: () => ask("v1/models"),
   health: () => ask("health"),
   generate: (parameters, key) =>

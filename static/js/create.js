@@ -1,10 +1,10 @@
 // The page that makes pictures: a form built from the API's own description, and the stage beside it.
 
-import { api, parseExact, stringifyExact } from "./api.js";
-import { Stage } from "./stage.js";
+import { api } from "./api.js";
+import { Drafts, forForms, FormState, readSeed, tabOf } from "./form_state.js";
+import { OWN_TASKS } from "./events.js";
 import { attempt, button, helpOf, icon, labelOf, make, makeField, notify, t } from "./ui.js";
 
-const SAVED = "focal.request";
 const TRIES = 4;
 const PAUSE_MS = 500;
 const SIZES = ["1024*1024", "1152*896", "896*1152", "1344*768", "768*1344"];
@@ -23,92 +23,24 @@ const GROUPS = {
 const ELSEWHERE = new Set(["prompt", "negative_prompt", "style_selections", "performance_selection", "aspect_ratios_selection",
   "image_number", "image_seed", "base_model_name", "refiner_model_name", "loras", "preset", "stream_output", "async_process",
   "require_base64", "webhook_url", "input_image_checkbox", "current_tab", "overwrite_width", "overwrite_height"]);
-// How a result is delivered. The pages always queue and watch, whatever an earlier client asked for.
-const DELIVERY = ["stream_output", "async_process", "require_base64", "webhook_url"];
-const KEPT_BY_PRESETS = ["prompt", "negative_prompt", "image_seed", "image_number"];
-const OF_INPUTS = /inpaint|outpaint|uov|upscale|vary|enhance|canny|controlnet|cn_|dino|mask|mixing/;
-
-/** Parameters of the next request, kept over reloads. Dispatches "replaced" when they are set as a whole. */
-export class FormState extends EventTarget {
-  /** `schema`: of GenerateRequest; `presets`: as the list of models has them; `storage`: a Web Storage. */
-  constructor(schema, presets, storage) {
-    super();
-    this.schema = schema;
-    this.presets = presets;
-    this.storage = storage;
-    this.changed = {};
-    try {
-      this.changed = parseExact(storage.getItem(SAVED) ?? "{}");
-    } catch { /* written by an older version: start anew */ }
-  }
-
-  get preset() {
-    const initial = this.presets.find((preset) => preset.is_initial);
-    return this.presets.find((preset) => preset.name === this.changed.preset) ?? initial;
-  }
-
-  /** The value in effect: changed here, else the preset's, else the schema's default. */
-  get(name) {
-    return this.changed[name] ?? this.preset?.parameters[name] ?? this.schema.properties[name]?.default;
-  }
-
-  set(name, value) {
-    this.changed[name] = value;
-    this.save();
-  }
-
-  clear(name) {
-    delete this.changed[name];
-    this.save();
-  }
-
-  /** Take over another request's parameters; unknown names and delivery options are left out. */
-  replace(values) {
-    const known = Object.entries(values).filter(([name]) => name in this.schema.properties && !DELIVERY.includes(name));
-    this.changed = Object.fromEntries(known);
-    this.save();
-    this.dispatchEvent(new Event("replaced"));
-  }
-
-  /** Another preset means its values: only the words, the seed and the number of images stay. */
-  usePreset(name) {
-    const kept = Object.entries(this.changed).filter(([key]) => KEPT_BY_PRESETS.includes(key));
-    this.replace({ ...Object.fromEntries(kept), preset: name });
-  }
-
-  save() {
-    // Pictures would fill the storage, which holds 5 MB; they are chosen anew after a reload.
-    const kept = Object.entries(this.changed).filter(([, value]) => !stringifyExact(value)?.includes("data:"));
-    this.storage.setItem(SAVED, stringifyExact(Object.fromEntries(kept)));
-  }
-}
-
-/** A typed seed: null for none (random), undefined for one that is refused. BigInt where it must be. */
-export function readSeed(text, maximum) {
-  const typed = text.trim();
-  if (typed === "") return null;
-  if (!/^\d+$/.test(typed) || BigInt(typed) > BigInt(maximum)) return undefined;
-  const seed = BigInt(typed);
-  return seed > Number.MAX_SAFE_INTEGER ? seed : Number(seed);
-}
-
 export async function open(host, shell) {
   const [document_, models] = await Promise.all([api.document(), api.models()]);
-  const schemas = document_.components.schemas;
-  const request = new FormState(schemas.GenerateRequest, models.presets, localStorage);
-  const stage = new Stage(shell, (values) => request.replace(values));
-  const page = new CreatePage({ shell, stage, request, models, schemas });
-  host.append(make("div", { class: "create-columns" }, page.form, stage.element));
+  const { schemas } = forForms(document_).components;
+  const pictures = () => import("./picture_store.js").then(({ PictureStore }) => new PictureStore());
+  const request = new FormState(schemas.GenerateRequest, models.presets, new Drafts(sessionStorage, localStorage, pictures));
+  await request.load();
+  const page = new CreatePage({ shell, request, models, schemas });
+  host.append(make("div", { class: "create-columns" }, page.form, page.place));
   return page;
 }
 
 class CreatePage {
-  constructor({ shell, stage, request, models, schemas }) {
-    Object.assign(this, { shell, stage, request, models, schemas });
+  constructor({ shell, request, models, schemas }) {
+    Object.assign(this, { shell, request, models, schemas });
     this.updates = [];
     this.form = make("form", { class: "request panel", "aria-label": t("create.form"), novalidate: true });
     this.draw();
-    stage.empty.append(this.demonstrationNote());
+    this.drawPlace();
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.generate(); });
     this.form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.generate(); }
@@ -119,7 +51,8 @@ class CreatePage {
   /** Fill the form with another request's parameters. */
   use(values) {
     this.request.replace(values);
-    if (Object.keys(values).some((name) => /image(_upload)?$/.test(name) && values[name]?.length)) this.inputGroup.open = true;
+    if (this.request.tabs.length) this.inputGroup.open = true;
+    this.form.scrollIntoView({ block: "nearest" });
     this.form.querySelector("textarea").focus();
   }
 
@@ -127,6 +60,9 @@ class CreatePage {
   async useAsInput(kind, source) {
     this.inputGroup.open = true;
     (await this.inputs()).take(kind, source);
+    this.inputGroup.scrollIntoView({ block: "start" });
+    this.inputGroup.querySelector("summary").focus({ preventScroll: true });
+    notify(t("inputs.taken", { kind: t(`inputs.${kind}`) }));
   }
 
   update() {
@@ -146,7 +82,7 @@ class CreatePage {
       make("div", { class: "scroll" },
         this.field("prompt", { quiet: true, multiline: true }),
         this.field("negative_prompt", { quiet: true, multiline: true }),
-        make("div", { class: "two" }, this.presetField(), this.field("performance_selection", { quiet: true })),
+        make("div", { class: "two" }, this.presetField(), this.performanceField()),
         this.sizeField(),
         this.field("image_number", { quiet: true }),
         this.seedField(),
@@ -160,8 +96,31 @@ class CreatePage {
         this.group("sampling", () => {}),
         this.group("more", (body) => body.append(...this.leftOver().map((name) => this.field(name)))),
       ),
-      make("div", { class: "send" }, this.send, button(t("create.reset"), { icon: "undo", text: false, onclick: () => this.request.replace({}) })),
+      make("div", { class: "send" }, this.send, button(t("create.reset"), { icon: "undo", text: false, onclick: () => this.reset() })),
     );
+  }
+
+  /** The place of the stage, whose module comes with the first task that there is to show. */
+  drawPlace() {
+    const { live } = this.shell;
+    this.note = this.demonstrationNote();
+    this.place = make("section", { class: "stage panel", "aria-label": t("stage.title") }, make("div", { class: "canvas" },
+      make("div", { class: "empty" }, icon("image"), make("p", {}, t("stage.empty")), this.note)));
+    const look = () => { if (live.running.length || sessionStorage.getItem(OWN_TASKS)) this.stage(); };
+    live.addEventListener("change", look);
+    look();
+  }
+
+  stage() {
+    this.loadingStage ??= import("./stage.js").then(({ Stage }) => {
+      const stage = new Stage(this.shell);
+      stage.empty.append(this.note);
+      this.place.replaceWith(stage.element);
+      this.place = stage.element;
+      this.loadedStage = stage;
+      return stage;
+    });
+    return this.loadingStage;
   }
 
   demonstrationNote() {
@@ -188,7 +147,7 @@ class CreatePage {
 
   leftOver() {
     const named = new Set([...Object.values(GROUPS).flat(), ...ELSEWHERE]);
-    return Object.keys(this.request.schema.properties).filter((name) => !named.has(name) && !OF_INPUTS.test(name));
+    return Object.keys(this.request.schema.properties).filter((name) => !named.has(name) && !tabOf(name));
   }
 
   vaes() {
@@ -211,6 +170,11 @@ class CreatePage {
     this.updates.push(update);
     update();
     return make("div", {}, field.element, missing);
+  }
+
+  performanceField() {
+    const onchange = (mode) => { this.request.set("performance_selection", mode); this.update(); };
+    return this.field("performance_selection", { quiet: true, onchange });
   }
 
   sizeField() {
@@ -266,8 +230,9 @@ class CreatePage {
     const lock = button(t("create.keep_seed"), {
       icon: "lock", text: false,
       onclick: () => {
-        if (this.stage.lastSeed === null) return notify(t("create.no_seed_yet"));
-        this.request.set("image_seed", this.stage.lastSeed);
+        const seed = this.loadedStage?.lastSeed ?? null;
+        if (seed === null) return notify(t("create.no_seed_yet"));
+        this.request.set("image_seed", seed);
         return update();
       },
     });
@@ -341,10 +306,15 @@ class CreatePage {
     return make("div", { class: "stack" }, rows, hint, add);
   }
 
+  reset() {
+    const before = this.request.reset();
+    notify(t("create.reset_done"), { action: t("undo"), run: () => this.request.restore(before) });
+  }
+
   /** The part for input pictures, loaded when it is first wanted. */
   inputs() {
     this.loadingInputs ??= import("./inputs.js").then(({ InputPictures }) => {
-      const names = Object.keys(this.request.schema.properties).filter((name) => OF_INPUTS.test(name) && !ELSEWHERE.has(name));
+      const names = Object.keys(this.request.schema.properties).filter((name) => tabOf(name) && !ELSEWHERE.has(name));
       const inputs = new InputPictures({ request: this.request, schemas: this.schemas, names });
       this.updates.push(() => inputs.update());
       return inputs;
@@ -358,16 +328,17 @@ class CreatePage {
       wrong.reportValidity();
       return;
     }
-    const body = { ...this.request.changed };
-    if (this.loadingInputs) Object.assign(body, await (await this.inputs()).parameters());
+    (await this.loadingInputs)?.finishMask();
+    const body = this.request.request();
     this.send.disabled = true;
     const key = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
     const record = await attempt(() => this.post(body, key));
     this.send.disabled = false;
     if (!record) return;
-    this.stage.add(record.task_id, String(this.request.get("prompt")));
-    if (matchMedia("(max-width: 48rem)").matches) this.stage.element.scrollIntoView({ block: "start" });
+    (await this.stage()).add(record.task_id, String(this.request.get("prompt")));
+    if (matchMedia("(max-width: 48rem)").matches) this.place.scrollIntoView({ block: "start" });
   }
+
   /** A connection that breaks is tried again: the key keeps the server from making two tasks of it. */
   async post(body, key) {
     for (let tries = 1; ; tries += 1) {

@@ -2,6 +2,8 @@
 
 import { api, parseExact, socketUrl } from "./api.js";
 
+export const OWN_TASKS = "focal.own-tasks"; // of this browser tab, in its session storage
+
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
 const WATCH_MS = 20_000;

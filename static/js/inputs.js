@@ -1,7 +1,7 @@
 // The pictures that a request brings along, and what is to be done with them: masks, outpainting, image prompts.
 
 import { api } from "./api.js";
-import { inputParameters, SIDES, TABS } from "./input_parameters.js";
+import { activeTabs, SIDES, strengthOf, TABS } from "./form_state.js";
 import { MaskPainter } from "./mask.js";
 import { pictureOf, shown } from "./slot.js";
 import { announce, attempt, button, labelOf, make, makeField, notify, t } from "./ui.js";
@@ -9,14 +9,17 @@ import { announce, attempt, button, labelOf, make, makeField, notify, t } from "
 const DRAWN = new Set(["uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image",
   "outpaint_selections", "outpaint_distance", "controlnet_image", "enhance_ctrls", "inpaint_mask_upload_checkbox",
   "inpaint_advanced_masking_checkbox", "enhance_checkbox"]);
+const KINDS = ["vary", "inpaint", "prompt", "enhance"]; // in the order in which they are shown
 const EDGE_STEP = 32; // pixels a key press
+const MASK_PAUSE_MS = 300; // from the last stroke until the mask is kept
 
-/** The section of the form; `parameters()` gives what it adds to a request. */
+/** The section of the form. What is chosen here stands in the form's state (`request`) at once. */
 export class InputPictures {
+  #maskTimer = 0;
+
   constructor({ request, schemas, names }) {
     Object.assign(this, { request, schemas, names });
     this.updates = [];
-    this.kind = "none";
     this.slots = {};
     this.panels = {};
     this.element = make("div", { class: "stack" });
@@ -24,31 +27,58 @@ export class InputPictures {
     document.addEventListener("paste", (event) => this.paste(event));
   }
 
+  get kind() {
+    return this.request.tabs[0] ?? "none";
+  }
+
   draw() {
-    const kinds = ["none", ...Object.keys(TABS)];
+    const kinds = ["none", ...KINDS];
     this.choices = kinds.map((kind) => make("input", { type: "radio", name: "input-kind", value: kind, onchange: () => this.choose(kind) }));
+    this.others = make("div", { class: "chips", role: "group", "aria-label": t("inputs.also"), hidden: true });
     this.element.append(make("div", { class: "segments", role: "radiogroup", "aria-label": t("inputs.kind") },
-      kinds.map((kind, index) => make("label", {}, this.choices[index], make("span", {}, t(`inputs.${kind}`))))));
-    for (const kind of Object.keys(TABS)) {
+      kinds.map((kind, index) => make("label", {}, this.choices[index], make("span", {}, t(`inputs.${kind}`))))), this.others);
+    for (const kind of KINDS) {
       this.panels[kind] = make("div", { class: "stack", hidden: true });
       this.element.append(this.panels[kind]);
     }
-    this.choose("none");
+    this.show();
   }
 
   choose(kind) {
-    this.kind = kind;
-    for (const choice of this.choices) choice.checked = choice.value === kind;
+    this.request.chooseTab(kind);
+    this.show();
+  }
+
+  show() {
+    for (const choice of this.choices) choice.checked = choice.value === this.kind;
     for (const [name, panel] of Object.entries(this.panels)) {
-      panel.hidden = name !== kind;
-      if (name === kind && !panel.childElementCount) this.fill(name, panel);
+      panel.hidden = name !== this.kind;
+      if (name === this.kind && !panel.childElementCount) this.fill(name, panel);
     }
+    this.showOthers();
+  }
+
+  /** Ways that are sent beside the one that is shown, as those of a request that was taken over. */
+  showOthers() {
+    const others = [...activeTabs(this.request.changed, this.request.tabs)].filter((kind) => kind !== this.kind);
+    this.others.hidden = !others.length;
+    this.others.replaceChildren(make("span", {}, t("inputs.also")), ...others.map((kind) =>
+      button(t(`inputs.${kind}`), { kind: "chip", icon: "close", text: true, "aria-label": t("inputs.leave", { kind: t(`inputs.${kind}`) }),
+        onclick: () => { this.leave(kind); } })));
+  }
+
+  leave(kind) {
+    const flags = Object.keys(this.request.changed).filter((name) => name.startsWith("mixing_"));
+    this.request.clear(...flags);
+    this.request.leaveTab(kind);
+    this.update();
   }
 
   fill(kind, panel) {
     const { image, test } = TABS[kind];
     if (image) {
       this.slots[kind] = this.slot(labelOf(image));
+      this.slots[kind].addEventListener("change", () => this.setPicture(image, this.slots[kind].source));
       panel.append(this.slots[kind], this.describing(this.slots[kind]));
     }
     if (kind === "inpaint") panel.append(...this.painting());
@@ -57,6 +87,13 @@ export class InputPictures {
     const names = this.names.filter((name) => test.test(name) && !DRAWN.has(name));
     panel.append(...names.map((name) => this.field(name)));
     if (kind === "vary") this.preferVarying();
+    this.showPictures(kind);
+  }
+
+  setPicture(name, source) {
+    if (source) this.request.set(name, source);
+    else this.request.clear(name);
+    this.showOthers();
   }
 
   /** Buttons that put the chosen picture into words, as the prompt. */
@@ -119,18 +156,31 @@ export class InputPictures {
     return field.element;
   }
 
-  /** After the request was replaced: show its pictures. */
+  /** After the form's state has changed as a whole. */
   update() {
     for (const update of this.updates) update();
+    for (const kind of KINDS) if (this.panels[kind].childElementCount) this.showPictures(kind);
+    this.show();
+  }
+
+  /** Show what the form's state holds of one way. */
+  showPictures(kind) {
     const { changed } = this.request;
-    const kind = Object.keys(TABS).find((name) => changed[TABS[name].image]);
-    if (kind) this.take(kind, changed[TABS[kind].image]);
-    const prompts = changed.controlnet_image?.filter((prompt) => prompt.cn_img) ?? [];
-    if (prompts.length) this.choose("prompt");
-    prompts.slice(0, this.prompts?.length).forEach((prompt, index) => {
-      Object.assign(this.prompts[index].settings, prompt);
-      this.prompts[index].slot.take(prompt.cn_img);
-    });
+    if (TABS[kind].image) {
+      this.slots[kind].put(changed[TABS[kind].image] ?? "");
+      this.slots[kind].dispatchEvent(new Event("shown"));
+    }
+    if (kind === "inpaint") {
+      this.sides = new Set(changed.outpaint_selections ?? []);
+      this.distances = [...(changed.outpaint_distance ?? [0, 0, 0, 0])];
+      this.distances.forEach((pixels, index) => { this.distanceInputs[index].value = pixels; });
+      this.showOutpaint();
+    }
+    if (kind === "prompt") {
+      const given = (changed.controlnet_image ?? []).filter((one) => one.cn_img);
+      this.prompts.forEach((prompt, index) => prompt.put(given[index] ?? {}));
+    }
+    if (kind === "enhance") this.enhanceSlots.forEach((slot, index) => slot.put(changed.enhance_ctrls?.[index] ?? {}));
   }
 
   painting() {
@@ -139,14 +189,22 @@ export class InputPictures {
     this.painter = null;
     this.distances = [0, 0, 0, 0];
     this.sides = new Set();
-    slot.addEventListener("change", () => {
+    const paint = () => {
       host.hidden = !slot.source;
       slot.classList.toggle("small", Boolean(slot.source));
       host.replaceChildren();
-      this.painter = slot.source ? new MaskPainter(shown(slot.source)) : null;
+      this.painter = slot.source ? new MaskPainter(shown(slot.source), () => this.maskChanged()) : null;
       if (!this.painter) return;
       host.append(this.painter.element);
       this.painter.frame(this.outpaintHandles());
+      this.showOutpaint();
+    };
+    // Another picture has no mask yet; one that is only shown again has the request's.
+    slot.addEventListener("change", () => { this.setMask(""); paint(); });
+    slot.addEventListener("shown", () => {
+      paint();
+      const mask = this.request.changed.inpaint_mask_image_upload;
+      if (this.painter && mask) this.painter.restore(shown(mask));
     });
     const inputs = SIDES.map((side, index) => {
       const { maximum } = this.request.schema.properties.outpaint_distance.items;
@@ -164,7 +222,7 @@ export class InputPictures {
   setSide(side, on) {
     if (on) this.sides.add(side);
     else this.sides.delete(side);
-    this.showOutpaint();
+    this.keepOutpaint();
   }
 
   setDistance(index, pixels, from) {
@@ -172,7 +230,35 @@ export class InputPictures {
     this.distances[index] = Math.max(0, Math.min(maximum, Math.round(pixels) || 0));
     if (this.distances[index]) this.sides.add(SIDES[index]);
     if (from !== this.distanceInputs[index]) this.distanceInputs[index].value = this.distances[index];
+    this.keepOutpaint();
+  }
+
+  keepOutpaint() {
+    this.request.set("outpaint_selections", SIDES.filter((side) => this.sides.has(side)));
+    this.request.set("outpaint_distance", SIDES.map((side, index) => (this.sides.has(side) ? this.distances[index] : 0)));
     this.showOutpaint();
+  }
+
+  maskChanged() {
+    clearTimeout(this.#maskTimer);
+    this.#maskTimer = setTimeout(() => this.finishMask(), MASK_PAUSE_MS);
+  }
+
+  /** Keep a mask that was painted a moment ago. */
+  finishMask() {
+    if (!this.#maskTimer) return;
+    clearTimeout(this.#maskTimer);
+    this.#maskTimer = 0;
+    this.setMask(this.painter?.mask() ?? "");
+  }
+
+  setMask(mask) {
+    if (!mask) {
+      this.request.clear("inpaint_mask_image_upload", "inpaint_mask_upload_checkbox");
+      return;
+    }
+    this.request.set("inpaint_mask_image_upload", mask);
+    this.request.set("inpaint_mask_upload_checkbox", true);
   }
 
   showOutpaint() {
@@ -218,30 +304,72 @@ export class InputPictures {
     const schema = this.schemas.ControlNetImage.properties;
     this.prompts = Array.from({ length: maxItems }, (_, index) => {
       const slot = this.slot(t("inputs.prompt_number", { number: index + 1 }));
-      const settings = {};
-      const fields = ["cn_type", "cn_stop", "cn_weight"].map((name) =>
-        makeField(name, schema[name], { value: schema[name].default, quiet: true, onchange: (value) => { settings[name] = value; } }).element);
-      const more = make("div", { class: "stack", hidden: true }, fields);
-      slot.addEventListener("change", () => { more.hidden = !slot.source; });
-      return { slot, settings, element: make("div", { class: "image-prompt" }, slot, more) };
+      const prompt = { slot, settings: {} };
+      const fields = Object.fromEntries(["cn_type", "cn_stop", "cn_weight"].map((name) => [name, makeField(name, schema[name], {
+        value: schema[name].default, quiet: true, onchange: (value) => {
+          // Another type has another strength of its own.
+          prompt.settings = name === "cn_type" ? { cn_type: value } : { ...prompt.settings, [name]: value };
+          show();
+          this.keepPrompts();
+        },
+      })]));
+      const more = make("div", { class: "stack", hidden: true }, Object.values(fields).map(({ element }) => element));
+      const show = () => {
+        more.hidden = !slot.source;
+        const strength = strengthOf(prompt.settings);
+        fields.cn_type.set(prompt.settings.cn_type ?? schema.cn_type.default);
+        for (const [name, value] of Object.entries(strength)) if (fields[name].input !== document.activeElement) fields[name].set(value);
+      };
+      slot.addEventListener("change", () => { show(); this.keepPrompts(); });
+      prompt.put = ({ cn_img: source = "", ...settings }) => {
+        slot.put(source);
+        prompt.settings = settings;
+        show();
+      };
+      return Object.assign(prompt, { element: make("div", { class: "image-prompt" }, slot, more) });
     });
     return [make("div", { class: "image-prompts" }, this.prompts.map(({ element }) => element))];
+  }
+
+  keepPrompts() {
+    const given = this.prompts.filter(({ slot }) => slot.source);
+    this.request.set("controlnet_image", given.map(({ slot, settings }) => ({ cn_img: slot.source, ...settings })));
+    this.showOthers();
   }
 
   enhancements() {
     const { maxItems } = this.request.schema.properties.enhance_ctrls;
     const schema = this.schemas.EnhanceControl.properties;
-    this.enhanceSlots = Array.from({ length: maxItems }, () => ({}));
-    return this.enhanceSlots.map((values, index) => {
-      const fields = Object.entries(schema).map(([name, one]) =>
-        makeField(name, one, { value: one.default, quiet: true, onchange: (value) => { values[name] = value; } }).element);
-      return make("details", {}, make("summary", {}, t("inputs.enhance_number", { number: index + 1 })), make("div", { class: "group" }, fields));
+    this.enhanceSlots = Array.from({ length: maxItems }, (_, index) => {
+      const slot = { values: {} };
+      const fields = Object.fromEntries(Object.entries(schema).map(([name, one]) => [name, makeField(name, one, {
+        value: one.default, quiet: true, onchange: (value) => {
+          slot.values = { ...slot.values, [name]: value };
+          this.keepEnhancements();
+        },
+      })]));
+      slot.put = (values) => {
+        slot.values = values;
+        for (const [name, one] of Object.entries(schema)) fields[name].set(values[name] ?? one.default);
+      };
+      slot.element = make("details", {}, make("summary", {}, t("inputs.enhance_number", { number: index + 1 })),
+        make("div", { class: "group" }, Object.values(fields).map(({ element }) => element)));
+      return slot;
     });
+    return this.enhanceSlots.map(({ element }) => element);
+  }
+
+  keepEnhancements() {
+    const given = this.enhanceSlots.map(({ values }) => values);
+    while (given.length && !given.at(-1).enhance_enabled) given.pop();
+    this.request.set("enhance_ctrls", given);
+    this.request.set("enhance_checkbox", given.length > 0);
+    this.showOthers();
   }
 
   /** A picture from elsewhere on the page. */
   take(kind, source) {
-    this.choose(kind);
+    if (this.kind !== kind) this.choose(kind);
     if (kind !== "prompt") this.slots[kind].take(source);
     else (this.prompts.find(({ slot }) => !slot.source) ?? this.prompts[0]).slot.take(source);
   }
@@ -250,19 +378,5 @@ export class InputPictures {
     if (!this.element.isConnected || !this.element.offsetParent || event.defaultPrevented) return;
     const found = await pictureOf(event.clipboardData);
     if (found) this.take(this.kind === "none" ? "vary" : this.kind, found);
-  }
-
-  /** What the chosen tab adds to a request. */
-  parameters() {
-    const chosen = {
-      kind: this.kind,
-      image: this.slots[this.kind]?.source ?? "",
-      mask: this.kind === "inpaint" ? this.painter?.mask() : null,
-      sides: this.sides,
-      distances: this.distances,
-      prompts: this.prompts?.map(({ slot, settings }) => ({ source: slot.source, settings })),
-      enhancements: this.enhanceSlots,
-    };
-    return inputParameters(chosen, this.request.changed);
   }
 }

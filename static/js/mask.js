@@ -21,8 +21,9 @@ export class MaskPainter {
   #cursor = null;
   #margins = [0, 0, 0, 0];
 
-  /** `source` is what an <img> may show. */
-  constructor(source) {
+  /** `source` is what an <img> may show; `onchange` hears that the mask has changed. */
+  constructor(source, onchange = () => {}) {
+    this.onchange = onchange;
     this.width = 0;
     this.height = 0;
     this.erasing = false;
@@ -39,9 +40,11 @@ export class MaskPainter {
       make("div", { class: "painter-tools" }, make("label", {}, make("span", {}, t("mask.brush")), this.size), erase,
         button(t("mask.undo"), { icon: "undo", text: false, onclick: () => this.undo() }),
         button(t("mask.invert"), { icon: "compare", text: false, onclick: () => this.#add({ invert: true }) }),
-        button(t("mask.clear"), { icon: "trash", text: false, onclick: () => { this.#strokes = []; this.#draw(); } })),
+        button(t("mask.clear"), { icon: "trash", text: false, onclick: () => { this.#strokes = []; this.#draw(); onchange(); } })),
       make("small", { id: "mask-help", class: "help" }, t("mask.help")));
-    this.picture.addEventListener("load", () => this.#ready());
+    this.ready = new Promise((resolve) => {
+      this.picture.addEventListener("load", () => { this.#show(); resolve(); }, { once: true });
+    });
     this.picture.src = source;
     this.#listen();
   }
@@ -51,7 +54,7 @@ export class MaskPainter {
     return this.width / (this.canvas.clientWidth || this.width || 1);
   }
 
-  #ready() {
+  #show() {
     this.width = this.picture.naturalWidth;
     this.height = this.picture.naturalHeight;
     this.canvas.width = this.width;
@@ -63,6 +66,18 @@ export class MaskPainter {
 
   /** Add a mask made elsewhere, white on black, as a stroke that can be undone. */
   async add(source) {
+    this.#add({ image: await this.#shapeOf(source) });
+    announce(t("mask.painted", { percent: Math.round(this.coverage() * 100) }));
+  }
+
+  /** Take up a mask that was painted before; nobody hears of it. */
+  async restore(source) {
+    await this.ready;
+    this.#strokes = [{ image: await this.#shapeOf(source) }];
+    this.#draw();
+  }
+
+  async #shapeOf(source) {
     const picture = make("img", { src: source });
     await picture.decode();
     const image = make("canvas", { width: this.width, height: this.height });
@@ -74,8 +89,7 @@ export class MaskPainter {
       pixels.data.fill(255, at, at + 3);
     }
     context.putImageData(pixels, 0, 0);
-    this.#add({ image });
-    announce(t("mask.painted", { percent: Math.round(this.coverage() * 100) }));
+    return image;
   }
 
   /** Put the outpainting handles round the picture. */
@@ -110,7 +124,7 @@ export class MaskPainter {
       this.#stroke.points.push(...(event.getCoalescedEvents?.() ?? [event]).map((one) => this.#place(one)));
       this.#draw();
     });
-    canvas.addEventListener("lostpointercapture", () => { this.#stroke = null; });
+    canvas.addEventListener("lostpointercapture", () => { this.#stroke = null; this.onchange(); });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => { this.#cursor = null; this.#draw(); });
@@ -149,11 +163,13 @@ export class MaskPainter {
   #add(stroke) {
     this.#strokes.push(stroke);
     this.#draw();
+    this.onchange();
   }
 
   undo() {
     this.#strokes.pop();
     this.#draw();
+    this.onchange();
   }
 
   #paint(context, colour) {

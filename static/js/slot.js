@@ -62,9 +62,14 @@ export class ImageSlot extends HTMLElement {
   }
 
   take(source) {
+    this.put(source);
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Show a picture without telling of it. */
+  put(source) {
     this.source = source;
     this.show();
-    this.dispatchEvent(new Event("change"));
   }
 
   show() {

@@ -1,16 +1,15 @@
 // Where a task is watched: its preview, progress, place in the queue, and its pictures in the end.
 
 import { api, pictureUrl, thumbnailUrl } from "./api.js";
+import { OWN_TASKS } from "./events.js";
 import { announce, attempt, button, icon, make, notify, progressText, t } from "./ui.js";
 
-const OWN = "focal.own-tasks";
 const STRIP_LENGTH = 24;
 
 export class Stage {
-  constructor(shell, useParameters) {
+  constructor(shell) {
     this.shell = shell;
     this.live = shell.live;
-    this.useParameters = useParameters;
     this.lastSeed = null;
     this.taskId = null;
     this.strip = [];
@@ -20,7 +19,7 @@ export class Stage {
     this.live.addEventListener("image", ({ detail }) => { if (detail.taskId === this.taskId && detail.index === 0) this.lastSeed = detail.seed; });
     this.live.addEventListener("ended", ({ detail }) => this.ended(detail.taskId));
     this.live.addEventListener("resync", () => this.recover());
-    this.own = JSON.parse(sessionStorage.getItem(OWN) ?? "[]");
+    this.own = JSON.parse(sessionStorage.getItem(OWN_TASKS) ?? "[]");
     this.save();
     if (this.own.length) this.follow(...this.own[0]);
     else this.look();
@@ -59,7 +58,7 @@ export class Stage {
 
   save() {
     this.live.watch(this.own.map(([taskId]) => taskId));
-    sessionStorage.setItem(OWN, JSON.stringify(this.own));
+    sessionStorage.setItem(OWN_TASKS, JSON.stringify(this.own));
   }
 
   /** Watch a task from now on, whatever state it is in. */

@@ -128,3 +128,64 @@ def test_image_prompts_are_pasted_dropped_and_sent(app: Page, tmp_path: Path) ->
     assert dropped["cn_img"].startswith("data:image/png")
     assert prompt["cn_type"] == "PyraCanny"
     assert prompt["cn_img"].startswith("data:image/png")
+
+
+def vary_with(app: Page, picture: Path) -> None:
+    app.get_by_text("Input pictures").click()
+    app.get_by_text("Vary or upscale", exact=True).click()
+    app.get_by_label("File for Picture to vary").set_input_files(picture)
+
+
+def test_after_a_variation_a_plain_picture_is_made_again(app: Page, tmp_path: Path) -> None:
+    app.goto("/")
+    vary_with(app, picture_file(tmp_path))
+    app.get_by_label("Vary or upscale").last.select_option("Vary (Subtle)")
+    with app.expect_request("**/v1/engine/generate/") as request:
+        generate(app)
+    assert sent(request.value)["uov_method"] == "Vary (Subtle)"
+    app.get_by_text("None", exact=True).click()
+    with app.expect_response("**/v1/engine/generate/") as response:
+        generate(app)
+    assert response.value.ok
+    assert "uov_method" not in sent(response.value.request)
+    app.get_by_role("radio", name="Vary or upscale").check(force=True)
+    app.get_by_role("button", name="Remove the picture").filter(visible=True).click()
+    with app.expect_response("**/v1/engine/generate/") as response:
+        generate(app)
+    assert response.value.ok
+
+
+def test_a_reload_keeps_picture_mask_and_sides(app: Page, tmp_path: Path) -> None:
+    app.goto("/")
+    app.get_by_text("Input pictures").click()
+    app.get_by_text("Inpaint or outpaint").click()
+    app.get_by_label("File for Picture to paint in").set_input_files(picture_file(tmp_path))
+    app.get_by_role("application").focus()
+    app.keyboard.press("Space")
+    app.get_by_role("spinbutton", name="Pixels to add on the right").fill("64")
+    with app.expect_request("**/v1/engine/generate/") as request:
+        generate(app)
+    before = sent(request.value)
+    assert before["inpaint_mask_image_upload"].startswith("data:image/png")
+    app.reload()
+    with app.expect_request("**/v1/engine/generate/") as request:
+        generate(app)
+    assert sent(request.value) == before
+    app.get_by_text("Input pictures").click()
+    expect(app.get_by_role("application")).to_be_visible()
+    expect(app.get_by_role("spinbutton", name="Pixels to add on the right")).to_have_value("64")
+
+
+def test_going_back_to_the_preset_can_be_taken_back(app: Page, tmp_path: Path) -> None:
+    app.goto("/")
+    write(app, "a cat that stays")
+    vary_with(app, picture_file(tmp_path))
+    app.get_by_role("button", name="Back to the preset's values").click()
+    expect(app.get_by_label("Prompt", exact=True)).to_have_value("a cat that stays")
+    with app.expect_request("**/v1/engine/generate/") as request:
+        generate(app)
+    assert sent(request.value) == {"prompt": "a cat that stays", "async_process": True}
+    app.get_by_role("button", name="Undo").click()
+    with app.expect_request("**/v1/engine/generate/") as request:
+        generate(app)
+    assert sent(request.value)["uov_input_image"].startswith("data:image/png")

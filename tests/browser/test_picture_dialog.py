@@ -1,7 +1,10 @@
 """One picture opened: its parameters, and what can be done with it."""
 
+import base64
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -76,6 +79,33 @@ def test_a_picture_is_used_as_input(app: Page, queue: Callable[..., str]) -> Non
     body = request.value.post_data_json or {}
     assert body["uov_input_image"].startswith("/outputs/")
     assert body["uov_method"] == "Vary (Subtle)"
+
+
+def test_parameters_that_are_used_make_the_same_request_again(
+    app: Page, painted: ServerProcess, queue: Callable[..., str], tmp_path: Path
+) -> None:
+    image = (
+        "data:image/png;base64," + base64.b64encode(picture_file(tmp_path).read_bytes()).decode()
+    )
+    canny = {"cn_img": image, "cn_type": "PyraCanny", "cn_stop": 0.8, "cn_weight": 1.3}
+    ways: dict[str, Any] = {
+        "inpaint_input_image": image,
+        "outpaint_selections": ["Left", "Top"],
+        "outpaint_distance": [64, 0, 0, 0],
+        "inpaint_engine": "None",
+        "controlnet_image": [canny],
+        "mixing_image_prompt_and_inpaint": True,
+    }
+    dialog = open_picture(app, "the very same", partial(queue, **ways))
+    before = painted.get("/v1/history?search=the+very+same")["items"][0]["task_id"]
+    dialog.get_by_role("button", name="Use these parameters").click()
+    expect(app.get_by_role("spinbutton", name="Stop at").first).to_have_value("0.8")
+    with app.expect_response("**/v1/engine/generate/") as response:
+        app.get_by_role("button", name="Generate").click()
+    again = response.value.json()["task_id"]
+    expect(app.get_by_role("region", name="Result").get_by_text("Finished")).to_be_visible()
+    first, second = (painted.get(f"/tasks/{task_id}")["req_params"] for task_id in (before, again))
+    assert first == second
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
-// static/js/schema.js: the API's document as the pages' forms read it.
+// The API's document as the pages' forms read it.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { forForms } from "../../static/js/schema.js";
+import { forForms } from "../../static/js/form_state.js";
 
 test("a field that may be null keeps its type, range and choices", () => {
   assert.deepEqual(forForms({ type: ["integer", "null"], minimum: 1 }), { type: "integer", minimum: 1 });
