@@ -59,7 +59,7 @@ def refused(status):
     try:
         yield said
     except client.ApiException as error:
-        assert error.status == status, error  # noqa: PT017 - pytest is not there
+        assert error.status == status, error
         said.append(json.loads(error.body))
     else:
         raise AssertionError("it was not refused")
