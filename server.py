@@ -25,6 +25,7 @@ from pipeline.engine.options import AUTO_BATCH, EngineOptions
 from pipeline.engine.spec import EngineSpec
 from pipeline.engine.workers import local_workers
 from pipeline.errors import PipelineError
+from pipeline.files.hashes import HashCache
 from pipeline.files.library import open_library
 from pipeline.files.resolve import Resolver
 from pipeline.scheduling.executor import Executor
@@ -76,6 +77,7 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     allowed = settings.downloads == "allow"
     library = open_library(HERE, settings.models_dir, settings.preset, downloads=allowed)
     app[keys.CATALOG], app[keys.PRESETS] = library.catalog, library.presets
+    app[keys.HASHES] = HashCache(library.catalog.models_dir)
     app[keys.STYLES], app[keys.MODEL_FILES] = library.styles, library.files
     app[keys.RESOLVER] = Resolver(library.presets, library.styles, library.files)
     app[keys.SETTINGS] = keys.HandlerSettings(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bus.bus import EventBus
     from bus.supervision import Supervisor
     from pipeline.files.catalog import ModelCatalog
+    from pipeline.files.hashes import HashCache
     from pipeline.files.locate import ModelFiles
     from pipeline.files.resolve import Resolver
     from pipeline.request.presets import PresetStore
@@ -65,6 +66,7 @@ OUTPUTS: Final[web.AppKey["OutputStore"]] = web.AppKey("outputs")
 INPUTS: Final[web.AppKey["InputStore"]] = web.AppKey("inputs")
 CLIENT: Final[web.AppKey["GuardedClient"]] = web.AppKey("client")
 CATALOG: Final[web.AppKey["ModelCatalog"]] = web.AppKey("catalog")
+HASHES: Final[web.AppKey["HashCache"]] = web.AppKey("hashes")
 MODEL_FILES: Final[web.AppKey["ModelFiles"]] = web.AppKey("model_files")
 RESOLVER: Final[web.AppKey["Resolver"]] = web.AppKey("resolver")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")

@@ -1,5 +1,6 @@
 """POST /v1/tools/read-metadata: from an image file back to the request that made it."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import web
@@ -8,11 +9,13 @@ from handlers.fooocus.schemas import PictureMetadata, ReadMetadata
 from handlers.http.body import read_json
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response, own_urls
-from handlers.keys import CATALOG, STYLES
+from handlers.keys import CATALOG, HASHES, STYLES
 from handlers.service.images import RequestImages
 from handlers.service_keys import DECODING, IMAGES
+from pipeline.files.catalog import CHECKPOINTS, LORAS
 from pipeline.images.encode import MIME_TYPES, look_at
-from pipeline.metadata.read import MAX_CHARS, ModelNames, read_parameters
+from pipeline.metadata.model_names import ModelNames, namesakes
+from pipeline.metadata.read import MAX_CHARS, read_parameters
 
 
 @Operation(
@@ -41,9 +44,7 @@ def _read(app: web.Application, data: bytes) -> PictureMetadata:
     """Decodes the picture and lists model files: not for the event loop."""
     facts = look_at(data)
     text = facts.text.parameters if facts.text else ""
-    catalog = app[CATALOG]
-    names = ModelNames(catalog.checkpoints(), catalog.loras(), catalog.vaes())
-    reading = read_parameters(text, names, app[STYLES].templates())
+    reading = read_parameters(text, _installed(app), app[STYLES].templates())
     parameters = reading.parameters
     if reading.scheme:
         # Without scheme and file format, the bytes of a repeat would differ.
@@ -60,4 +61,22 @@ def _read(app: web.Application, data: bytes) -> PictureMetadata:
         program=reading.program,
         program_version=reading.version,
         unread=reading.unread,
+    )
+
+
+def _installed(app: web.Application) -> ModelNames:
+    """The model files, with hashes of those that names alone do not tell apart."""
+    catalog, cache = app[CATALOG], app[HASHES]
+
+    def hashes(folder: str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        known = {name: cache.known(folder, name) for name in namesakes(names)}
+        return {name: (each.sha256, each.tensors) for name, each in known.items() if each}
+
+    checkpoints, loras = catalog.checkpoints(), catalog.loras()
+    return ModelNames(
+        checkpoints,
+        loras,
+        catalog.vaes(),
+        hashes(CHECKPOINTS, checkpoints),
+        hashes(LORAS, loras),
     )

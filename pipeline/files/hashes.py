@@ -38,6 +38,11 @@ class FileHashes(msgspec.Struct, frozen=True, kw_only=True):
     tensors: str = ""  # SHA-256 of a safetensors file behind its header; of LoRAs only
 
     @property
+    def identity(self) -> tuple[int, int, int]:
+        """What tells the file as it was."""
+        return self.size, self.mtime_ns, self.inode
+
+    @property
     def short(self) -> str:
         """A1111's short hash of a model, Civitai's AutoV2, Fooocus's hash of models and LoRAs."""
         return self.sha256[:_SHORT]
@@ -62,7 +67,7 @@ class HashCache:
         self._models_dir = models_dir
         self._file = models_dir / _FILE
         self._lock = threading.Lock()
-        self._known: dict[str, FileHashes] | None = None  # by folder/name; None: not read yet
+        self._known: dict[str, FileHashes] = {}  # by folder/name
         self._wanted: deque[str] = deque()
         self._thread: threading.Thread | None = None
 
@@ -73,10 +78,11 @@ class HashCache:
         if identity is None:
             return None
         with self._lock:
-            if self._known is None:
-                self._known = self._read()
             found = self._known.get(key)
-            if found is not None and (found.size, found.mtime_ns, found.inode) == identity:
+            if found is None or found.identity != identity:
+                found = self._read().get(key)  # another cache may have computed it meanwhile
+            if found is not None and found.identity == identity:
+                self._known[key] = found
                 return found
             self._want(key)
         return None
@@ -107,7 +113,7 @@ class HashCache:
             found = hash_file(self._models_dir / key, tensors=key.startswith(f"{LORAS}/"))
             with self._lock:
                 self._wanted.popleft()
-                if found is not None and self._known is not None:
+                if found is not None:
                     self._known[key] = found
                     self._write()
 
@@ -122,7 +128,7 @@ class HashCache:
 
     def _write(self) -> None:
         """Replace the file; entries that another process has added meanwhile are kept."""
-        known = {**self._read(), **(self._known or {})}
+        known = {**self._read(), **self._known}
         try:
             descriptor, name = tempfile.mkstemp(prefix=_FILE, dir=self._models_dir)
             with os.fdopen(descriptor, "wb") as file:

@@ -32,8 +32,6 @@ _KEY_OF_LABEL: Final = {
     "Schedule type": "a1111_schedule",
     "Refiner switch at": "refiner_switch",
     "VAE hash": "",  # "": known, and nothing to set
-    "Model hash": "",
-    "Refiner hash": "",
     "Hashes": "",
     "TI hashes": "",
     "App": "",
@@ -194,8 +192,11 @@ def _loras(record: Record) -> list[object]:
 
     A1111's own ``Lora hashes`` have no weights: its LoRAs stand in the prompt.
     """
+    entries = str(record.get("lora_hashes", "")).split(", ", 4 * MAX_LORAS)[: 4 * MAX_LORAS]
     if "lora_weights" in record:
-        return list(lora_entries(str(record["lora_weights"])))
-    entries = str(record.get("lora_hashes", "")).split(", ", MAX_LORAS)
+        pairs = (entry.rpartition(": ") for entry in entries)
+        hashes = {name.strip(): digest.strip() for name, _, digest in pairs}
+        weighted = lora_entries(str(record["lora_weights"]))
+        return [[name, weight, hashes.get(name, "")] for name, weight, _ in weighted]
     three = (parts for entry in entries if len(parts := entry.rsplit(":", 2)) == 3)
-    return [[name.strip(), weight.strip(), ""] for name, _, weight in three]
+    return [[name.strip(), weight.strip(), digest.strip()] for name, digest, weight in three]

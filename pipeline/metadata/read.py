@@ -2,13 +2,14 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from pipeline.errors import InvalidParameter
 from pipeline.metadata.literal import literal_prompt
+from pipeline.metadata.model_names import ModelNames
 from pipeline.metadata.parse import MAX_CHARS, parse_text
 from pipeline.metadata.record import (
     SOFTWARE,
@@ -21,7 +22,7 @@ from pipeline.metadata.record import (
     shown_names,
 )
 from pipeline.metadata.style_guess import style_names
-from pipeline.request.choices import DEFAULT_VAE, EMBEDDED, NO_MODEL, MetadataScheme
+from pipeline.request.choices import DEFAULT_VAE, NO_MODEL, MetadataScheme
 from pipeline.request.decode import GenerateParams, params_from
 from pipeline.request.performance import FAST_MODES
 from pipeline.request.plan import STEPS
@@ -48,14 +49,6 @@ _SILENT: Final[Mapping[str, object]] = {
 _CLIP_SKIP_SINCE: Final = (2, 4)  # of Fooocus; until then it was 2 and not recorded
 _FOOOCUS: Final = "Fooocus"
 _WHOLE: Final = re.compile(r"-?\d{1,19}")
-
-
-class ModelNames(msgspec.Struct, frozen=True):
-    """The installed model files, to find a file by the short name in a text."""
-
-    checkpoints: Sequence[str] = ()
-    loras: Sequence[str] = ()
-    vaes: Sequence[str] = ()
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,21 +146,22 @@ def _size_and_steps(record: Record) -> Iterator[tuple[str, object]]:
 
 def _model_fields(record: Record, names: ModelNames) -> Iterator[tuple[str, object]]:
     if base := record.get("base_model"):
-        yield "base_model_name", _full_name(str(base), names.checkpoints)
+        digest = str(record.get("base_model_hash", ""))
+        yield "base_model_name", names.checkpoint(str(base), digest)
     if refiner := record.get("refiner_model"):
-        yield "refiner_model_name", _full_name(str(refiner), names.checkpoints)
+        digest = str(record.get("refiner_model_hash", ""))
+        yield "refiner_model_name", names.checkpoint(str(refiner), digest)
     if vae := record.get("vae"):
-        yield "vae_name", _full_name(str(vae), names.vaes)
+        yield "vae_name", names.vae(str(vae))
     # Two more than a request may have, of which one can be a mode's own: then its check leaves all
     # of them out.
     entries = list(itertools.islice(loras_of(record), MAX_LORAS + 2))
     if chosen := _without_own(entries, record):
-        by_short = {short_name(name): name for name in reversed(names.loras)}
         yield (
             "loras",
             [
-                {"model_name": _named(name, by_short), "weight": weight}
-                for name, weight, _ in chosen
+                {"model_name": names.lora(name, digest), "weight": weight}
+                for name, weight, digest in chosen
             ],
         )
 
@@ -184,19 +178,6 @@ def _without_own(
         if short_name(entries[i][0]) == own:
             return [*entries[:i], *entries[i + 1 :]]
     return entries
-
-
-def _full_name(short: str, known: Sequence[str]) -> str:
-    """The file called ``short``; without one, the name such a file would have."""
-    return _named(short, {short_name(name): name for name in reversed(known)})
-
-
-def _named(short: str, by_short: Mapping[str, str]) -> str:
-    short = short.replace("\\", "/")  # of a Windows path
-    if short in (NO_MODEL, DEFAULT_VAE, EMBEDDED):
-        return short
-    found = by_short.get(short_name(short))
-    return found or f"{short.removesuffix('.safetensors')}.safetensors"
 
 
 def _whole(value: object) -> int | None:

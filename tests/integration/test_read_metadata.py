@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import io
 import json
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from bus.events import ModelUnloaded
 from bus.subscription import EventFilter
-from handlers.keys import BUS, INPUTS, OUTPUTS
+from handlers.keys import BUS, HASHES, INPUTS, OUTPUTS
 from pipeline.images.encode import encode_image
 from pipeline.scheduling.task import MadeImage
 from tests.integration.real_engine import serve_engine
@@ -186,6 +187,22 @@ async def test_a_picture_with_too_many_pixels_is_refused(focal: Focal) -> None:
     buffer = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
     assert (await read(focal, data_url(buffer.getvalue()), 413))["code"] == "image_too_large"
+
+
+async def test_of_two_model_files_of_one_name_the_hash_tells_the_right_one(focal: Focal) -> None:
+    for name in ("one", "two"):
+        path = focal.folder / "models" / "checkpoints" / name / "same.safetensors"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(name.encode())
+    digest = hashlib.sha256(b"two").hexdigest()[:10]
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", f"a\nSteps: 9, Seed: 5, Model: same, Model hash: {digest}")
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info)
+    await read(focal, data_url(buffer.getvalue()))  # hashes are computed from now on
+    assert await asyncio.to_thread(focal.app[HASHES].wait, 20)
+    found = await read(focal, data_url(buffer.getvalue()))
+    assert found["parameters"]["base_model_name"] == "two/same.safetensors"
 
 
 async def test_a_text_that_swells_is_refused(focal: Focal) -> None:

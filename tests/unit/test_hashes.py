@@ -11,6 +11,7 @@ from PIL import Image
 from pipeline.engine.image_file import encode_described, model_hashes
 from pipeline.files.hashes import HashCache
 from pipeline.images.encode import look_at, open_image
+from pipeline.metadata.model_names import ModelNames, namesakes
 from pipeline.metadata.read import read_metadata
 from pipeline.metadata.record import ModelHashes
 from pipeline.metadata.write import metadata_text, plan_record
@@ -105,6 +106,58 @@ def test_hashes_stand_in_the_texts_of_both_schemes(models: Path) -> None:
     assert f"Model hash: {sha(b'model')[:10]}" in text
     assert f'Lora hashes: "a: {sha(LORA)[:10]}"' in text
     assert f'"lora:a": "{sha(TENSORS)[:12]}"' in text
+
+
+SAME = ("one/a.safetensors", "two/a.safetensors")
+
+
+def write_namesakes(models: Path) -> None:
+    """Two checkpoints and two LoRAs that differ in nothing but their folder and content."""
+    for kind in ("checkpoints", "loras"):
+        for name in SAME:
+            (models / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            (models / kind / name).write_bytes(f"{kind}/{name}".encode())
+
+
+def names_with(cache: HashCache, *known: str) -> ModelNames:
+    """The namesakes, with the hashes of those ``known``."""
+
+    def hashes(folder: str) -> dict[str, tuple[str, ...]]:
+        found = {name: cache.known(folder, name) for name in known}
+        return {name: (each.sha256, each.tensors) for name, each in found.items() if each}
+
+    return ModelNames(SAME, SAME, (), hashes("checkpoints"), hashes("loras"))
+
+
+@pytest.mark.parametrize("scheme", ["fooocus", "a1111"])
+@pytest.mark.parametrize("used", SAME)
+def test_of_two_files_of_one_name_the_one_that_was_used_is_read_back(
+    tmp_path: Path, used: str, scheme: str
+) -> None:
+    write_namesakes(tmp_path)
+    fields = {
+        "base_model_name": used,
+        "loras": [{"model_name": used, "weight": 0.5}],
+        "metadata_scheme": scheme,
+    }
+    cache = HashCache(tmp_path)
+    plan = make_plan(tmp_path, **fields)
+    model_hashes(plan, cache)
+    names_with(cache, *SAME)
+    assert cache.wait(WAIT_S)
+    text = metadata_text(plan, params_from(fields), hashes=model_hashes(plan, cache))
+    (other,) = set(SAME) - {used}
+    for known in ([used, other], [used], [other]):
+        found = read_metadata(text, names_with(cache, *known))
+        assert found["base_model_name"] == used
+        assert [lora.model_name for lora in params_from(found).loras] == [used]
+
+
+def test_of_two_files_of_one_name_the_folder_told_counts_before_the_first() -> None:
+    names = ModelNames(SAME, SAME)
+    assert namesakes(["b.safetensors", *SAME]) == list(SAME)
+    assert names.checkpoint("a") == names.checkpoint("a", "0123456789") == SAME[0]
+    assert names.checkpoint("two\\a.safetensors") == SAME[1]
 
 
 LONG = "一只猫" * 5400  # nearly as long as a prompt may be
