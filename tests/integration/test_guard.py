@@ -44,6 +44,7 @@ async def status(focal: Focal, path: str, method: str = "GET", **headers: str) -
 
 PAGES = {"/", "/docs", "/static/{path}"}
 PICTURES = {"/outputs/{date}/{file}", "/inputs/{file}", "/thumbnails/{date}/{file}"}
+OTHERS_PICTURES = {"/view", "/api/view"}  # ComfyUI's addresses of the same pictures
 
 
 def routes_with(flag: str) -> set[str]:
@@ -57,7 +58,7 @@ def routes_with(flag: str) -> set[str]:
 
 def test_each_exception_to_the_rules_is_one_that_is_meant() -> None:
     assert routes_with("is_open") == PAGES | {"/health", "/login"}
-    assert routes_with("is_linked") == PAGES | PICTURES
+    assert routes_with("is_linked") == PAGES | PICTURES | OTHERS_PICTURES
     assert routes_with("takes_token") == PICTURES | {"/v1/events", "/ws"}
     assert routes_with("is_stream") == {"/v1/events", "/ws"}
 
