@@ -37,7 +37,7 @@ _THEIRS: Final = {
 }
 
 
-class FamilyError(msgspec.Struct, frozen=True):
+class A1111Error(msgspec.Struct, frozen=True):
     """The body of a refused request. ``error`` is a stable name; ``errors`` the detail as a line.
 
     ``body`` is there for the family's clients and always empty.
@@ -54,7 +54,7 @@ def error_body(refusal: RequestRefused) -> web.Response:
     detail = _in_their_words(refusal.detail)
     told = RequestRefused(refusal.status, refusal.code, detail)
     status = 500 if refusal.code == UnreadableImage.code else refusal.status
-    return json_response(FamilyError(refusal.code, detail, told.text), status=status)
+    return json_response(A1111Error(refusal.code, detail, told.text), status=status)
 
 
 def _in_their_words(detail: str | list[FieldError]) -> str | list[FieldError]:
@@ -68,4 +68,12 @@ def _their_place(place: Location) -> Location:
     return tuple(_THEIRS.get(part, part) if isinstance(part, str) else part for part in place)
 
 
-describe = partial(Operation, tag=FAMILY, family=FAMILY, error_body=error_body, takes_basic=True)
+_STATUSES: Final = (400, 401, 403, 404, 408, 413, 422, 429, 500, 501, 503, 507)
+describe = partial(
+    Operation,
+    tag=FAMILY,
+    family=FAMILY,
+    error_body=error_body,
+    error_replies=dict.fromkeys(_STATUSES, A1111Error),
+    takes_basic=True,
+)

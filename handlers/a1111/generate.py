@@ -13,7 +13,7 @@ from handlers.a1111.mapping import common_fields, second_run_fields, start_field
 from handlers.a1111.pictures import fitted
 from handlers.a1111.refusals import check_possible, ignored_settings
 from handlers.a1111.reply import generation_reply
-from handlers.a1111.schemas import Generation, GenerationReply, ImageToImage, TextToImage
+from handlers.a1111.schemas import Generation, GenerationReply, Img2Img, Txt2Img
 from handlers.http.access import KEY_NAME
 from handlers.http.body import IGNORED_PARAMS, ignored_headers, read_json
 from handlers.http.idempotency import idempotency_key
@@ -58,13 +58,13 @@ class Nothing(msgspec.Struct, frozen=True):
     name="a1111_txt2img",
     summary="Text to image",
     headers=_HEADERS,
-    body=Payload(type=TextToImage),
+    body=Payload(type=Txt2Img),
     reply=Payload(type=GenerationReply),
     errors=_ERRORS,
 )
 async def txt2img(request: web.Request) -> web.Response:
     """Queue a task and wait for its pictures."""
-    body, headers = await _read(request, TextToImage)
+    body, headers = await _read(request, Txt2Img)
     fields = await asyncio.to_thread(_fields, request, body)
     return await _answer(request, body, fields, headers)
 
@@ -73,13 +73,13 @@ async def txt2img(request: web.Request) -> web.Response:
     name="a1111_img2img",
     summary="Image to image, or inpainting with a mask",
     headers=_HEADERS,
-    body=Payload(type=ImageToImage),
+    body=Payload(type=Img2Img),
     reply=Payload(type=GenerationReply),
     errors=_ERRORS,
 )
 async def img2img(request: web.Request) -> web.Response:
     """As ``txt2img``; the picture is first brought to the size that is asked for."""
-    body, headers = await _read(request, ImageToImage)
+    body, headers = await _read(request, Img2Img)
     fields = await asyncio.to_thread(_fields, request, body)
     uploads = await _start_pictures(request, body)
     return await _answer(request, body, fields, headers, uploads)
@@ -129,9 +129,9 @@ def _fields(request: web.Request, body: Generation) -> dict[str, object]:
     chosen = request.app[CHOSEN_SETTINGS].of(request.get(KEY_NAME, ""))
     fields = chosen.fields(catalog) | common_fields(body, catalog)
     fields |= _overriding(body).fields(catalog)
-    if isinstance(body, TextToImage):
+    if isinstance(body, Txt2Img):
         fields |= second_run_fields(body, catalog)
-    if isinstance(body, ImageToImage):
+    if isinstance(body, Img2Img):
         fields |= start_fields(body)
     return fields
 
@@ -141,7 +141,7 @@ def _overriding(body: Generation) -> Settings:
     return msgspec.convert(named, Settings)
 
 
-async def _start_pictures(request: web.Request, body: ImageToImage) -> dict[FieldPath, bytes]:
+async def _start_pictures(request: web.Request, body: Img2Img) -> dict[FieldPath, bytes]:
     size = (body.width, body.height) if body.width and body.height else None
     field = "inpaint_input_image" if body.mask else "uov_input_image"
     pictures: list[tuple[str, str]] = [(field, body.init_images[0])]

@@ -4,7 +4,7 @@ from typing import Final
 
 from handlers.a1111.chosen import checkpoint_named
 from handlers.a1111.samplers import sampling_fields
-from handlers.a1111.schemas import Generation, ImageToImage, TextToImage
+from handlers.a1111.schemas import Generation, Img2Img, Txt2Img
 from handlers.http.refusal import RequestRefused
 from pipeline.files.catalog import UPSCALERS, ModelCatalog
 from pipeline.request.choices import DEFAULT_UPSCALER
@@ -43,7 +43,7 @@ def common_fields(body: Generation, catalog: ModelCatalog) -> dict[str, object]:
     return fields
 
 
-def second_run_fields(body: TextToImage, catalog: ModelCatalog) -> dict[str, object]:
+def second_run_fields(body: Txt2Img, catalog: ModelCatalog) -> dict[str, object]:
     """``enable_hr``: the finished picture is enlarged by a second run."""
     if not body.enable_hr:
         return {}
@@ -59,7 +59,7 @@ def second_run_fields(body: TextToImage, catalog: ModelCatalog) -> dict[str, obj
     return fields
 
 
-def start_fields(body: ImageToImage) -> dict[str, object]:
+def start_fields(body: Img2Img) -> dict[str, object]:
     """Image to image, or with a mask inpainting. The pictures themselves come beside it."""
     if not body.mask:
         return {

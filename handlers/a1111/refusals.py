@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from handlers.a1111.schemas import Generation, ImageToImage, TextToImage
+from handlers.a1111.schemas import Generation, Img2Img, Txt2Img
 from handlers.http.refusal import RequestRefused, wrong_field
 
 _FALSE: Final = (None, False)
@@ -47,13 +47,13 @@ def check_possible(body: Generation) -> None:
     for name in ("seed_resize_from_h", "seed_resize_from_w"):
         if (getattr(body, name) or 0) > 0:
             raise _not_here(name)
-    if isinstance(body, TextToImage) and body.enable_hr:
+    if isinstance(body, Txt2Img) and body.enable_hr:
         _check_second_run(body)
-    if isinstance(body, ImageToImage):
+    if isinstance(body, Img2Img):
         _check_start(body)
 
 
-def _check_second_run(body: TextToImage) -> None:
+def _check_second_run(body: Txt2Img) -> None:
     if body.denoising_strength == 0:
         raise wrong_field("denoising_strength", "enable_hr needs more than 0")
     _check_neutral(body, _NEUTRAL_SECOND_RUN)
@@ -61,7 +61,7 @@ def _check_second_run(body: TextToImage) -> None:
         raise _not_here("hr_additional_modules")
 
 
-def _check_start(body: ImageToImage) -> None:
+def _check_start(body: Img2Img) -> None:
     if not body.init_images:
         raise RequestRefused(404, "not_found", "Init image not found")
     if len(body.init_images) > 1:

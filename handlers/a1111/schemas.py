@@ -72,7 +72,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     s_noise: Annotated[float, Meta(description="Refused unless 1.")] | None = None
 
 
-class TextToImage(Generation, frozen=True, kw_only=True):
+class Txt2Img(Generation, frozen=True, kw_only=True):
     """Body of txt2img."""
 
     enable_hr: Annotated[bool, Meta(description="Enlarge the result with a second run.")] = False
@@ -97,7 +97,7 @@ class TextToImage(Generation, frozen=True, kw_only=True):
     firstphase_height: int | None = None
 
 
-class ImageToImage(Generation, frozen=True, kw_only=True):
+class Img2Img(Generation, frozen=True, kw_only=True):
     """Body of img2img, with a mask or without."""
 
     init_images: Annotated[list[Image], Meta(description="One picture.")] = []

@@ -35,4 +35,12 @@ def error_body(refusal: RequestRefused) -> web.Response:
     return json_response(PromptRefused(error=error), status=refusal.status)
 
 
-describe = partial(Operation, tag=FAMILY, family=FAMILY, error_body=error_body, takes_basic=True)
+_STATUSES: Final = (400, 401, 403, 404, 408, 413, 415, 422, 501, 503, 507)
+describe = partial(
+    Operation,
+    tag=FAMILY,
+    family=FAMILY,
+    error_body=error_body,
+    error_replies=dict.fromkeys(_STATUSES, PromptRefused),
+    takes_basic=True,
+)

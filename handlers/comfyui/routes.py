@@ -6,10 +6,9 @@ from aiohttp import web
 
 from handlers.comfyui import files, queue, system
 from handlers.comfyui.socket import watch
-from handlers.http.operation import also_as
+from handlers.http.operation import alias_of
 
 _BELOW: Final = "/api"
-_SAME: Final = "The same, as ComfyUI's own pages ask for it"
 
 
 def routes() -> list[web.RouteDef]:
@@ -42,5 +41,5 @@ def _routes() -> list[web.RouteDef]:
 
 
 def _below_api(route: web.RouteDef) -> web.RouteDef:
-    handler = also_as(route.handler, "below_api", _SAME)
+    handler = alias_of(route.handler)
     return web.RouteDef(route.method, f"{_BELOW}{route.path}", handler, route.kwargs)

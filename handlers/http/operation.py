@@ -55,6 +55,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     takes_token: bool = False  # opened by ?token=, for what browsers load without headers
     is_linked: bool = False  # a link on another site may lead here
     is_stream: bool = False  # open as long as the client likes, so its duration is not measured
+    is_alias: bool = False  # of a path that is described; not in the OpenAPI document
     takes_basic: bool = False  # the key may come as the password of HTTP Basic
     family: str = ""  # API family, as its tasks' records name it; "" for Fooocus's own
 
@@ -79,8 +80,8 @@ def operation_of(handler: object) -> Operation | None:
     return found if isinstance(found, Operation) else None
 
 
-def also_as(handler: Handler, suffix: str, summary: str) -> Handler:
-    """The same endpoint for a second path, with a name of its own in the OpenAPI document."""
+def alias_of(handler: Handler) -> Handler:
+    """The same endpoint for a second path, which the OpenAPI document does not list."""
     operation = operation_of(handler)
     if operation is None:
         raise TypeError("the handler carries no operation")
@@ -88,8 +89,7 @@ def also_as(handler: Handler, suffix: str, summary: str) -> Handler:
     async def endpoint(request: web.Request) -> web.StreamResponse:
         return await handler(request)
 
-    name = f"{operation.name}_{suffix}"
-    return marked(endpoint, msgspec.structs.replace(operation, name=name, summary=summary))
+    return marked(endpoint, msgspec.structs.replace(operation, is_alias=True))
 
 
 def marked(handler: Handler, operation: Operation) -> Handler:

@@ -100,7 +100,9 @@ def _endpoints(router: web.UrlDispatcher) -> Iterator[Endpoint]:
     seen: set[str] = set()
     for route in router.routes():
         operation = operation_of(route.handler)
-        if operation is None or route.resource is None or route.method == hdrs.METH_HEAD:
+        if operation is None or operation.is_alias:
+            continue
+        if route.resource is None or route.method == hdrs.METH_HEAD:
             continue
         if operation.name in seen:
             operation = msgspec.structs.replace(

@@ -335,5 +335,6 @@ async def test_the_machine_and_its_models_are_told(focal: Focal) -> None:
 async def test_its_operations_stand_in_the_document_under_its_tag(focal: Focal) -> None:
     paths = (await focal.get("/openapi.json"))["paths"]
     assert paths["/queue"]["get"]["tags"] == ["comfyui"]
-    assert paths["/api/queue"]["post"]["operationId"] == "comfyui_change_queue_below_api"
+    assert paths["/queue"]["post"]["operationId"] == "comfyui_change_queue"
+    assert "/api/queue" not in paths
     assert paths["/ws"]["get"]["tags"] == ["events"]
