@@ -2,9 +2,10 @@
 
 import { api, pictureUrl, thumbnailUrl } from "./api.js";
 import { OWN_TASKS } from "./events.js";
-import { announce, attempt, button, icon, make, notify, progressText, t } from "./ui.js";
+import { announce, attempt, button, icon, make, noteLines, notify, progressText, t } from "./ui.js";
 
 const STRIP_LENGTH = 24;
+const EXPECTED = new Set(["expansion", "native_size"]); // notes that tell of nothing unforeseen
 
 export class Stage {
   constructor(shell) {
@@ -16,7 +17,7 @@ export class Stage {
     this.draw();
     this.live.addEventListener("change", () => this.look());
     this.live.addEventListener("progress", ({ detail }) => { if (detail.task_id === this.taskId) this.showRunning(detail); });
-    this.live.addEventListener("image", ({ detail }) => { if (detail.taskId === this.taskId && detail.index === 0) this.lastSeed = detail.seed; });
+    this.live.addEventListener("image", ({ detail }) => this.imageMade(detail));
     this.live.addEventListener("ended", ({ detail }) => this.ended(detail.taskId));
     this.live.addEventListener("resync", () => this.recover());
     this.own = JSON.parse(sessionStorage.getItem(OWN_TASKS) ?? "[]");
@@ -34,6 +35,7 @@ export class Stage {
     this.more = make("p", { class: "muted" });
     this.percent = make("span", { class: "percent", "aria-hidden": "true" });
     this.problem = make("p", { class: "problem", role: "alert", hidden: true });
+    this.notes = make("ul", { class: "notes", "aria-label": t("notes.title"), hidden: true });
     this.skip = button(t("skip"), { icon: "skip", text: true, onclick: () => attempt(() => api.skip(this.taskId)) });
     this.stop = button(t("stop"), { icon: "stop", text: true, onclick: () => attempt(() => api.stop(this.taskId)) });
     this.again = button(t("retry"), { icon: "retry", text: true, onclick: () => this.retry() });
@@ -41,7 +43,7 @@ export class Stage {
     this.meter = make("div", { class: "meter" }, this.bar, this.percent);
     this.recent = make("div", { class: "strip", role: "group", "aria-label": t("stage.recent"), hidden: true });
     this.element = make("section", { class: "stage panel", "aria-label": t("stage.title") },
-      make("div", { class: "canvas" }, this.empty, this.preview, this.images), this.problem,
+      make("div", { class: "canvas" }, this.empty, this.preview, this.images), this.problem, this.notes,
       make("div", { class: "status" },
         make("div", { class: "words" }, make("div", { class: "line-of-words" }, this.message, this.more), this.meter), this.controls),
       this.recent);
@@ -68,7 +70,9 @@ export class Stage {
     this.done = false;
     this.said = "";
     this.problem.hidden = true;
+    this.notes.hidden = true;
     this.images.replaceChildren();
+    this.made = [];
     this.preview.hidden = true;
     this.preview.removeAttribute("src");
     this.empty.hidden = false;
@@ -145,11 +149,34 @@ export class Stage {
     this.message.textContent = progressText(task);
     this.setControls({ stop: true, skip: true });
     this.sayOnce(t("stage.started"));
+    if (task.made?.length) this.showMade(task.made);
     if (task.preview && this.preview.src !== task.preview) {
       this.preview.src = task.preview;
       this.preview.hidden = false;
       this.empty.hidden = true;
     }
+  }
+
+  imageMade({ taskId, index, seed }) {
+    if (taskId !== this.taskId || this.done) return;
+    if (index === 0) this.lastSeed = seed;
+    const running = this.live.running.find((task) => task.task_id === taskId);
+    if (running) this.showMade(running.made);
+  }
+
+  /** The pictures of a batch that are there, each as soon as it is; the preview shows the next one beside them. */
+  showMade(made) {
+    if (made.length === this.made.length) return;
+    this.made = [...made];
+    this.preview.hidden = true;
+    this.empty.hidden = true;
+    this.images.classList.add("growing");
+    this.images.dataset.count = Math.min(made.length + 1, 9);
+    const opened = (index) => async () => {
+      const record = await attempt(() => api.task(this.taskId));
+      if (record) this.view({ ...record, result: record.result?.length ? record.result : made }, index);
+    };
+    this.images.replaceChildren(...made.map((url, index) => this.picture(url, index, this.prompt, opened(index))), this.preview);
   }
 
   async finish() {
@@ -185,6 +212,9 @@ export class Stage {
     this.problem.hidden = !record.error;
     this.problem.textContent = record.error ?? "";
     this.setControls({ again: record.task_status !== "finished" });
+    this.showNotes(record.notes);
+    this.images.classList.remove("growing");
+    if (this.preview.parentElement === this.images) this.images.before(this.preview);
     if (images.length) {
       this.preview.hidden = true;
       this.empty.hidden = true;
@@ -196,10 +226,21 @@ export class Stage {
     }
   }
 
+  /** What the server found to say of the making: a LoRA that is unknown, a style left out, a mask resized. */
+  showNotes(notes) {
+    const lines = noteLines(Object.fromEntries(Object.entries(notes ?? {}).filter(([key]) => !EXPECTED.has(key))));
+    this.notes.hidden = !lines.length;
+    this.notes.replaceChildren(...lines.map((line) => make("li", {}, line)));
+  }
+
   result(record, url, index) {
-    const picture = make("img", { src: pictureUrl(url), alt: String(record.req_params.prompt || t("stage.picture")) });
+    return this.picture(url, index, record.req_params.prompt, () => this.view(record, index));
+  }
+
+  picture(url, index, prompt, onclick) {
+    const picture = make("img", { src: pictureUrl(url), alt: String(prompt || t("stage.picture")) });
     const name = `${t("stage.open", { number: index + 1 })}: ${picture.alt}`;
-    return make("button", { type: "button", class: "result", "aria-label": name, onclick: () => this.view(record, index) }, picture);
+    return make("button", { type: "button", class: "result", "aria-label": name, onclick }, picture);
   }
 
   async view(record, index) {

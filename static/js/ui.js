@@ -106,6 +106,13 @@ export function progressText({ message = "" }) {
   return known ? t(`progress.${known[1]}`) : message;
 }
 
+/** A record's notes, a line each: "LoRAs not found: a, b". */
+export function noteLines(notes) {
+  const said = (value) => (Array.isArray(value) ? value.map(said).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));
+  const name = (key) => (`note.${key}` in texts ? t(`note.${key}`) : labelOf(key));
+  return Object.entries(notes ?? {}).map(([key, value]) => `${name(key)}: ${said(value)}`);
+}
+
 export const labelOf = (name) => {
   const key = `field.${name}`;
   if (key in texts) return texts[key];

@@ -2,7 +2,7 @@
 
 import { api, bareUrl, picturePath, pictureUrl, stringifyExact, thumbnailUrl } from "./api.js";
 import { Zoom } from "./zoom.js";
-import { announce, attempt, button, dialog, labelOf, make, notify, t, when } from "./ui.js";
+import { announce, attempt, button, dialog, labelOf, make, noteLines, notify, t, when } from "./ui.js";
 
 const FIRST = ["prompt", "negative_prompt", "image_seed", "base_model_name", "performance_selection", "aspect_ratios_selection", "style_selections",
   "guidance_scale", "sharpness", "sampler_name", "scheduler_name", "refiner_model_name", "loras"];
@@ -138,6 +138,7 @@ class Viewer {
         button(t("viewer.delete"), { icon: "trash", text: true, kind: "danger", onclick: () => this.remove() })),
       make("p", { class: "muted" }, make("span", { class: `tag ${card.status}` }, t(`status.${card.status}`)), ` ${when(record.finish_mills)}`),
       record.error ? make("p", { class: "problem" }, record.error) : "",
+      make("ul", { class: "notes", "aria-label": t("notes.title") }, noteLines(record.notes).map((line) => make("li", {}, line))),
       this.seedNote(record), parameterTable(record.req_params));
     if (url) this.askIfFavourite(card);
   }

@@ -90,6 +90,8 @@ class PaintedDevice:
             LoadedModel(kind="checkpoint", name="embedded", seconds=0.01, since_mills=now_ms()),
         )
         reporter.model("checkpoint", "embedded", 0.01)
+        if "unknown lora" in task.params.prompt:
+            reporter.note("unknown_loras", "the prompt names LoRAs that are not there: sparkle")
         for image in range(1, task.params.image_number + 1):
             reporter.begin_image(image, task.params.image_number)
             try:

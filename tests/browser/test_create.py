@@ -48,6 +48,31 @@ def test_one_picture_is_skipped_and_the_next_one_made(app: Page) -> None:
     expect(stage(app).get_by_role("img", name="a slow tree")).to_have_count(1)
 
 
+def test_pictures_of_a_batch_are_shown_as_they_come_and_stay_after_a_stop(app: Page) -> None:
+    app.goto("/")
+    write(app, "a slow batch")
+    app.get_by_label("Images").fill("3")
+    generate(app)
+    made = stage(app).get_by_role("img", name="a slow batch")
+    expect(made).to_have_count(1)
+    expect(app.get_by_role("img", name="Live preview")).to_be_visible()
+    stage(app).get_by_role("button", name="Stop").click()
+    expect(stage(app).get_by_text("Stopped")).to_be_visible()
+    expect(made.first).to_be_visible()
+
+
+def test_notes_of_the_making_stand_beside_the_picture(app: Page) -> None:
+    app.goto("/")
+    write(app, "a boat of an unknown lora")
+    generate(app)
+    expect(stage(app).get_by_role("list", name="Notes on the making")).to_contain_text("sparkle")
+    stage(app).get_by_role("button", name="Open picture 1").click()
+    notes = app.get_by_role("dialog", name="Picture").get_by_role(
+        "list", name="Notes on the making"
+    )
+    expect(notes).to_contain_text("sparkle")
+
+
 def test_a_64_bit_seed_goes_there_and_back_exactly(app: Page, painted: ServerProcess) -> None:
     app.goto("/")
     write(app, "seeded")

@@ -9,7 +9,7 @@ from bus.events import EVENT_TYPES, BusGap
 STATIC = Path(__file__).parents[2] / "static"
 SCRIPTS = sorted((STATIC / "js").glob("*.js"))
 WEIGHT_LIMIT = 400_000  # bytes, uncompressed; test_create.py bounds what a first visit loads
-DYNAMIC = ("page.", "group.", "status.", "theme.", "kind.", "health.", "inputs.", "progress.")
+DYNAMIC = ("page.", "group.", "status.", "theme.", "kind.", "health.", "inputs.", "progress.", "note.")
 
 
 def texts(language: str) -> dict[str, str]:
