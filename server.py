@@ -14,7 +14,7 @@ from bus.bus import EventBus
 from bus.events import now_ms
 from bus.supervision import Supervisor
 from handlers import keys
-from handlers.families import chosen_families
+from handlers.families import chosen_families, webhook_body
 from handlers.http.access import ACCESS, AccessPolicy
 from handlers.http.key_ring import KeyFileError, KeyRing, load_keys
 from handlers.http.listening import split_hosts
@@ -118,7 +118,7 @@ async def _run_parts(
     path, secret = settings.outputs_dir / "db.sqlite3", settings.webhook_secret
     async with (
         GuardedClient(allow_private=settings.allow_private_urls) as client,
-        open_repositories(path, outputs, client, secret) as stored,
+        open_repositories(path, outputs, client, secret, webhook_body) as stored,
     ):
         app[keys.CLIENT] = client
         app[keys.HISTORY], app[keys.GALLERY] = stored.history, stored.gallery

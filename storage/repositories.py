@@ -18,11 +18,12 @@ from storage.outbox import Outbox
 from storage.outputs import OutputStore
 from storage.queue_state import QueueState
 from storage.recorder import Recorder, Resolve
+from storage.records import encode_record
 from storage.retention import Retention
 from storage.trash import Trash
 from storage.unwritten import Journal, UnwrittenEnds
 from storage.watch import StorageWatch
-from storage.webhooks import WebhookSender
+from storage.webhooks import BodyOf, WebhookSender
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,11 @@ class Repositories:
 
 @asynccontextmanager
 async def open_repositories(
-    path: Path, outputs: OutputStore, client: GuardedClient, webhook_secret: str
+    path: Path,
+    outputs: OutputStore,
+    client: GuardedClient,
+    webhook_secret: str,
+    webhook_body: BodyOf = encode_record,
 ) -> AsyncIterator[Repositories]:
     """Open the database file, creating or migrating it, and send webhooks that are owed.
 
@@ -72,7 +77,7 @@ async def open_repositories(
         database.on_full = outputs.note_full
         async with (
             Recorder(database, history, outbox, unwritten, journal) as recorder,
-            WebhookSender(outbox, history, client, webhook_secret),
+            WebhookSender(outbox, history, client, webhook_secret, body_of=webhook_body),
         ):
             recorder.on_written = outputs.settle
             yield Repositories(

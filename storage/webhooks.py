@@ -5,6 +5,7 @@ import base64
 import binascii
 import logging
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +20,7 @@ from bus.supervision import Supervisor
 from storage.fetch import FetchFailed, GuardedClient, UrlRefused
 from storage.history import HistoryRepository
 from storage.outbox import Outbox, OwedWebhook
-from storage.records import absolute, encode_record
+from storage.records import TaskRecord, absolute, encode_record
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ LONGEST_RETRY_S: Final = 3600.0  # of what a receiver's Retry-After may ask for
 _RETRIED: Final = frozenset({408, 429})  # with every status from 500 on
 _PREFIX: Final = "whsec_"
 _KEY_BYTES: Final = range(24, 65)  # what Standard Webhooks asks of a key
+
+BodyOf = Callable[[TaskRecord], bytes]
 
 
 class WebhookSender:
@@ -47,12 +50,15 @@ class WebhookSender:
         client: GuardedClient,
         secret: str = "",
         pauses: tuple[float, ...] = PAUSES,
+        body_of: BodyOf = encode_record,
     ) -> None:
+        """``body_of`` writes a record, whose URLs are whole, as the body of its webhook."""
         self._outbox = outbox
         self._history = history
         self._client = client
         self._signer = Webhook(signing_key(secret)) if secret else None
         self._pauses = pauses
+        self._body_of = body_of
         self._supervisor = Supervisor()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._hosts: Counter[str] = Counter()  # deliveries under way by receiver
@@ -132,7 +138,7 @@ class WebhookSender:
         record = await self._history.get(webhook.task_id)
         if record is None:
             return False  # deleted from the history meanwhile
-        body = encode_record(absolute(record, webhook.base_url))
+        body = self._body_of(absolute(record, webhook.base_url))
         failure, may_help, wait_s = await self._post(webhook, body)
         if failure:
             log.warning("webhook of task %s, try %s: %s", webhook.task_id, tries, failure)

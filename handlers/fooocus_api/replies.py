@@ -63,17 +63,22 @@ async def images_of(
     if not paths:
         return [GeneratedImage(finish_reason="ERROR" if reason == "SUCCESS" else reason)]
     shown = (await tasks.shown(row, base_url, as_base64=True)).result if as_base64 else None
-    seed = row.req_params.get("image_seed")
-    step = 0 if row.req_params.get("disable_seed_increment") else 1
     return [
         GeneratedImage(
             base64=shown[i] if shown else None,
             url=absolute_url(path, base_url),
-            seed=str(seed + step * i) if isinstance(seed, int) else "",
+            seed=seed_of(row, i),
             finish_reason=reason,
         )
         for i, path in enumerate(paths)
     ]
+
+
+def seed_of(row: TaskRecord, index: int) -> str:
+    """The seed of one of a task's pictures, counted from 0; "" where the request does not tell."""
+    seed = row.req_params.get("image_seed")
+    step = 0 if row.req_params.get("disable_seed_increment") else 1
+    return str(seed + step * index) if isinstance(seed, int) else ""
 
 
 async def job_of(tasks: Tasks, row: TaskRecord, base_url: str, *, with_preview: bool) -> Job:

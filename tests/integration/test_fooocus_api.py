@@ -10,6 +10,8 @@ from uuid import UUID
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.integration.fake_device import encode
 from tests.integration.serving import Focal, serve
@@ -450,3 +452,32 @@ async def test_the_small_endpoints(focal: Focal) -> None:
     (image,) = await post(focal, TEXT, {"image_seed": 6})
     path = image["url"].partition("/outputs/")[2]
     assert await fetched(focal, f"/files/{path}") == encode("png", 6)
+
+
+async def test_a_webhook_has_the_family_s_body_where_its_request_names_one(
+    tmp_path: Path,
+) -> None:
+    received: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+
+    async def receive(request: web.Request) -> web.Response:
+        received.put_nowait((request.path, await request.json()))
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/{name}", receive)])
+    async with TestServer(app) as receiver:
+        everything = str(receiver.make_url("/all"))
+        async with serve(tmp_path, allow_private_urls=True, webhook_url=everything) as focal:
+            body = {"prompt": "a", "image_seed": 3, "image_number": 2}
+            images = await post(focal, TEXT, body | {"webhook_url": str(receiver.make_url("/own"))})
+            await post(focal, TEXT, {"prompt": "b"})
+            heard: dict[str, Any] = {}
+            async with asyncio.timeout(10):
+                while len(heard) < 2:
+                    path, data = await received.get()
+                    heard[path] = data
+    assert set(heard["/own"]) == {"job_id", "job_result"}
+    assert str(UUID(heard["/own"]["job_id"])) == heard["/own"]["job_id"]
+    expected = [{"url": image["url"], "seed": image["seed"]} for image in images]
+    assert heard["/own"]["job_result"] == expected
+    assert heard["/all"]["req_params"]["prompt"] == "b"
