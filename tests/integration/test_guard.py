@@ -44,6 +44,7 @@ async def status(focal: Focal, path: str, method: str = "GET", **headers: str) -
 
 PAGES = {"/", "/docs", "/static/{path}"}
 PICTURES = {"/outputs/{date}/{file}", "/inputs/{file}", "/thumbnails/{date}/{file}"}
+STREAMS = {"/v1/events", "/ws", "/api/ws"}
 OTHERS_PICTURES = {"/view", "/api/view"}  # ComfyUI's addresses of the same pictures
 
 
@@ -59,8 +60,8 @@ def routes_with(flag: str) -> set[str]:
 def test_each_exception_to_the_rules_is_one_that_is_meant() -> None:
     assert routes_with("is_open") == PAGES | {"/health", "/login"}
     assert routes_with("is_linked") == PAGES | PICTURES | OTHERS_PICTURES
-    assert routes_with("takes_token") == PICTURES | {"/v1/events", "/ws"}
-    assert routes_with("is_stream") == {"/v1/events", "/ws"}
+    assert routes_with("takes_token") == PICTURES | OTHERS_PICTURES | STREAMS
+    assert routes_with("is_stream") == STREAMS
 
 
 async def test_without_a_key_nothing_but_the_open_paths_is_answered(locked: Focal) -> None:
