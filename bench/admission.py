@@ -9,11 +9,13 @@ figure with ten waiting. The queue is paused, so nothing else runs.
 
 import argparse
 import json
+import sqlite3
 import statistics
-import tempfile
-from contextlib import ExitStack
+import uuid
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench.measured_server import MeasuredServer
@@ -32,20 +34,35 @@ class Filled(MeasuredServer):
         super().__init__(folder, PREPARED, checkout=checkout)
         self.wait_until_ready()
         self.post("/v1/queue/pause", {})
-        self.waiting = 0
-        self._connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def admit(self, count: int) -> float:
-        """Admit so many tasks; milliseconds of CPU of each."""
+        """Admit so many tasks on one connection; milliseconds of CPU of each."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         began = self.cpu_ns
         for _ in range(count):
-            self._connection.request("POST", "/v1/engine/generate/", BODY, HEADERS)
-            reply = self._connection.getresponse()
+            connection.request("POST", "/v1/engine/generate/", BODY, HEADERS)
+            reply = connection.getresponse()
             text = reply.read()
             if reply.status != 200:
                 raise RuntimeError(f"{reply.status} {text[:200]!r}")
-        self.waiting += count
-        return (self.cpu_ns - began) / count / 1e6
+        used = self.cpu_ns - began
+        connection.close()
+        return used / count / 1e6
+
+
+def lengthen(folder: Path, waiting: int) -> None:
+    """Copy a waiting task in the database of a server that has ended, for the next start."""
+    ids = json.dumps([uuid.uuid4().hex for _ in range(waiting)])
+    with closing(sqlite3.connect(folder / "outputs" / "db.sqlite3")) as connection, connection:
+        connection.execute(
+            "INSERT INTO generate_record (task_id, req_params, in_queue_mills, webhook_url)"
+            " SELECT value, req_params, in_queue_mills, webhook_url FROM json_each(?),"
+            " (SELECT * FROM generate_record WHERE task_status IS NULL LIMIT 1)",
+            (ids,),
+        )
+        connection.execute(
+            "INSERT INTO focal_task (task_id, base_url) SELECT value, '' FROM json_each(?)", (ids,)
+        )
 
 
 def main() -> None:
@@ -59,20 +76,22 @@ def main() -> None:
     checkouts = {"this build": ROOT}
     if options.baseline:
         checkouts["baseline"] = options.baseline.resolve()
+    figures: dict[tuple[str, int], float] = {}
     with ExitStack() as stack:
-        servers = {}
-        for name, checkout in checkouts.items():
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            servers[name] = Filled(folder, checkout)
-            stack.callback(servers[name].stop)
-        figures: dict[tuple[str, int], float] = {}
+        folders = {name: Path(stack.enter_context(TemporaryDirectory())) for name in checkouts}
         for length in (SHORT, options.long):
-            for server in servers.values():
-                server.admit(max(1, length - server.waiting))
-            turns = [
-                [server.admit(options.count) for server in servers.values()]
-                for _ in range(options.turns)
-            ]
+            with ExitStack() as running:
+                servers = {}
+                for name, checkout in checkouts.items():
+                    if length > SHORT:
+                        lengthen(folders[name], length)
+                    servers[name] = Filled(folders[name], checkout)
+                    running.callback(servers[name].stop)
+                    servers[name].admit(SHORT)
+                turns = [
+                    [server.admit(options.count) for server in servers.values()]
+                    for _ in range(options.turns)
+                ]
             for name, column in zip(servers, zip(*turns, strict=True), strict=True):
                 figures[name, length] = statistics.median(column)
     first = figures.get(("baseline", SHORT), figures["this build", SHORT])
