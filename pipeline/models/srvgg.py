@@ -15,9 +15,12 @@ from torch.nn import functional
 
 from pipeline.errors import InvalidModelFile
 from pipeline.models.upscaler_layout import numbered
+from pipeline.models.winograd_chain import WinogradChain
 
 _COLOURS: Final = 3
 _SLOPE: Final = 0.1  # of files without activations of their own; Real-ESRGAN's "leakyrelu"
+
+_WORTH_TRANSFORMING: Final = 64  # channels, as the published networks have
 
 
 class SrvggShape(NamedTuple):
@@ -56,18 +59,23 @@ class SrvggNetwork(nn.Module):
         super().__init__()
         self.factor = shape.factor
         self.margin = shape.convs + 2  # pixels that a pixel depends on, exactly
-        channels = shape.channels
+        self._channels = channels = shape.channels
         layers: list[nn.Module] = [nn.Conv2d(_COLOURS, channels, 3, padding=1)]
         for _ in range(shape.convs):
             layers += [_activation(shape), nn.Conv2d(channels, channels, 3, padding=1)]
         outputs = _COLOURS * shape.factor**2
         layers += [_activation(shape), nn.Conv2d(channels, outputs, 3, padding=1)]
         self.body = nn.ModuleList(layers)
+        self.rest: WinogradChain | None = None  # all but the first convolution, transformed
 
     def for_cpu(self) -> "SrvggNetwork":
-        """The same network, with the memory format that is fastest there."""
-        for layer in self.body:
-            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """The same network, transformed where that saves time, or else with channels last."""
+        if self._channels >= _WORTH_TRANSFORMING:
+            self.rest = WinogradChain(self.body[2:])
+            self.body = self.body[:2]
+        else:
+            for layer in self.body:
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,6 +83,8 @@ class SrvggNetwork(nn.Module):
         features = x
         for layer in self.body:
             features = layer(features)
+        if self.rest is not None:
+            features = self.rest(features)
         details = functional.pixel_shuffle(features, self.factor)
         return details + functional.interpolate(x, scale_factor=float(self.factor))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 SIDE: Final = 4  # of a tile of the result
-_SPECTRUM: Final = 36  # values of a transformed 6x6 tile
+SPECTRUM: Final = 36  # values of a transformed 6x6 tile
 
 # The points 0, 1, -1, 2, -2 and infinity give these transforms of data, filter and result.
 _DATA: Final = torch.tensor(
@@ -50,9 +50,9 @@ _RESULT: Final = torch.tensor(
     ],
     dtype=torch.float32,
 )
-_OWN: Final = _DATA[:, 1:5].contiguous()  # what a tile's own four rows or columns contribute
-_BEFORE: Final = 4.0  # of the last row of the tile before, to the first transformed one
-_BOTH: Final = torch.kron(_RESULT, _RESULT)
+OWN: Final = _DATA[:, 1:5].contiguous()  # what a tile's own four rows or columns contribute
+BEFORE: Final = 4.0  # of the last row of the tile before, to the first transformed one
+BOTH: Final = torch.kron(_RESULT, _RESULT)
 
 
 class WinogradConv(nn.Module):
@@ -65,7 +65,7 @@ class WinogradConv(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         filters = torch.einsum("ij,ocjk,lk->iloc", _FILTER, conv.weight.double(), _FILTER)
-        self.register_buffer("weight", filters.reshape(_SPECTRUM, *conv.weight.shape[:2]).float())
+        self.register_buffer("weight", filters.reshape(SPECTRUM, *conv.weight.shape[:2]).float())
         self.register_buffer("bias", conv.bias)
 
 
@@ -82,19 +82,19 @@ class Plane:
         tiles = self._rows * self._columns
         self._spectrum = torch.empty(6, 6, channels, self._rows, self._columns)
         self._half = torch.empty(6 * SIDE * channels * tiles)
-        self._summed = torch.empty(_SPECTRUM * channels * tiles)
+        self._summed = torch.empty(SPECTRUM * channels * tiles)
         self._result = torch.empty(SIDE**2 * channels * tiles)
 
     def transform(self, phases: Tensor, first: int) -> None:
         """Have features (4, 4, C, rows, columns) as the kept channels from ``first`` on."""
         channels = phases.shape[2]
-        half = _product(_OWN, phases.reshape(SIDE, -1), self._half)
+        half = _product(OWN, phases.reshape(SIDE, -1), self._half)
         half = half.view(6, SIDE, channels, self._rows, self._columns)
-        half[0, :, :, 1:].add_(phases[3, :, :, :-1], alpha=_BEFORE)
+        half[0, :, :, 1:].add_(phases[3, :, :, :-1], alpha=BEFORE)
         half[5, :, :, :-1].add_(phases[0, :, :, 1:])
         kept = self._spectrum[:, :, first : first + channels]
-        torch.matmul(_OWN, half.view(6, SIDE, -1), out=kept.flatten(2))
-        kept[:, 0, :, :, 1:].add_(half[:, 3, :, :, :-1], alpha=_BEFORE)
+        torch.matmul(OWN, half.view(6, SIDE, -1), out=kept.flatten(2))
+        kept[:, 0, :, :, 1:].add_(half[:, 3, :, :, :-1], alpha=BEFORE)
         kept[:, 5, :, :, :-1].add_(half[:, 0, :, :, 1:])
 
     def convolve(self, conv: WinogradConv) -> Tensor:
@@ -103,10 +103,10 @@ class Plane:
         Zeros stand beyond the features, as a convolution pads. Valid until the next call.
         """
         outputs, inputs = conv.weight.shape[1:]
-        spectrum = self._spectrum.view(_SPECTRUM, -1, self._rows * self._columns)
-        summed = self._summed[: outputs * spectrum[:, 0].numel()].view(_SPECTRUM, outputs, -1)
+        spectrum = self._spectrum.view(SPECTRUM, -1, self._rows * self._columns)
+        summed = self._summed[: outputs * spectrum[:, 0].numel()].view(SPECTRUM, outputs, -1)
         torch.bmm(conv.weight, spectrum[:, :inputs], out=summed)
-        result = _product(_BOTH, summed.view(_SPECTRUM, -1), self._result)
+        result = _product(BOTH, summed.view(SPECTRUM, -1), self._result)
         phases = result.view(SIDE, SIDE, outputs, self._rows, self._columns)
         phases.add_(conv.bias.view(-1, 1, 1))
         below, right = self._beyond

@@ -233,6 +233,8 @@ def plain_compact(weights: Mapping[str, Tensor], x: Tensor, factor: int) -> Tens
         COMPACT._replace(factor=2, convs=1),
         COMPACT._replace(learned=False),
         COMPACT._replace(factor=1),
+        COMPACT._replace(channels=64),  # as wide as the published ones: transformed
+        COMPACT._replace(channels=64, learned=False),
     ],
 )
 def test_a_compact_network_computes_what_its_authors_write(
@@ -250,6 +252,19 @@ def test_a_compact_network_computes_what_its_authors_write(
     assert upscaler.factor == shape.factor
     assert np.abs(made.astype(int) - levels.astype(int)).max() <= 1
     assert made.std() > 1
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(1, 1), (3, 5), (4, 4), (15, 17), (16, 16), (17, 33), (31, 64), (33, 20), (48, 3)],
+)
+def test_a_transformed_compact_network_is_exact_at_any_size(height: int, width: int) -> None:
+    network = SrvggNetwork(COMPACT._replace(channels=64))
+    network.load_state_dict(compact_weights(COMPACT._replace(channels=64)))
+    x = torch.rand(1, 3, height, width)
+    with torch.inference_mode():
+        wanted = network(x)
+        torch.testing.assert_close(network.for_cpu()(x), wanted, atol=1e-4, rtol=0.0)
 
 
 def test_a_compact_networks_tiles_have_no_seams_at_all() -> None:
