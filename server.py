@@ -55,6 +55,8 @@ def engine_spec(settings: Settings, start_preset: str) -> EngineSpec:
             cpu_noise=settings.cpu_noise,
             compile_unet=settings.compile,
             batch=_batch(settings.batch),
+            cpu_engine=settings.cpu_engine,
+            precision=settings.precision,
             device_memory_gb=settings.device_memory_gb,
             ram_gb=settings.ram_gb,
         ),

@@ -107,6 +107,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             pattern="^(auto|off|[1-9][0-9]?)$",
         ),
     ] = "auto"
+    cpu_engine: Annotated[
+        Literal["auto", "torch", "openvino"],
+        Meta(
+            description="What runs the networks on a CPU. `auto`: OpenVINO where it is installed"
+            " (requirements-openvino.txt), after the first picture of a model and size."
+        ),
+    ] = "auto"
+    precision: Annotated[
+        Literal["exact", "fast"],
+        Meta(
+            description="Of OpenVINO: `exact` differs from torch by rounding alone (80 dB at"
+            " least), `fast` works in bfloat16 where the processor has it (48 dB at least)."
+        ),
+    ] = "exact"
     api_key: Annotated[
         str, Meta(description="When set, requests must carry it (see docs/api.md).")
     ] = ""

@@ -12,6 +12,7 @@ from typing import Final
 import torch
 
 from pipeline.engine.batching import batch_limit
+from pipeline.engine.cpu_engines import CpuEngines
 from pipeline.engine.image_pipeline import ImagePipeline, PatchedSdxl
 from pipeline.engine.options import EngineOptions
 from pipeline.engine.planner import TaskPlanner
@@ -61,6 +62,7 @@ class Engine:
         self._hashes = HashCache(library.catalog.models_dir)
         budgets = choose_budgets(device, self._options.device_memory_gb, self._options.ram_gb)
         self._manager = ModelManager(self._files, device, budgets, on_unloaded)
+        self._engines = CpuEngines(self._options, device, library.catalog.models_dir)
         self._tools = Toolbox(self._manager, self._files, device)
 
     def __call__(self, task: Task, reporter: Reporter, inputs: Inputs = NO_INPUTS) -> None:
@@ -101,6 +103,7 @@ class Engine:
     def release(self) -> tuple[str, ...]:
         """Drop every model; their names."""
         self._expansion.release()
+        self._engines.release()
         return self._manager.release()
 
     def device_fault(self) -> str | None:
@@ -182,9 +185,8 @@ class Engine:
                 context.reporter.note(note, told)
             if self._options.compile_unet:
                 model.unet.compile()
-        return PatchedSdxl(
-            context, SdxlPipeline(checkpoint, context.vae, refiner, cpu_noise=cpu_noise)
-        )
+        networks = SdxlPipeline(checkpoint, context.vae, refiner, cpu_noise=cpu_noise)
+        return PatchedSdxl(context, networks, self._engines)
 
 
 def load_engine(

@@ -12,6 +12,7 @@ from pipeline.engine.image_pipeline import ImagePipeline, sized
 from pipeline.engine.initial_latents import initial_latents
 from pipeline.engine.planner import TaskPlanner
 from pipeline.engine.progress import TaskProgress
+from pipeline.engine.sdxl import ImageRun
 from pipeline.engine.start import NothingToPaint
 from pipeline.engine.task_context import TaskContext
 from pipeline.request.decode import EnhanceControl
@@ -98,4 +99,6 @@ class Enhancer:
         if start.finished is not None:
             return Enhanced(start.finished, plan)
         on_step = self._progress.on_step(plan.sampling.steps, self._pipeline.rgb)
-        return Enhanced(self._pipeline.make(plan, start, ImageConditions(), on_step), plan)
+        run = ImageRun(plan, on_step)
+        (made,) = self._pipeline.make_batch([run], start, ImageConditions())
+        return Enhanced(made.image, msgspec.structs.replace(plan, engine=made.engine))

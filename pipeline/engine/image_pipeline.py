@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.engine.conditioned import ImageConditions, InpaintPatch
+from pipeline.engine.cpu_engines import CpuEngines
 from pipeline.engine.sdxl import ImageRun, MadeRow, SdxlPipeline
 from pipeline.engine.start import Start
 from pipeline.engine.task_context import TaskContext
@@ -52,9 +53,10 @@ class ImagePipeline(Protocol):
 class PatchedSdxl:
     """``ImagePipeline`` of SDXL: puts a plan's LoRAs and inpaint patch into the weights first."""
 
-    def __init__(self, context: TaskContext, networks: SdxlPipeline) -> None:
+    def __init__(self, context: TaskContext, networks: SdxlPipeline, engines: CpuEngines) -> None:
         self._context = context
         self._networks = networks
+        self._engines = engines
 
     @property
     def rgb(self) -> LatentRgb:
@@ -77,7 +79,10 @@ class PatchedSdxl:
             return self._inpainted(runs, start, conditions)
         self._patch_weights(plan, with_inpaint=plan.inpaint_engine != "None")
         conditions = replace(conditions, inpaint=self._inpaint_patch(plan, start))
-        return self._networks.make_batch(runs, start, conditions)
+        engine = self._engines.choose(self._networks.checkpoint, plan, conditions)
+        with engine.sampling():
+            made = self._networks.make_batch(runs, start, conditions)
+        return engine.decoding(made)
 
     def _inpainted(
         self, runs: Sequence[ImageRun], start: Start | None, conditions: ImageConditions
@@ -94,8 +99,9 @@ class PatchedSdxl:
         checkpoint, surroundings = self._networks.checkpoint, start.inpaint.surroundings
         latents = checkpoint.model_sampling.under(plan.sampling.scheduler).latents
         masked = latents.to_model(surroundings.latent)
+        engine = self._engines.choose(checkpoint, plan, conditions)
         with inputs_added(checkpoint.unet.module, surroundings.mask, masked):
-            return self._networks.make_batch(runs, start, conditions)
+            return engine.decoding(self._networks.make_batch(runs, start, conditions))
 
     def _patch_weights(self, plan: ImagePlan, *, with_inpaint: bool) -> None:
         """The plan's LoRAs into all networks, and into the base its inpaint patch, or not."""

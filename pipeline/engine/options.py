@@ -1,6 +1,6 @@
 """How an engine works, whatever it is asked to make. Torch-free: the web half passes it on."""
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,3 +15,5 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     ram_gb: float = 0.0  # that models may take in main memory; 0: a share of it
     compile_unet: bool = False  # compile the network when it is first used
     batch: int = 1  # images made together at most, or AUTO_BATCH
+    cpu_engine: Literal["auto", "torch", "openvino"] = "torch"  # what runs the networks on a CPU
+    precision: Literal["exact", "fast"] = "exact"  # of an engine other than torch

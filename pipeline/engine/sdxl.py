@@ -42,6 +42,7 @@ class MadeRow(NamedTuple):
 
     row: int
     image: Image.Image
+    engine: str = ""  # as ``ImagePlan.engine``
 
 
 class SdxlPipeline:

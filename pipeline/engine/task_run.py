@@ -58,6 +58,7 @@ class TaskRun:
         self._censor = context.toolbox.censor(context.reporter) if black_out else None
         self._saved = 0
         self._for_grid: list[Image.Image] = []
+        self._engines: dict[str, None] = {}  # that made the images so far, in order
 
     def prepare(self) -> list[ImagePlan]:
         """Load what the images start from; the plans of those that need a run.
@@ -162,6 +163,9 @@ class TaskRun:
         self._progress.saving()
         if self._censor is not None:
             image = self._censor(image, self._saved)
+        if described and plan.engine:
+            self._engines[plan.engine] = None
+            self._context.reporter.note("engine", "; ".join(self._engines))
         file = self._encoded(image, plan if described else None)
         if file.left_out:
             self._context.reporter.note("metadata", file.left_out)

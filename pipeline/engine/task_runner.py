@@ -9,12 +9,12 @@ from functools import partial
 from itertools import groupby
 from typing import Final
 
+import msgspec
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pipeline.engine.batching import batch_limit
-from pipeline.engine.sdxl import ImageRun
+from pipeline.engine.sdxl import ImageRun, MadeRow
 from pipeline.engine.task_run import TaskRun
 from pipeline.errors import ImageSkipped, PipelineError, TaskAborted
 from pipeline.request.plan import ImagePlan
@@ -108,12 +108,12 @@ class TaskRunner:
             if len(jobs) == 1:
                 raise
             return False
-        for job, image in made:
-            self._finish(job, image)
+        for job, row in made:
+            self._finish(job, row)
         _log(jobs, time.perf_counter() - started)
         return True
 
-    def _sampled(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, Image.Image]]:
+    def _sampled(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, MadeRow]]:
         """The images of those that do not leave meanwhile: sampled at once, decoded one by one."""
         runs: list[ImageRun] = []
         for task, own in _by_task(jobs):
@@ -133,7 +133,7 @@ class TaskRunner:
             for task, _ in _by_task(jobs):
                 self._fail(task, error)
             return iter(())
-        return ((jobs[row], image) for row, image in made)
+        return ((jobs[row.row], row) for row in made)
 
     def _begun(self, jobs: Sequence[_Job]) -> list[_Job]:
         """Tell tasks that these of their images begin; those that are wanted still."""
@@ -169,12 +169,12 @@ class TaskRunner:
             self._fail(job.task, error)
             raise
 
-    def _finish(self, job: _Job, image: Image.Image) -> None:
+    def _finish(self, job: _Job, made: MadeRow) -> None:
         task = job.task
         if task not in self._open:
             return
         try:
-            task.finish(image, job.plan)
+            task.finish(made.image, msgspec.structs.replace(job.plan, engine=made.engine))
         except ImageSkipped:
             pass
         except PipelineError as error:

@@ -60,6 +60,7 @@ LABELS: Final[tuple[tuple[str, str], ...]] = (
     ("Styles", "styles"),  # ours too
     ("Prompt expansion", "prompt_expansion"),  # and these
     ("Performance LoRA", "performance_lora"),
+    ("Engine", "engine"),
     ("Hashes", "hashes"),  # Civitai's
 )
 # The labels that Fooocus shows, which its logs up to 2.1 and SimpleSDXL have as keys.

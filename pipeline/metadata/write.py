@@ -144,6 +144,8 @@ def _optional(plan: ImagePlan, params: GenerateParams) -> Iterator[tuple[str, ob
         yield "adaptive_cfg", plan.guidance.adaptive_cfg
     if plan.guidance.rescale:
         yield "guidance_rescale", plan.guidance.rescale
+    if plan.engine:
+        yield "engine", plan.engine.partition(" (")[0]
     if plan.clip_skip > 1:
         yield "clip_skip", plan.clip_skip
     if plan.freeu is not None:

@@ -66,6 +66,7 @@ class Checkpoint(NamedTuple):
     """
 
     name: str
+    path: Path
     unet: UNet
     own_vae: Vae | None
     text: TextEncoder
@@ -103,6 +104,51 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a folder or file, whichever it is. Raises InvalidModelFile, ModelNotInstalled."""
     folder = path if path.is_dir() else None
+    read = _read(path, device, single_file_configs)
+    parts, configs, placement = read.parts, read.configs, read.placement
+    unet = build_unet(parts.unet, configs.unet, placement)
+    clip_l = build_clip_l(parts.clip_l, configs.clip_l, placement)
+    clip_g = build_clip_g(parts.clip_g, configs.clip_g, placement)
+    vae = build_vae(parts.vae, configs.vae, placement) if parts.vae else None
+    inversions = inversions or InversionLibrary(None)
+    return Checkpoint(
+        name=path.name,
+        path=path,
+        unet=UNet(unet),
+        own_vae=Vae(vae) if vae is not None else None,
+        text=TextEncoder(clip_l, clip_g, find_tokenizer(folder), inversions),
+        model_sampling=read.model_sampling,
+        placement=placement,
+        folder=folder,
+        loras=LoraStack(LoraModules(unet, clip_l, clip_g), in_place=device.type != "cpu"),
+        vae_config=configs.vae,
+        parts=(unet, clip_l, clip_g, *([] if vae is None else [vae])),
+    )
+
+
+def load_networks(
+    path: Path, device: torch.device, single_file_configs: Path = SDXL_BASE
+) -> tuple[Any, Any]:
+    """The UNet and the VAE (None without one) of a checkpoint, as ``load_checkpoint`` has them.
+
+    Raises as that.
+    """
+    parts, configs, placement, _ = _read(path, device, single_file_configs)
+    unet = build_unet(parts.unet, configs.unet, placement)
+    return unet, build_vae(parts.vae, configs.vae, placement) if parts.vae else None
+
+
+class _Read(NamedTuple):
+    """What a checkpoint's files say."""
+
+    parts: _Parts
+    configs: Configs
+    placement: Placement
+    model_sampling: ModelSampling
+
+
+def _read(path: Path, device: torch.device, single_file_configs: Path) -> _Read:
+    folder = path if path.is_dir() else None
     configs = read_configs(folder or single_file_configs)
     half = device.type != "cpu"
     if folder:
@@ -113,23 +159,7 @@ def load_checkpoint(
         parts, configs = original_parts(path.name, tensors, configs)
         model_sampling = sampling_of_file(tensors, configs.vae)
     placement = place(device, sum(tensor.numel() for part in parts for tensor in part.values()))
-    unet = build_unet(parts.unet, configs.unet, placement)
-    clip_l = build_clip_l(parts.clip_l, configs.clip_l, placement)
-    clip_g = build_clip_g(parts.clip_g, configs.clip_g, placement)
-    vae = build_vae(parts.vae, configs.vae, placement) if parts.vae else None
-    inversions = inversions or InversionLibrary(None)
-    return Checkpoint(
-        name=path.name,
-        unet=UNet(unet),
-        own_vae=Vae(vae) if vae is not None else None,
-        text=TextEncoder(clip_l, clip_g, find_tokenizer(folder), inversions),
-        model_sampling=model_sampling,
-        placement=placement,
-        folder=folder,
-        loras=LoraStack(LoraModules(unet, clip_l, clip_g), in_place=device.type != "cpu"),
-        vae_config=configs.vae,
-        parts=(unet, clip_l, clip_g, *([] if vae is None else [vae])),
-    )
+    return _Read(parts, configs, placement, model_sampling)
 
 
 def read_configs(folder: Path) -> Configs:

@@ -5,7 +5,7 @@ too, with another overlap and one tiling where Fooocus takes the mean of three.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -20,12 +20,28 @@ _DECODE_OVERLAP: Final = 16
 _ENCODE_OVERLAP: Final = 8
 
 
+class Decoder(Protocol):
+    """Decodes latents of one shape in the module's place."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (1, C, h, w) that it takes."""
+
+    def __call__(self, latent: Tensor) -> Tensor:
+        """As the module's decoder: pixels (1, 3, H, W), -1...1, float32."""
+
+
 class Vae:
     """Encodes and decodes on the device and in the dtype of its module; results are float32."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
         self.factor: int = 2 ** (len(module.config.block_out_channels) - 1)  # pixels a latent cell
+        self._decoder: Decoder | None = None
+
+    def use(self, decoder: Decoder | None) -> None:
+        """Have ``decoder`` decode latents of its shape from now on; None: the module itself."""
+        self._decoder = decoder
 
     def decode(self, latent: Tensor) -> Tensor:
         """Pixels (B, 3, H, W), 0...1."""
@@ -67,6 +83,13 @@ class Vae:
         return torch.stack(passes).mean(0)
 
     def _decode_raw(self, latent: Tensor) -> Tensor:
+        decoder = self._decoder
+        if decoder is not None and latent.shape == decoder.shape:
+            return decoder(latent)
+        return self.decode_by_module(latent)
+
+    def decode_by_module(self, latent: Tensor) -> Tensor:
+        """Pixels -1...1, by the module whatever is in its place."""
         decoded: Tensor = self.module.decode(self._move(latent), return_dict=False)[0]
         return decoded.float()
 

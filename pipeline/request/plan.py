@@ -57,6 +57,7 @@ class ImagePlan(msgspec.Struct, frozen=True, kw_only=True):
     mode_lora: bool = False  # whether the last of the LoRAs is the performance mode's own
     freeu: FreeU | None = None
     inpaint_engine: InpaintEngine = NOT_PATCHED  # whose patch and head the model gets
+    engine: str = ""  # that ran the networks, once made: "openvino exact", "torch (a reason)"
     notes: dict[str, object] = {}  # facts for the task's record
 
     @property

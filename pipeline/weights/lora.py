@@ -1,7 +1,7 @@
 """LoRAs in a model's weights: put in, kept while they are asked for, taken out bit for bit."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -89,6 +89,20 @@ class LoraStack:
     def original_bytes(self) -> int:
         """What the weights take that are kept to take the LoRAs out again."""
         return sum(kept.value.numel() * kept.value.element_size() for kept in self._originals)
+
+    def changed(self, network: nn.Module) -> dict[str, Tensor]:
+        """The weights of ``network`` that the LoRAs changed, by name, as they are now."""
+        names = {id(module): name for name, module in network.named_modules()}
+        return {
+            f"{names[id(kept.owner)]}.{kept.parameter}": getattr(kept.owner, kept.parameter)
+            for kept in self._originals
+            if id(kept.owner) in names
+        }
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal weights: which LoRAs are in, how strongly, from which files."""
+        return self._key
 
     @torch.inference_mode()
     def use(self, chosen: Sequence[ChosenLora]) -> tuple[LoraFit, ...]:

@@ -9,6 +9,7 @@ import msgspec
 from PIL import Image
 
 from pipeline.engine.engine import load_engine
+from pipeline.engine.options import EngineOptions
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
@@ -58,7 +59,12 @@ class Collector:
 class Painter:
     """One prompt and seed in, one picture out; ``changes`` are request fields set otherwise."""
 
-    def __init__(self, device: str = "auto", changes: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        changes: Mapping[str, Any] | None = None,
+        options: EngineOptions | None = None,
+    ) -> None:
         self._presets = PresetStore(ROOT / "presets", EMBEDDED)
         library = Library(
             ModelFiles(ModelCatalog(ROOT / "models"), allowed=False),
@@ -66,7 +72,7 @@ class Painter:
             StyleLibrary(ROOT / "sdxl_styles"),
             Wildcards(ROOT / "wildcards"),
         )
-        self._engine = load_engine(device, library)
+        self._engine = load_engine(device, library, options=options)
         self._changes = dict(changes or {})
         # The first picture reads the model; what is timed later is the painting alone.
         self._engine.preload(EMBEDDED)

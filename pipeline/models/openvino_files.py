@@ -1,0 +1,107 @@
+"""OpenVINO files (IR) of checkpoints, each made once and kept by a hash of the weights."""
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from pipeline.files.hashes import hash_file
+
+log = logging.getLogger(__name__)
+
+FOLDER: Final = ".openvino"  # below the models folder
+
+_FORMAT: Final = 1  # of what is exported; raised when that changes
+_PROGRAM: Final = "pipeline.models.openvino_export"
+_ROOT: Final = Path(__file__).parents[2]
+_EXPORT_S: Final = 3600.0
+_NICE: Final = 10  # pictures come first
+_DIGITS: Final = 16
+_TOLD: Final = 300  # characters of the program's last words
+
+
+class ExportFailed(Exception):
+    """A checkpoint could not be exported; the message says why."""
+
+
+class IrFiles:
+    """The folders of exported checkpoints below one folder. One thread at a time."""
+
+    def __init__(self, models_dir: Path, version: str) -> None:
+        self._folder = models_dir / FOLDER
+        self._version = version
+
+    def folder_of(self, checkpoint: Path) -> Path:
+        """The folder with the IR of a checkpoint (file or folder), exported if need be.
+
+        Takes as long as reading the file, and for the first time minutes. Raises ExportFailed.
+        """
+        folder = self._folder / f"{_digest(checkpoint)}-{_FORMAT}-{self._version}"
+        if not folder.is_dir():
+            try:
+                self._export(checkpoint, folder)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise ExportFailed(f"the export failed: {error}") from error
+        return folder
+
+    def _export(self, checkpoint: Path, folder: Path) -> None:
+        """Export in a process of its own, and have the folder whole or not at all."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(dir=self._folder, prefix="making-"))
+        try:
+            log.info("exporting %s for OpenVINO, once, in the background", checkpoint.name)
+            program = [sys.executable, "-m", _PROGRAM, str(checkpoint.absolute()), str(making)]
+            # A pipe as standard input: it ends with this process, and the program with it.
+            ended = _run(program)
+            if ended.returncode:
+                raise ExportFailed(f"the export failed: {_last_words(ended.stderr)}")
+            making.rename(folder)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+
+def _run(program: list[str]) -> "subprocess.CompletedProcess[bytes]":
+    process = subprocess.Popen(  # noqa: S603 - this program's own module
+        program,
+        cwd=_ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+            # Not communicate(), which closes the pipe at once.
+            said = process.stderr.read() if process.stderr else b""
+            process.wait(_EXPORT_S)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(program, process.returncode, b"", said)
+
+
+def _digest(checkpoint: Path) -> str:
+    """The first digits of a SHA-256 over all weights of a checkpoint. Raises ExportFailed."""
+    if checkpoint.is_dir():
+        parts = ("unet", "vae")
+        files = [file for part in parts for file in sorted((checkpoint / part).iterdir())]
+    else:
+        files = [checkpoint]
+    whole = hashlib.sha256()
+    for file in files:
+        hashes = hash_file(file, tensors=False)
+        if hashes is None:
+            raise ExportFailed(f"{file.name} changed while it was read")
+        whole.update(hashes.sha256.encode("ascii"))
+    return whole.hexdigest()[:_DIGITS]
+
+
+def _last_words(stderr: bytes) -> str:
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:_TOLD] if lines else "it said nothing"
