@@ -118,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["exact", "fast"],
         Meta(
             description="Of OpenVINO: `exact` differs from torch by rounding alone (80 dB at"
-            " least), `fast` works in bfloat16 where the processor has it (48 dB at least)."
+            " least), `fast` works in bfloat16 where the processor has it (about 50 dB)."
         ),
     ] = "exact"
     api_key: Annotated[

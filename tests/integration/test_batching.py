@@ -166,7 +166,7 @@ def test_a_refiner_takes_over_a_batch(
     with torch.inference_mode():
         pipeline = SdxlPipeline(checkpoint, refiner=refiner)
         made = pipeline.make_batch([ImageRun(plan, ignore) for plan in plans])
-        for row, image in made:
+        for row, image, _ in made:
             assert psnr(image, pipeline.make(plans[row], ignore)) >= LEAST_PSNR
 
 
