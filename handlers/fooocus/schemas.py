@@ -26,12 +26,6 @@ class DescribeImage(msgspec.Struct, frozen=True, kw_only=True):
     ] = "Photo"
 
 
-class DescribeForm(msgspec.Struct, frozen=True, kw_only=True):
-    """The same as a form, as Fooocus-API takes it; the kind of picture stands in the query."""
-
-    image: Annotated[bytes, Meta(description="A picture.", extra_json_schema={"format": "binary"})]
-
-
 class DescribeQuery(msgspec.Struct, kw_only=True):
     """The query of the describe tool, for a form. ``type`` is the older name of ``image_type``."""
 

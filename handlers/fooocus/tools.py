@@ -5,7 +5,6 @@ import base64
 from aiohttp import web
 
 from handlers.fooocus.schemas import (
-    DescribeForm,
     DescribeImage,
     DescribeQuery,
     Description,
@@ -31,7 +30,8 @@ from pipeline.scheduling.worker import Describe, DrawMask
         " it before its next task. 503 if a model is not installed: the detail says what to put"
         " where."
     ),
-    body=Payload(type=DescribeImage, form=DescribeForm),
+    # The form is not described: openapi-python-client writes a broken module for two bodies.
+    body=Payload(type=DescribeImage),
     reply=Payload(type=Description),
     errors=(400, 401, 403, 404, 413, 415, 422, 500, 501, 503),
 )
