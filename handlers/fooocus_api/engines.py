@@ -54,7 +54,9 @@ async def clean_vram(request: web.Request) -> web.Response:
 )
 async def file(request: web.Request) -> web.Response:
     """The address is relative: a proxy may serve this under a prefix that is not known here."""
-    location = f"../../outputs/{request.match_info['date']}/{request.match_info['file']}"
+    # Quoted as it came: a decoded control character would break the header.
+    date, name = request.rel_url.raw_path.rsplit("/", 2)[1:]
+    location = f"../../outputs/{date}/{name}"
     query = request.rel_url.raw_query_string
     headers = {hdrs.LOCATION: f"{location}?{query}" if query else location}
     return web.Response(status=308, headers=headers)

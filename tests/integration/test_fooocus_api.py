@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from tests.integration.fake_device import encode
 from tests.integration.serving import Focal, serve
@@ -481,3 +482,13 @@ async def test_a_webhook_has_the_family_s_body_where_its_request_names_one(
     expected = [{"url": image["url"], "seed": image["seed"]} for image in images]
     assert heard["/own"]["job_result"] == expected
     assert heard["/all"]["req_params"]["prompt"] == "b"
+
+
+async def test_a_file_s_name_is_passed_on_as_it_was_written(focal: Focal) -> None:
+    path = "/files/T%25%40.%F0%B2%9E%A8/%0D%0AX%3A%20%1C"
+    url = URL(focal.url + path, encoded=True)
+    async with focal.session.get(url, allow_redirects=False) as answer:
+        assert answer.status == 308
+        assert answer.headers["Location"] == path.replace("/files/", "../../outputs/")
+    async with focal.session.get(url) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (404, "not_found")
