@@ -112,6 +112,16 @@ class HistoryReply(Reply, frozen=True, kw_only=True):
     items: list[Card]
 
 
+class ListedModel(Reply, frozen=True, kw_only=True):
+    """A checkpoint as OpenAI's clients list models."""
+
+    id: str
+    object: str = "model"
+    # Unix seconds of the file; 0 for the built-in one.
+    created: int
+    owned_by: str = "local"
+
+
 class LoadedModel(Reply, frozen=True, kw_only=True):
     """A model on a device. ``seconds`` is how long it took to load."""
 
@@ -178,6 +188,9 @@ class ModelOverview(Reply, frozen=True, kw_only=True):
     presets: list[PresetInfo]
     loaded: list[LoadedModel]
     memory: Memory
+    object: str = "list"
+    # The checkpoints once more, for OpenAI's clients.
+    data: list[ListedModel]
 
 
 class PictureMetadata(Reply, frozen=True, kw_only=True):
@@ -339,13 +352,6 @@ class ControlNetImage(TypedDict, total=False):
     cn_weight: float | None
     # What is taken from the image.
     cn_type: Literal["ImagePrompt", "FaceSwap", "PyraCanny", "CPDS"] | None
-
-
-class DescribeForm(TypedDict, total=False):
-    """The same as a form, as Fooocus-API takes it; the kind of picture stands in the query."""
-
-    # A picture.
-    image: str
 
 
 class DescribeImage(TypedDict, total=False):

@@ -137,6 +137,8 @@ def _make_request(schema: dict[str, Any]) -> None:
 
 def _or_null(name: str, field: dict[str, Any]) -> dict[str, Any]:
     match field:
+        case {"format": "binary"}:  # a file of a form: it is there, or its part is left out
+            return {key: value for key, value in field.items() if key != "contentEncoding"}
         case {"enum": choices, "type": _, **rest}:  # no type, and a name for the generated enum
             return {"title": name, **rest, "enum": [*choices, None]}
         case {"anyOf": kinds}:
