@@ -10,6 +10,7 @@ ALONE: Final = (
     "startup",
     "http_routes",
     "admission",
+    "families",
     "http_overhead",
     "event_latency",
     "bus_fanout",
