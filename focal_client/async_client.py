@@ -105,7 +105,8 @@ class AsyncClient:
     ) -> AsyncIterator[Progress]:
         """Make pictures and follow their making; the last one holds the pictures.
 
-        If the connection breaks, the task is waited for all the same.
+        If the connection breaks, the task is waited for all the same. Leaving the loop early does
+        not stop it.
         """
         body = await self._body(prompt, params)
         task_id = ""

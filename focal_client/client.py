@@ -103,7 +103,8 @@ class Client:
     ) -> Iterator[Progress]:
         """Make pictures and follow their making; the last one holds the pictures.
 
-        If the connection breaks, the task is waited for all the same.
+        If the connection breaks, the task is waited for all the same. Leaving the loop early does
+        not stop it.
         """
         body = self._body(prompt, params)
         task_id = ""

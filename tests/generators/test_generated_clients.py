@@ -55,6 +55,8 @@ def picture(server: ServerProcess) -> bytes:
 
 
 def curl(server: ServerProcess, path: str, *arguments: str) -> bytes:
+    if shutil.which("curl") is None:
+        missing("curl is not installed")
     command = ["curl", "-sS", "--fail-with-body", "-H", f"X-API-KEY: {KEY}", *arguments]
     return run([*command, server.url + path]).stdout
 
