@@ -331,8 +331,9 @@ def test_a_batch_that_does_not_fit_in_memory_is_halved(
 @pytest.mark.parametrize(
     ("side", "sampler", "asked", "limit"),
     [
-        (256, "euler", AUTO_BATCH, 8),
-        (512, "euler", AUTO_BATCH, 2),
+        (128, "euler", AUTO_BATCH, 8),
+        (256, "euler", AUTO_BATCH, 4),
+        (512, "euler", AUTO_BATCH, 1),
         (1024, "euler", AUTO_BATCH, 1),
         (1024, "euler", 4, 4),
         (256, "dpm_adaptive", 4, 1),
