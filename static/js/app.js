@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { LiveQueue } from "./events.js";
-import { announce, attempt, button, dialog, icon, language, loadTexts, make, notify, t, translate } from "./ui.js";
+import { announce, attempt, button, closeDialogs, dialog, icon, language, loadTexts, make, notify, t, translate } from "./ui.js";
 
 const PAGES = { create: "bolt", queue: "list", gallery: "grid", models: "box", system: "pulse" };
 const THEMES = ["auto", "light", "dark"];
@@ -16,7 +16,9 @@ const shell = {
   live,
   /** Show a page; resolves with what its module made. */
   async go(name) {
-    if (location.hash !== `#${name}`) history.pushState(null, "", `#${name}`);
+    // From a dialog: its entry of the history becomes the page's, so that Back leads to where the dialog was opened.
+    if (history.state?.dialog) history.replaceState(null, "", `#${name}`);
+    else if (location.hash !== `#${name}`) history.pushState(null, "", `#${name}`);
     return show(name);
   },
 };
@@ -35,12 +37,14 @@ async function show(name) {
   return made;
 }
 
-/** A page's section, made and its module loaded when it is first asked for. */
+/** A page's section, made and its module loaded when it is first asked for, and again after a failure. */
 function pageOf(name) {
-  if (opened.has(name)) return opened.get(name);
+  const before = opened.get(name);
+  if (before && !before.failed) return before;
+  before?.host.remove();
   const host = make("section", { class: `page ${name}`, "aria-labelledby": `${name}-title` });
   host.append(make("h1", { id: `${name}-title`, class: name === "create" ? "unseen" : "", tabindex: -1 }, t(`page.${name}`)));
-  const page = { host, made: null };
+  const page = { host, made: null, failed: false, tries: (before?.tries ?? -1) + 1 };
   opened.set(name, page);
   document.getElementById("main").append(host);
   page.ready = load(name, page);
@@ -49,7 +53,7 @@ function pageOf(name) {
 
 /** What changes around the page when another one is shown. */
 function enter(name) {
-  for (const box of document.querySelectorAll("dialog[open]")) box.close();
+  closeDialogs(0);
   document.title = `${t(`page.${name}`)} — Focal`;
   if (opened.size > 1) announce(t(`page.${name}`));
   for (const link of document.querySelectorAll("#pages a")) {
@@ -60,12 +64,13 @@ function enter(name) {
 
 async function load(name, page) {
   try {
-    const module = await import(`./${name}.js`);
+    // A module that could not be fetched is not asked for again under the same address.
+    const module = await import(`./${name}.js${page.tries ? `?try=${page.tries}` : ""}`);
     page.made = await module.open(page.host, shell);
   } catch (error) {
-    opened.delete(name);
-    page.host.append(make("p", { role: "alert" }, `${t("page_failed")} ${error.message}`),
-      button(t("retry"), { icon: "retry", onclick: () => { page.host.remove(); show(name); } }));
+    page.failed = true;
+    page.host.append(make("div", { class: "failed-page", role: "alert" }, make("p", {}, t("page_failed")), make("p", { class: "muted" }, error.message),
+      button(t("retry"), { icon: "retry", text: true, onclick: () => show(name) })));
   }
   return page.made;
 }
@@ -125,6 +130,18 @@ function wireTools() {
   });
 }
 
+/** A file dropped beside a place for it would replace the page: Create takes it as an input picture, the others say where it belongs. */
+function catchDrops() {
+  addEventListener("dragover", (event) => { if (!event.target.matches("input, textarea")) event.preventDefault(); });
+  addEventListener("drop", async (event) => {
+    if (event.defaultPrevented || (event.target.matches("input, textarea") && !event.dataTransfer.files.length)) return;
+    event.preventDefault();
+    const create = current === "create" && opened.get("create").made;
+    if (create) await attempt(() => create.takeDrop(event.dataTransfer));
+    else notify(t("drop_elsewhere"), { bad: true });
+  });
+}
+
 let asking = null;
 
 /** The server wants its key: trade it for a cookie, then begin anew. */
@@ -152,8 +169,12 @@ async function start() {
   live.addEventListener("change", showBadge);
   live.addEventListener("connection", showConnection);
   live.open();
-  const route = () => show(location.hash.slice(1) in PAGES ? location.hash.slice(1) : "create");
+  const route = () => {
+    closeDialogs();
+    return show(location.hash.slice(1) in PAGES ? location.hash.slice(1) : "create");
+  };
   addEventListener("popstate", route);
+  catchDrops();
   await route();
 }
 

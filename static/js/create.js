@@ -23,6 +23,17 @@ const GROUPS = {
 const ELSEWHERE = new Set(["prompt", "negative_prompt", "style_selections", "performance_selection", "aspect_ratios_selection",
   "image_number", "image_seed", "base_model_name", "refiner_model_name", "loras", "preset", "stream_output", "async_process",
   "require_base64", "webhook_url", "input_image_checkbox", "current_tab", "overwrite_width", "overwrite_height"]);
+// Prompts that the built-in model draws; prompts are English in every language of the pages.
+const EXAMPLES = ["a red star on a blue background", "a sunset over the sea", "a snowy mountain under a starry night sky",
+  "a lake with mountains and a boat, watercolor"];
+
+/** Draw the eye to what has just changed. */
+function point(element) {
+  element.classList.remove("pointed");
+  void element.offsetWidth; // the animation begins anew
+  element.classList.add("pointed");
+}
+
 export async function open(host, shell) {
   const [document_, models] = await Promise.all([api.document(), api.models()]);
   const { schemas } = forForms(document_).components;
@@ -53,15 +64,37 @@ class CreatePage {
     this.request.replace(values);
     if (this.request.tabs.length) this.inputGroup.open = true;
     this.form.scrollIntoView({ block: "nearest" });
-    this.form.querySelector("textarea").focus();
+    this.form.querySelector(".scroll").scrollTop = 0;
+    this.form.querySelector("textarea").focus({ preventScroll: true });
+    point(this.form);
+    notify(t("viewer.parameters_taken"));
   }
 
   /** Take a picture as input: kind is "vary", "inpaint", "prompt" or "enhance". */
   async useAsInput(kind, source) {
+    (await this.openInputs()).take(kind, source);
+    this.showInputs(kind);
+  }
+
+  /** A picture dropped on the page beside the places for one. */
+  async takeDrop(transfer) {
+    const inputs = await this.openInputs();
+    if (await inputs.takeFrom(transfer)) this.showInputs(inputs.kind);
+    else notify(t("inputs.no_picture"), { bad: true });
+  }
+
+  async openInputs() {
+    const inputs = await this.inputs();
     this.inputGroup.open = true;
-    (await this.inputs()).take(kind, source);
-    this.inputGroup.scrollIntoView({ block: "start" });
+    await this.inputGroup.filled;
+    return inputs;
+  }
+
+  /** Go to the input pictures, once they are laid out, and say what has been taken. */
+  showInputs(kind) {
+    requestAnimationFrame(() => this.inputGroup.scrollIntoView({ block: "start" }));
     this.inputGroup.querySelector("summary").focus({ preventScroll: true });
+    point(this.inputGroup);
     notify(t("inputs.taken", { kind: t(`inputs.${kind}`) }));
   }
 
@@ -80,7 +113,7 @@ class CreatePage {
     this.send = make("button", { class: "primary big", type: "submit" }, icon("bolt"), make("span", {}, t("create.generate")));
     this.form.append(
       make("div", { class: "scroll" },
-        this.field("prompt", { quiet: true, multiline: true }),
+        this.promptField(),
         this.field("negative_prompt", { quiet: true, multiline: true }),
         make("div", { class: "two" }, this.presetField(), this.performanceField()),
         this.sizeField(),
@@ -98,6 +131,12 @@ class CreatePage {
       ),
       make("div", { class: "send" }, this.send, button(t("create.reset"), { icon: "undo", text: false, onclick: () => this.reset() })),
     );
+  }
+
+  promptField() {
+    const element = this.field("prompt", { quiet: true, multiline: true });
+    element.querySelector("textarea").placeholder = t("create.prompt_hint");
+    return element;
   }
 
   /** The place of the stage, whose module comes with the first task that there is to show. */
@@ -123,8 +162,15 @@ class CreatePage {
     return this.loadingStage;
   }
 
+  /** What the built-in model can draw, with prompts to begin from. */
   demonstrationNote() {
-    const note = make("p", { class: "hint", hidden: true }, t("create.demonstration"));
+    const examples = EXAMPLES.map((prompt) => button(prompt, { kind: "chip", text: true, onclick: () => {
+      this.request.set("prompt", prompt);
+      this.update();
+      this.form.querySelector("textarea").focus();
+    } }));
+    const note = make("div", { class: "hint stack", hidden: true }, make("p", {}, t("create.demonstration")),
+      make("div", { class: "chips", role: "group", "aria-label": t("create.examples") }, make("span", {}, t("create.examples")), examples));
     const show = () => { note.hidden = this.request.get("base_model_name") !== "embedded"; };
     this.updates.push(show);
     show();
@@ -135,9 +181,16 @@ class CreatePage {
   group(name, fill) {
     const body = make("div", { class: "group" });
     const details = make("details", { "data-group": name }, make("summary", {}, t(`group.${name}`)), body);
-    details.addEventListener("toggle", () => {
-      if (!details.open || body.childElementCount) return;
-      fill(body);
+    details.filled = new Promise((resolve) => { details.isFilled = resolve; });
+    details.addEventListener("toggle", async () => {
+      if (!details.open || details.dataset.filled) return;
+      details.dataset.filled = "true";
+      if (!(await attempt(async () => { await fill(body); return true; }))) { // its module could not be fetched: the next opening tries again
+        delete details.dataset.filled;
+        details.open = false;
+        return;
+      }
+      details.isFilled();
       const names = GROUPS[name].filter((field) => field in this.request.schema.properties);
       body.append(...names.map((field) => this.field(field, field === "vae_name" ? { options: this.vaes() } : {})));
     });
@@ -206,14 +259,14 @@ class CreatePage {
     }
     this.updates.push(update);
     update();
-    const help = helpOf(this.request.schema.properties.aspect_ratios_selection);
+    const help = helpOf(this.request.schema.properties.aspect_ratios_selection, "aspect_ratios_selection");
     return make("fieldset", { class: "size" }, make("legend", { title: help }, labelOf("aspect_ratios_selection")), choices,
       make("div", { class: "own-size" }, own[0], make("span", { "aria-hidden": "true" }, "×"), own[1]));
   }
 
   seedField() {
     const schema = this.request.schema.properties.image_seed;
-    const help = helpOf(schema);
+    const help = helpOf(schema, "image_seed");
     const input = make("input", { id: "seed", inputmode: "numeric", autocomplete: "off", placeholder: t("create.random"), "aria-describedby": "seed-help" });
     const take = (seed) => (seed === null ? this.request.clear("image_seed") : this.request.set("image_seed", seed));
     const update = () => {
@@ -318,6 +371,9 @@ class CreatePage {
       const inputs = new InputPictures({ request: this.request, schemas: this.schemas, names });
       this.updates.push(() => inputs.update());
       return inputs;
+    }).catch((error) => {
+      this.loadingInputs = undefined; // to be tried again
+      throw error;
     });
     return this.loadingInputs;
   }
@@ -328,7 +384,7 @@ class CreatePage {
       wrong.reportValidity();
       return;
     }
-    (await this.loadingInputs)?.finishMask();
+    (await this.loadingInputs?.catch(() => null))?.finishMask();
     const body = this.request.request();
     this.send.disabled = true;
     const key = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;

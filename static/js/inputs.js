@@ -3,7 +3,7 @@
 import { api } from "./api.js";
 import { activeTabs, SIDES, strengthOf, TABS } from "./form_state.js";
 import { MaskPainter } from "./mask.js";
-import { pictureOf, shown } from "./slot.js";
+import { isShowable, pictureOf, shown } from "./slot.js";
 import { announce, attempt, button, labelOf, make, makeField, notify, t } from "./ui.js";
 
 const DRAWN = new Set(["uov_input_image", "inpaint_input_image", "inpaint_mask_image_upload", "enhance_input_image",
@@ -376,7 +376,13 @@ export class InputPictures {
 
   async paste(event) {
     if (!this.element.isConnected || !this.element.offsetParent || event.defaultPrevented) return;
-    const found = await pictureOf(event.clipboardData);
-    if (found) this.take(this.kind === "none" ? "vary" : this.kind, found);
+    await this.takeFrom(event.clipboardData);
+  }
+
+  /** A picture that was pasted, or dropped beside the places for one; false without. */
+  async takeFrom(transfer) {
+    const found = await pictureOf(transfer);
+    if (found && (await isShowable(found))) this.take(this.kind === "none" ? "vary" : this.kind, found);
+    return Boolean(found);
   }
 }

@@ -27,6 +27,17 @@ export async function pictureOf(transfer) {
   }
 }
 
+/** Whether the browser can show a picture; says so where it cannot, such as of a TIFF or HEIC file. */
+export async function isShowable(source) {
+  try {
+    await make("img", { src: shown(source) }).decode();
+    return true;
+  } catch {
+    notify(t("inputs.unreadable"), { bad: true });
+    return false;
+  }
+}
+
 /** What an <img> may show of a chosen picture. */
 export const shown = (source) => (source.startsWith("data:") ? source : pictureUrl(source));
 
@@ -38,7 +49,7 @@ export class ImageSlot extends HTMLElement {
     if (this.childElementCount) return;
     this.name = this.getAttribute("name");
     this.picker = make("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-label": t("inputs.file_of", { name: this.name }),
-      onchange: async () => { if (this.picker.files[0]) this.take(await readFile(this.picker.files[0])); this.picker.value = ""; } });
+      onchange: async () => { if (this.picker.files[0]) await this.offer(await readFile(this.picker.files[0])); this.picker.value = ""; } });
     this.picture = make("img", { alt: t("inputs.picture_of", { name: this.name }), hidden: true });
     this.choose = make("button", { type: "button", class: "choose", onclick: () => this.picker.click() },
       icon("image"), make("span", {}, this.name), make("small", {}, t("inputs.how")));
@@ -51,14 +62,19 @@ export class ImageSlot extends HTMLElement {
       event.stopPropagation();
       this.classList.remove("over");
       const found = await pictureOf(event.dataTransfer);
-      if (found) this.take(found);
+      if (found) this.offer(found);
       else notify(t("inputs.no_picture"), { bad: true });
     });
     this.addEventListener("paste", async (event) => {
       const found = await pictureOf(event.clipboardData);
-      if (found) { event.preventDefault(); event.stopPropagation(); this.take(found); }
+      if (found) { event.preventDefault(); event.stopPropagation(); this.offer(found); }
     });
     this.show();
+  }
+
+  /** Take a picture from outside, unless it cannot be shown. */
+  async offer(source) {
+    if (await isShowable(source)) this.take(source);
   }
 
   take(source) {

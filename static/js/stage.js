@@ -2,7 +2,7 @@
 
 import { api, pictureUrl, thumbnailUrl } from "./api.js";
 import { OWN_TASKS } from "./events.js";
-import { announce, attempt, button, icon, make, noteLines, notify, progressText, t } from "./ui.js";
+import { announce, attempt, button, icon, make, noteLines, notify, problemText, progressText, t } from "./ui.js";
 
 const STRIP_LENGTH = 24;
 const EXPECTED = new Set(["expansion", "native_size"]); // notes that tell of nothing unforeseen
@@ -210,7 +210,7 @@ export class Stage {
     announce(t(words));
     this.meter.hidden = true;
     this.problem.hidden = !record.error;
-    this.problem.textContent = record.error ?? "";
+    this.problem.textContent = record.error ? problemText(record) : "";
     this.setControls({ again: record.task_status !== "finished" });
     this.showNotes(record.notes);
     this.images.classList.remove("growing");

@@ -6,6 +6,7 @@ import { api } from "./api.js";
 const SVG = "http://www.w3.org/2000/svg";
 const NOTICE_MS = 6000;
 const NOTICE_WITH_ACTION_MS = 60000;
+const MOST_NOTICES = 3;
 const PATHS = {
   bolt: "M13 2 4 14h7l-1 8 9-12h-7z",
   list: "M8 6h13M8 12h13M8 18h13M3.5 6h.01M3.5 12h.01M3.5 18h.01",
@@ -40,6 +41,7 @@ const PATHS = {
 
 let texts = {};
 let help = {};
+let refusals = {};
 export let language = "en";
 
 /** Make an element: "on…" are listeners, known properties are set, the rest are attributes. */
@@ -83,12 +85,15 @@ export async function loadTexts() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   texts = await api.texts(language);
   // What the API document says, by its English text.
-  if (language !== "en") help = await api.texts(`api.${language}`).catch(() => ({}));
+  if (language !== "en") {
+    [help, refusals] = await Promise.all([`api.${language}`, `refusals.${language}`].map((name) => api.texts(name).catch(() => ({}))));
+  }
 }
 
-/** The text called `key`, with {names} filled in; the key itself where there is none. */
+/** The text called `key`, with {names} filled in; the key itself where there is none. A {count} of 1 takes `key.one` where there is one. */
 export function t(key, values = {}) {
-  return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  const single = String(values.count) === "1" ? texts[`${key}.one`] : undefined;
+  return (single ?? texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
 /** Fill in the texts of a piece of HTML that names them. */
@@ -106,6 +111,12 @@ export function progressText({ message = "" }) {
   return known ? t(`progress.${known[1]}`) : message;
 }
 
+/** What the server says of an error, in the reader's language where its code is known, with the server's own words behind it. */
+export function problemText({ code = "", message = "", error = message }) {
+  const known = refusals[code];
+  return known && error ? `${known}（${error}）` : known ?? error;
+}
+
 /** A record's notes, a line each: "LoRAs not found: a, b". */
 export function noteLines(notes) {
   const said = (value) => (Array.isArray(value) ? value.map(said).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));
@@ -119,7 +130,8 @@ export const labelOf = (name) => {
   const words = name.replaceAll("_", " ").replace(/ (selection|checkbox|name)$/, "");
   return words[0].toUpperCase() + words.slice(1);
 };
-export const helpOf = (schema) => help[schema?.description] ?? schema?.description ?? "";
+/** A field's explanation: the pages' own words, else those of the API's document. */
+export const helpOf = (schema, name = "") => texts[`help.${name}`] ?? help[schema?.description] ?? schema?.description ?? "";
 
 export function when(mills) {
   return mills ? new Date(mills).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" }) : "";
@@ -145,11 +157,12 @@ export function notify(text, { bad = false, action, run, ms } = {}) {
   bringAlong();
   const host = document.getElementById("notices");
   const close = () => notice.remove();
+  for (const other of [...host.children]) if (other.firstChild.textContent === text) other.remove();
   const notice = make("div", { class: `notice ${bad ? "bad" : ""}`, role: bad ? "alert" : "status" }, make("span", {}, text));
   if (action) notice.append(button(action, { onclick: () => { close(); run(); } }));
   notice.append(button(t("close"), { icon: "close", onclick: close }));
   host.append(notice);
-  while (host.childElementCount > 4) host.firstElementChild.remove();
+  while (host.childElementCount > MOST_NOTICES) host.firstElementChild.remove();
   setTimeout(close, ms ?? (action ? NOTICE_WITH_ACTION_MS : NOTICE_MS));
   return notice;
 }
@@ -160,23 +173,36 @@ export async function attempt(work) {
     return await work();
   } catch (error) {
     const unreachable = error instanceof TypeError;
-    notify(unreachable ? t("unreachable") : error.message, { bad: true });
+    notify(unreachable ? t("unreachable") : problemText(error), { bad: true });
     return undefined;
   }
 }
 
-/** A modal dialog; resolves when it is closed. */
+// Dialogs stand in the browser's history, so that Back closes them: each entry holds its dialog's number, higher than those before.
+let lastDialog = Date.now();
+
+/** Close the dialogs that the history's present entry does not know. */
+export function closeDialogs(known = history.state?.dialog ?? 0) {
+  for (const box of [...document.querySelectorAll("dialog[open]")].reverse()) if (Number(box.dataset.number) > known) box.close();
+}
+
+/** A modal dialog, shown. Back closes it, as Esc and its button do. */
 export function dialog(title, content, { wide = false } = {}) {
   const heading = make("h2", {}, title);
   const box = make("dialog", { class: wide ? "wide" : "", "aria-label": title },
     make("header", {}, heading, button(t("close"), { icon: "close", onclick: () => box.close() })), content);
   document.body.append(box);
+  lastDialog += 1;
+  const number = lastDialog;
+  box.dataset.number = number;
   box.addEventListener("close", () => {
     bringAlong();
     box.remove();
+    if (history.state?.dialog === number) history.back(); // unless Back closed it, or another page took its place
   });
   box.addEventListener("click", (event) => { if (event.target === box && !box.classList.contains("wide")) box.close(); });
   box.showModal();
+  history.pushState({ dialog: number }, "");
   bringAlong();
   return box;
 }
@@ -197,7 +223,7 @@ export function makeField(name, schema, { value, onchange, options, quiet = fals
   const kind = options || schema.enum ? "choice" : schema.type;
   const makers = { choice: choiceInput, boolean: switchInput, integer: numberInput, number: numberInput };
   const made = (makers[kind] ?? textInput)({ id, name, schema, options, onchange, multiline });
-  const explained = helpOf(schema);
+  const explained = helpOf(schema, name);
   const note = explained && make("small", { id: `${id}-help`, class: quiet ? "unseen" : "help" }, explained);
   made.input.setAttribute("aria-describedby", note ? note.id : "");
   const label = make("label", { for: id, title: quiet ? explained : false }, labelOf(name));
