@@ -5,6 +5,7 @@ import { forForms } from "./js/form_state.js";
 import { chosenLanguage, make } from "./js/ui.js";
 
 const SHOWN_CHARACTERS = 20000;
+const MULTIPART = "multipart/form-data";
 
 let words = {}; // English text → the reader's language
 
@@ -79,13 +80,16 @@ function bodyParts(operation) {
 }
 
 /** The form that sends a request, and where its answer is shown. */
-function tryForm(path, method, operation) {
-  const { type, examples } = bodyParts(operation);
+function tryForm(spec, path, method, operation) {
+  const { type, schema, examples } = bodyParts(operation);
   const fields = operation.parameters.map((parameter) => parameterField(operation, parameter));
   const output = make("div", { "aria-live": "polite" });
   const parts = fields.flatMap(({ label, input }) => [label, input]);
   let body = null;
-  if (type) {
+  const entries = type === MULTIPART ? formEntries(spec, operation, schema) : null;
+  if (entries) {
+    parts.push(...entries.flatMap(({ label, input }) => [label, input]));
+  } else if (type) {
     const start = type === "application/json" ? (examples[0]?.[1] ?? "{}") : "key=";
     body = make("textarea", { class: "wide", "aria-label": t("Body"), spellcheck: "false" });
     body.value = start;
@@ -98,14 +102,38 @@ function tryForm(path, method, operation) {
     parts.push(make("div", { class: "wide" }, ...choices), body);
   }
   const form = make("form", { class: "try", "aria-label": `Try ${method} ${path}` }, ...parts, make("button", {}, t("Send")));
-  const code = samples(() => written({ path, method, type, body: body?.value, fields }));
+  const content = () => (entries ? filled(entries) : body?.value);
+  const code = samples(() => written({ path, method, type, body: content(), fields }));
   form.addEventListener("input", code.update);
   form.addEventListener("click", code.update);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    send({ path, method, type, body: body?.value, fields, output });
+    send({ path, method, type, body: content(), fields, output });
   });
   return [form, output, code.element];
+}
+
+/** An input for each field of a multipart form, files included. */
+function formEntries(spec, operation, schema) {
+  return Object.entries(resolve(spec, schema).properties ?? {}).map(([name, field]) => {
+    const id = `${operation.operationId}-body-${name}`;
+    const kind = field.format === "binary" || field.items?.format === "binary" ? "file" : "text";
+    return { name, label: make("label", { for: id }, name), input: make("input", { id, type: kind, autocomplete: "off" }) };
+  });
+}
+
+/** What was entered: pairs of a name and a text or a file. */
+function filled(entries) {
+  return entries.flatMap(({ name, input }) => {
+    if (input.type === "file") return [...input.files].map((file) => [name, file]);
+    return input.value === "" ? [] : [[name, input.value]];
+  });
+}
+
+function formData(pairs) {
+  const data = new FormData();
+  for (const [name, value] of pairs) data.append(name, value);
+  return data;
 }
 
 function parameterField(operation, parameter) {
@@ -122,7 +150,7 @@ function parameterField(operation, parameter) {
 function written({ path, method, type, body, fields }) {
   const query = new URLSearchParams();
   const headers = keyHeaders();
-  if (type) headers["Content-Type"] = type;
+  if (type && type !== MULTIPART) headers["Content-Type"] = type; // the boundary of a form is the sender's
   let target = path;
   for (const { parameter, input } of fields) {
     if (input.value === "") continue;
@@ -137,7 +165,7 @@ async function send({ output, ...form }) {
   const { url, method, headers, body } = written(form);
   output.replaceChildren(make("p", {}, `${method} ${url} …`));
   try {
-    const answer = await fetch(url, { method, headers, body });
+    const answer = await fetch(url, { method, headers, body: Array.isArray(body) ? formData(body) : body });
     output.replaceChildren(make("p", {}, `${answer.status} ${answer.statusText}`));
     await show(answer, output);
   } catch (error) {
@@ -161,6 +189,8 @@ function samples(request) {
   return { element: make("div", { class: "samples" }, make("div", { role: "group", "aria-label": t("Language of the example") }, ...tabs), text), update };
 }
 
+const isStream = (body, url) => (typeof body === "string" && body.includes('"stream_output": true')) || url.includes("/v1/events");
+
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function compact(body) {
@@ -174,17 +204,21 @@ function compact(body) {
 
 function curlSample({ url, method, headers, body }) {
   const parts = ["curl", ...(method === "GET" ? [] : [`-X ${method}`]), ...Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`)];
-  if (body) parts.push(`-d ${quoted(compact(body))}`);
+  if (Array.isArray(body)) parts.push(...body.map(([name, value]) => `-F ${quoted(`${name}=${value.name ? `@${value.name}` : value}`)}`));
+  else if (body) parts.push(`-d ${quoted(compact(body))}`);
   if (/^image/.test(headers.Accept ?? "")) parts.push("-o picture");
-  else if (body?.includes('"stream_output": true') || url.includes("/v1/events")) parts.push("-N");
+  else if (isStream(body, url)) parts.push("-N");
   return [...parts, quoted(url)].join(" \\\n  ");
 }
 
 function pythonSample({ url, method, headers, body }) {
-  const streams = body?.includes('"stream_output": true') || url.includes("/v1/events");
+  const streams = isStream(body, url);
   const given = [JSON.stringify(url)];
   if (Object.keys(headers).length) given.push(`headers=${JSON.stringify(headers)}`);
-  if (body) given.push(`data=${JSON.stringify(compact(body))}`);
+  if (Array.isArray(body)) {
+    const pairs = body.map(([name, value]) => `(${JSON.stringify(name)}, ${value.name ? `open(${JSON.stringify(value.name)}, "rb")` : `(None, ${JSON.stringify(value)})`})`);
+    given.push(`files=[${pairs.join(", ")}]`);
+  } else if (body) given.push(`data=${JSON.stringify(compact(body))}`);
   if (streams) given.push("stream=True");
   const call = `answer = requests.${method.toLowerCase()}(\n    ${given.join(",\n    ")},\n)\nanswer.raise_for_status()`;
   const use = streams ? 'for line in answer.iter_lines():\n    if line.startswith(b"data: "):\n        print(json.loads(line[6:]))'
@@ -193,8 +227,12 @@ function pythonSample({ url, method, headers, body }) {
 }
 
 function scriptSample({ url, method, headers, body }) {
+  if (Array.isArray(body)) {
+    const lines = body.map(([name, value]) => `form.append(${JSON.stringify(name)}, ${value.name ? "file" : JSON.stringify(value)});`);
+    return ["const form = new FormData();", ...lines, `const answer = await fetch(${JSON.stringify(url)}, { method: "${method}", headers: ${JSON.stringify(headers)}, body: form });`, "console.log(await answer.text());"].join("\n");
+  }
   const options = { method, headers, ...(body ? { body: compact(body) } : {}) };
-  const streams = body?.includes('"stream_output": true') || url.includes("/v1/events");
+  const streams = isStream(body, url);
   const use = streams
     ? "let rest = \"\";\nfor await (const text of answer.body.pipeThrough(new TextDecoderStream())) {\n  const lines = (rest + text).split(\"\\n\");\n  rest = lines.pop();\n  for (const line of lines) if (line.startsWith(\"data: \")) console.log(JSON.parse(line.slice(6)));\n}"
     : /^image/.test(headers.Accept ?? "") ? "const picture = await answer.blob();" : "console.log(await answer.text());";
@@ -265,7 +303,7 @@ function section(spec, path, method, operation) {
     const canTry = operation.operationId !== "websocket";
     inside.append(
       ...(operation.description ? [make("p", {}, t(operation.description))] : []),
-      ...(canTry ? tryForm(path, method, operation) : []),
+      ...(canTry ? tryForm(spec, path, method, operation) : []),
       ...parameterTable(spec, operation),
       ...structTables(spec, bodyParts(operation).schema),
       answersTable(operation),

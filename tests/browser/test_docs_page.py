@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.integration.test_input_images import grey
 from tools.server_process import ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -87,3 +88,15 @@ def test_the_docs_show_examples_and_send_a_request(app: Page) -> None:
         expect(part.get_by_text(language, exact=True)).to_be_visible()
     part.get_by_role("button", name="Send").click()
     expect(part.get_by_text('"statuses"')).to_be_visible()
+
+
+def test_a_form_with_a_file_is_tried_like_any_other_request(app: Page) -> None:
+    app.goto("/docs")
+    app.locator("#store_input summary").click()
+    part = app.get_by_role("form", name="Try POST /inputs")
+    picture = {"name": "a picture.png", "mimeType": "image/png", "buffer": grey()}
+    part.get_by_label("image").set_input_files([picture])
+    section = app.locator("#store_input")
+    expect(section.get_by_label("Example", exact=True)).to_contain_text("-F 'image=@a picture.png'")
+    part.get_by_role("button", name="Send").click()
+    expect(section.get_by_text('"path": "/inputs/')).to_be_visible()
