@@ -1,7 +1,7 @@
 """The page /docs: two languages, two colour schemes, nothing from outside."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.integration.test_input_images import grey
 from tools.server_process import ServerProcess
@@ -94,7 +94,7 @@ def test_a_form_with_a_file_is_tried_like_any_other_request(app: Page) -> None:
     app.goto("/docs")
     app.locator("#store_input summary").click()
     part = app.get_by_role("form", name="Try POST /inputs")
-    picture = {"name": "a picture.png", "mimeType": "image/png", "buffer": grey()}
+    picture = FilePayload(name="a picture.png", mimeType="image/png", buffer=grey())
     part.get_by_label("image").set_input_files([picture])
     section = app.locator("#store_input")
     expect(section.get_by_label("Example", exact=True)).to_contain_text("-F 'image=@a picture.png'")
