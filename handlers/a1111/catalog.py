@@ -66,13 +66,13 @@ class PromptStyle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A textual inversion; its file is not read for this list."""
+    """A textual inversion. ``shape`` and ``vectors`` are 0: its file is not read."""
 
     step: int | None = None
     sd_checkpoint: str | None = None
     sd_checkpoint_name: str | None = None
-    shape: int | None = None
-    vectors: int | None = None
+    shape: int = 0
+    vectors: int = 0
 
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True):

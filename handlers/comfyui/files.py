@@ -23,6 +23,7 @@ from pipeline.images.encode import MIME_TYPES, READABLE_MIME_TYPES, convert
 from pipeline.request.choices import OutputFormat
 
 _CACHE: Final = "private, max-age=31536000, immutable"  # as of /outputs
+_DAY_CHARS: Final = len("2026-11-28")
 _FORM: Final[dict[str, object]] = {
     "title": "UploadForm",
     "type": "object",
@@ -35,7 +36,9 @@ class ViewQuery(msgspec.Struct, kw_only=True):
     """The query of GET /view."""
 
     filename: Annotated[str, Meta(description="Name of the picture's file.")]
-    subfolder: Annotated[str, Meta(description="The day of a finished picture.")] = ""
+    subfolder: Annotated[
+        str, Meta(description="The day of a finished picture; its name tells it too.")
+    ] = ""
     type: Annotated[
         Literal["output", "input", "temp"],
         Meta(description="A finished picture or one that was sent; there are no others."),
@@ -101,7 +104,9 @@ async def upload_image(request: web.Request) -> web.Response:
 
 def _find(app: web.Application, query: ViewQuery) -> Path | None:
     if query.type == "output":
-        return app[OUTPUTS].resolve(query.subfolder, query.filename)
+        # Clients that know one folder only leave it out; a picture's name begins with its day.
+        day = query.subfolder or query.filename[:_DAY_CHARS]
+        return app[OUTPUTS].resolve(day, query.filename)
     if query.type == "input" and not query.subfolder:
         return app[INPUTS].resolve(query.filename)
     return None

@@ -127,6 +127,8 @@ async def test_the_history_leads_to_the_pictures(focal: Focal) -> None:
             assert image["filename"] in mine.headers["Content-Disposition"]
             async with focal.session.get(url) as other:
                 assert await mine.read() == await other.read()
+        async with focal.session.get("/view", params={"filename": image["filename"]}) as bare:
+            assert (bare.status, bare.content_length) == (200, len(await bare.read()))
         params = {**image, "preview": "webp;90", "channel": "rgb"}
         async with focal.session.get("/view", params=params) as small:
             assert Image.open(BytesIO(await small.read())).format == "WEBP"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import comfy_toolkit
 import httpx
 import httpx_sse
 import requests
@@ -39,11 +40,11 @@ def ended(prompt_id: str) -> dict[str, Any]:
     return record
 
 
-def refusal(ask: Callable[[], object]) -> ComfyApiError:
+def refusal(ask: Callable[[], object], kind: type[Exception] = ComfyApiError) -> Exception:
     """The error that the client raises."""
     try:
         ask()
-    except ComfyApiError as error:
+    except kind as error:
         return error
     raise AssertionError("it was not refused")
 
@@ -127,6 +128,21 @@ def the_rest() -> None:
         assert api.get_image(where["name"], where["subfolder"], where["type"]) == file.read_bytes()
 
 
+def a_toolkit() -> None:
+    """comfy-toolkit, another published client: state of the machine, results, pictures."""
+    toolkit = comfy_toolkit.ComfyClient(URL)
+    assert toolkit.is_online()
+    assert toolkit.vram_stats()["vram_total"] > 0
+    prompt_id = queued()
+    url = ended(prompt_id)["result"][0]
+    assert toolkit.queue_status() == {"running": 0, "pending": 0}
+    (image,) = toolkit.wait_for_images(prompt_id)
+    assert toolkit.download(image) == requests.get(url, timeout=WAIT_S).content
+    toolkit.interrupt()
+    refused = refusal(lambda: toolkit.submit({"1": {}}), comfy_toolkit.ComfySubmitError)
+    assert "graphs_not_executed" in str(refused)
+
+
 def server_sent_events() -> None:
     """Our own stream of events, by a library that parses such streams strictly."""
     with (
@@ -159,4 +175,5 @@ pictures()
 queue()
 asyncio.run(watch())
 the_rest()
+a_toolkit()
 server_sent_events()

@@ -1,4 +1,4 @@
-"""webuiapi 0.9.17 against a real server: pictures as by our own API, settings, progress."""
+"""Published clients of A1111's API against a real server: webuiapi 0.9.17, aaa1111."""
 
 import pytest
 
@@ -12,3 +12,9 @@ def test_the_published_client_of_a1111_works_as_it_is(
     server: ServerProcess, run_client: Run
 ) -> None:
     run_client("webuiapi", server.url)
+
+
+def test_a_client_that_checks_the_types_of_every_reply(
+    server: ServerProcess, run_client: Run
+) -> None:
+    run_client("aaa1111", server.url)
