@@ -176,13 +176,16 @@ def waiting_tasks(rounds: int, steps: int) -> None:
 
 
 def main() -> None:
-    """Both questions."""
+    """Both questions, or one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--only", choices=["task", "queue"], help="one of the two questions")
     options = parser.parse_args()
-    one_task(options.rounds, options.steps)
-    waiting_tasks(options.rounds, options.steps)
+    if options.only != "queue":
+        one_task(options.rounds, options.steps)
+    if options.only != "task":
+        waiting_tasks(options.rounds, options.steps)
 
 
 if __name__ == "__main__":

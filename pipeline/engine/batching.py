@@ -27,16 +27,26 @@ _KEPT_FREE: Final = 0.2  # of the free memory
 _ADAPTIVE: Final = frozenset({"dpm_adaptive"})
 
 
-def batch_limit(asked: int, sampler: str, size: tuple[int, int], device: torch.device) -> int:
+def batch_limit(
+    asked: int,
+    sampler: str,
+    size: tuple[int, int],
+    device: torch.device,
+    *,
+    by_openvino: bool = False,
+) -> int:
     """How many images of a size (width, height, in pixels) are made together.
 
-    ``asked`` may be ``AUTO_BATCH``. Waits for nothing: any thread may call it.
+    ``asked`` may be ``AUTO_BATCH``: then OpenVINO, which gains 3 to 5 % by it, makes one by one.
+    Waits for nothing: any thread may call it.
     """
     if sampler in _ADAPTIVE:
         return 1
     if asked != AUTO_BATCH:
         return asked
     cells = max(1, size[0] * size[1] // LATENT_FACTOR**2)
+    if by_openvino:
+        return 1
     if device.type == "cpu":
         return max(1, min(MOST, CPU_CELLS // cells))
     if device.type != "cuda":

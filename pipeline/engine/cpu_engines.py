@@ -62,6 +62,11 @@ class CpuEngines:
         self._told: set[str] = set()
         self._is_on = _wants_openvino(options, device)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether OpenVINO is used where it can be."""
+        return self._is_on
+
     def choose(
         self, checkpoint: Checkpoint, plan: ImagePlan, conditions: ImageConditions
     ) -> "ChosenEngine":

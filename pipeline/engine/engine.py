@@ -88,7 +88,7 @@ class Engine:
     def images_together(self, request: ResolvedRequest) -> int:
         """As ``MakesBatches``."""
         sampler = request.fast_mode.sampler if request.fast_mode else request.params.sampler_name
-        return batch_limit(self._options.batch, sampler, request.size.native, self.device)
+        return self._batch_limit(sampler, request.size.native)
 
     def preload(self, model: str) -> None:
         """Load a model before the first task asks for it. Raises PipelineError."""
@@ -139,10 +139,12 @@ class Engine:
                 runs[self._task_run(job)] = index
             except PipelineError as error:
                 ended(index, error)
-        runner = TaskRunner(
-            self._options.batch, self.device, lambda run, error: ended(runs[run], error)
-        )
+        runner = TaskRunner(self._batch_limit, lambda run, error: ended(runs[run], error))
         runner.run(tuple(runs))
+
+    def _batch_limit(self, sampler: str, size: tuple[int, int]) -> int:
+        asked, by_openvino = self._options.batch, self._engines.is_on
+        return batch_limit(asked, sampler, size, self.device, by_openvino=by_openvino)
 
     def _task_run(self, job: TaskJob) -> TaskRun:
         """A task with its plans made and its models loaded."""

@@ -13,7 +13,6 @@ import msgspec
 import torch
 from torch import Tensor
 
-from pipeline.engine.batching import batch_limit
 from pipeline.engine.sdxl import ImageRun, MadeRow
 from pipeline.engine.task_run import TaskRun
 from pipeline.errors import ImageSkipped, PipelineError, TaskAborted
@@ -25,6 +24,9 @@ log = logging.getLogger(__name__)
 
 Ended = Callable[[TaskRun, PipelineError | None], None]
 """A task has ended, whole or with an error."""
+
+LimitOf = Callable[[str, tuple[int, int]], int]
+"""(sampler, (width, height) in pixels) -> how many such images are made together at most."""
 
 _OVER: Final = "another image of this task has ended it"
 
@@ -46,10 +48,8 @@ class TaskRunner:
     different tasks. An error ends its own task, or all of a batch that it concerns.
     """
 
-    def __init__(self, batch: int, device: torch.device, ended: Ended) -> None:
-        """``batch``: images made together at most, or ``AUTO_BATCH``."""
-        self._asked = batch
-        self._device = device
+    def __init__(self, limit_of: LimitOf, ended: Ended) -> None:
+        self._limit_of = limit_of
         self._ended = ended
         self._open: dict[TaskRun, int] = {}  # tasks that have not ended, with their images to come
         self._fitting: int | None = None  # images that may fit in memory, once more of them did not
@@ -79,9 +79,7 @@ class TaskRunner:
             if job.task in self._open:
                 if not batch:
                     plan = job.plan
-                    limit = batch_limit(
-                        self._asked, plan.sampling.sampler, plan.size.native, self._device
-                    )
+                    limit = self._limit_of(plan.sampling.sampler, plan.size.native)
                 elif not _may_share(batch[0], job):
                     break
                 batch.append(job)

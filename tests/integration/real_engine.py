@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from bus.subscription import EventFilter
 from handlers.keys import BUS, EXECUTOR
 from pipeline.engine.options import EngineOptions
 from pipeline.engine.spec import build_engine
-from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
+from pipeline.request.resolved import ResolvedRequest
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel, TaskEnded, TaskJob
 from pipeline.scheduling.task import Reporter, Task
 from pipeline.scheduling.worker_events import Sink
 from server import engine_spec
@@ -33,6 +34,7 @@ class EngineDevice(FakeDevice):
         super().__init__()
         self._options = options or EngineOptions()
         self._engine: Any = None
+        self.together: list[int] = []  # how many tasks were made together, each time
 
     def build(self, settings: Settings, sink: Sink) -> "EngineDevice":
         """Build the engine on the CPU."""
@@ -43,6 +45,16 @@ class EngineDevice(FakeDevice):
 
     def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
         self._engine(task, reporter, inputs)
+
+    def images_together(self, request: ResolvedRequest) -> int:
+        """As the engine's options say."""
+        images: int = self._engine.images_together(request)
+        return images
+
+    def run_together(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
+        """Tasks that wait together."""
+        self.together.append(len(jobs))
+        self._engine.run_together(jobs, ended)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """The engine's models."""

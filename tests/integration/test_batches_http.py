@@ -1,5 +1,6 @@
 """The same again, in a batch and one by one, over HTTP with the embedded model."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from handlers.keys import BUS, EXECUTOR
 from pipeline.engine.options import EngineOptions
 from pipeline.images.encode import open_image, read_text
-from tests.integration.real_engine import pictures, pixels, serve_engine
-from tests.integration.serving import Focal
+from tests.integration.real_engine import EngineDevice, fetch, pictures, pixels, serve_engine
+from tests.integration.serving import WAIT_S, Focal
 
 pytestmark = [
     pytest.mark.slow,
@@ -97,3 +99,33 @@ async def test_on_a_cpu_drawing_all_noise_there_changes_nothing(
             asked = {**ASKED, "sampler_name": "euler_ancestral"}
             made += [pixels(data) for data in await pictures(focal, **asked)]
     assert (made[0] == made[1]).all()
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_waiting_tasks_are_made_together_and_each_is_told_of_itself(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    asked = [{**ASKED, "prompt": f"a {colour} circle"} for colour in ("red", "green", "blue")]
+    singly = []
+    async with serve_engine(tmp_path_factory.mktemp("singly")) as focal:
+        for each in asked:
+            singly += [pixels(data) for data in await pictures(focal, **each)]
+    options = EngineOptions(batch=3)
+    async with serve_engine(tmp_path_factory.mktemp("together"), options) as focal:
+        focal.app[EXECUTOR].pause()
+        with focal.app[BUS].subscribe() as subscription:
+            ids = [await focal.queue(**each) for each in asked]
+            focal.app[EXECUTOR].resume()
+            records = [await focal.ended(task_id) for task_id in ids]
+            told: dict[str, list[str]] = {task_id: [] for task_id in ids}
+            while not all("task.finished" in types for types in told.values()):
+                event = await asyncio.wait_for(anext(subscription), WAIT_S)
+                told.get(event.task_id or "", []).append(event.data.type)
+        together = [pixels(await fetch(focal, record["result"][0])) for record in records]
+        assert isinstance(focal.device, EngineDevice)
+        assert focal.device.together == [3]
+    for types in told.values():
+        assert types.count("task.started") == types.count("task.image") == 1
+        assert {"task.progress", "task.preview"} <= set(types)
+    for one, other in zip(singly, together, strict=True):
+        assert ((one - other) ** 2).mean() <= 255.0**2 / 10**8  # 80 dB
