@@ -184,6 +184,13 @@ class DownloadProgress(EventData, frozen=True):
     total: int
 
 
+class CatalogChanged(EventData, frozen=True):
+    """Model files or presets came or went: ``GET /v1/models`` lists what there is now."""
+
+    type = "catalog.changed"
+    lossy = True
+
+
 class ServerStatus(EventData, frozen=True):
     """``starting``, ``ready``, ``degraded`` (a device failed: see ``detail``) or ``stopping``."""
 
@@ -218,6 +225,7 @@ EVENT_TYPES: tuple[type[EventData], ...] = (
     ModelLoaded,
     ModelUnloaded,
     DownloadProgress,
+    CatalogChanged,
     ServerStatus,
     BusGap,
 )

@@ -56,12 +56,20 @@ class Description(Reply, frozen=True, kw_only=True):
     describe: str
 
 
+class Hardware(Reply, frozen=True, kw_only=True):
+    """What a device is, and all of its memory in bytes."""
+
+    description: str
+    memory_bytes: int
+
+
 class DeviceState(Reply, frozen=True, kw_only=True):
     """State of one device. ``error`` says why it failed; a failed device is tried again."""
 
     name: str
     state: str = "starting"
     error: str = ""
+    hardware: Hardware | None = None
 
 
 class FieldError(Reply, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from handlers.web.gallery import history_summary, list_history, mark
 from handlers.web.inputs import store_input
 from handlers.web.login import login, logout, token
 from handlers.web.media import input_file, output_file, thumbnail_file
+from handlers.web.model_source import model_source
 from handlers.web.models import models, unload
 from handlers.web.pages import docs, index, static_file
 from handlers.web.queue import move, pause, prioritise, resume, show_queue
@@ -73,6 +74,7 @@ def own_routes(socket: Handler = websocket) -> list[web.RouteDef]:
         web.get("/v1/engines/all-models", all_models),
         web.get("/v1/engines/styles", styles),
         web.get("/v1/models", models),
+        web.get("/v1/models/source", model_source),
         web.post("/v1/tools/describe-image", describe_image),
         web.post("/v1/tools/generate_mask", generate_mask),
         web.post("/v1/tools/read-metadata", picture_metadata),

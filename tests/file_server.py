@@ -60,6 +60,10 @@ def serve_files(content: bytes, etag: str = '"one"') -> Iterator[FileServer]:
         def do_GET(self) -> None:
             files.answer(self)
 
+        def do_HEAD(self) -> None:
+            files.seen.append(dict(self.headers.items()))
+            _head(files, self)
+
         def log_message(self, *arguments: Any) -> None:
             pass
 

@@ -9,9 +9,10 @@ from typing import Final
 from aiohttp import web
 
 from bus.events import ServerStatus
-from handlers.keys import BUS, EXECUTOR, SETTINGS, STATE, SUPERVISOR
+from handlers.keys import BUS, CATALOG, EXECUTOR, PRESETS, SETTINGS, STATE, SUPERVISOR
 from handlers.ops.health import describe_health
 from handlers.ops.metrics import METRICS, count_tasks, sample_lag
+from handlers.service.catalog_watch import watch_catalog
 from handlers.service.idle import unload_when_idle
 from handlers.service_keys import DELETION, WATCH
 
@@ -29,6 +30,7 @@ async def run_background(app: web.Application) -> AsyncIterator[None]:
     keep("task metrics", partial(count_tasks, app))
     keep("storage watch", partial(watch_storage, app))
     keep("tidying", partial(app[DELETION].keep_tidy, app[SETTINGS].keep))
+    keep("catalog watch", partial(watch_catalog, app[BUS], app[CATALOG], app[PRESETS]))
     if idle_seconds := app[SETTINGS].idle_unload_seconds:
         keep("idle unloading", partial(unload_when_idle, app[BUS], app[EXECUTOR], idle_seconds))
     yield

@@ -26,14 +26,19 @@ from pipeline.files.catalog import PROMPT_EXPANSION
 from pipeline.files.hashes import HashCache
 from pipeline.files.library import Library
 from pipeline.memory.cache import choose_budgets
-from pipeline.memory.device import choose_device, is_out_of_memory, prepare_threads
+from pipeline.memory.device import (
+    choose_device,
+    describe_hardware,
+    is_out_of_memory,
+    prepare_threads,
+)
 from pipeline.models.manager import ModelManager, OnUnloaded
 from pipeline.models.model_sampling import sampling_note
 from pipeline.request.plan import ImagePlan
 from pipeline.request.prompts import PromptSources
 from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import ImageType, MaskOptions
-from pipeline.scheduling.engine_protocol import Inputs, LoadedModel, TaskEnded, TaskJob
+from pipeline.scheduling.engine_protocol import Hardware, Inputs, LoadedModel, TaskEnded, TaskJob
 from pipeline.scheduling.task import Reporter, Task, check_stopped
 from pipeline.text.expansion import PromptExpansion
 from pipeline.vision.toolbox import Toolbox
@@ -105,6 +110,10 @@ class Engine:
         self._expansion.release()
         self._engines.release()
         return self._manager.release()
+
+    def hardware(self) -> Hardware:
+        """As ``NamesHardware``."""
+        return describe_hardware(self.device)
 
     def device_fault(self) -> str | None:
         """As ``ChecksDevice``: a CUDA error such as an illegal access fails every later call."""

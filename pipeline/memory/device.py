@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.scheduling.engine_protocol import Hardware
 from pipeline.weights.main_memory import memory_bytes
 
 # On a CPU a model is entry in float32 where that takes at most this share of the machine's memory;
@@ -76,6 +77,22 @@ def prepare_threads(device: torch.device) -> None:
     """
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, _cores() - 1))
+
+
+def describe_hardware(device: torch.device) -> Hardware:
+    """The device as people know it, with its memory; that of a CPU is the container's."""
+    if device.type == "cuda":
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        properties = torch.cuda.get_device_properties(index)
+        text = f"cuda:{index} {properties.name}"
+        return Hardware(description=text, memory_bytes=properties.total_memory)
+    if device.type == "mps":
+        return Hardware(description="mps (Apple GPU)", memory_bytes=memory_bytes())
+    threads = torch.get_num_threads()
+    able = torch.backends.cpu.get_cpu_capability()
+    told = {"DEFAULT": "", "AVX512": ", AVX-512"}.get(able, f", {able}")
+    text = f"cpu ({threads} thread{'' if threads == 1 else 's'}{told})"
+    return Hardware(description=text, memory_bytes=memory_bytes())
 
 
 def _best_device() -> str:

@@ -78,6 +78,21 @@ class HasTools(Protocol):
         """A mask of something in it, as a grey PNG file of its size."""
 
 
+class Hardware(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device is. ``memory_bytes``: all of it, used or not."""
+
+    description: str  # such as "cuda:0 NVIDIA H200" or "cpu (7 threads, AVX512)"
+    memory_bytes: int
+
+
+@runtime_checkable
+class NamesHardware(Protocol):
+    """A ``Generate`` that can tell what it runs on."""
+
+    def hardware(self) -> Hardware:
+        """The device that was chosen, as people know it."""
+
+
 @runtime_checkable
 class ChecksDevice(Protocol):
     """A ``Generate`` that can tell a broken device from a failed task."""

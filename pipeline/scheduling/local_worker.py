@@ -6,6 +6,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Final
 
+from msgspec import UNSET
+
 from pipeline.errors import (
     DeviceBusy,
     DeviceOutOfMemory,
@@ -24,6 +26,7 @@ from pipeline.scheduling.engine_protocol import (
     Inputs,
     LoadedModel,
     MakesBatches,
+    NamesHardware,
     TaskEnded,
     TaskJob,
 )
@@ -146,7 +149,9 @@ class LocalWorker:
     def _start(self, sink: Sink) -> None:
         if self._engine is None:
             self._engine = self._build(sink)
-        self._state = DeviceState(name=self._name, state="ready")
+        engine: object = self._engine
+        hardware = engine.hardware() if isinstance(engine, NamesHardware) else UNSET
+        self._state = DeviceState(name=self._name, state="ready", hardware=hardware)
 
     def _note_start(self, done: Future[None]) -> None:
         if (error := done.exception()) is not None:

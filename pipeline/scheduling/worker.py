@@ -9,10 +9,11 @@ from concurrent.futures import Future
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.tools import ImageType, MaskOptions
-from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
+from pipeline.scheduling.engine_protocol import Hardware, Inputs, LoadedModel
 from pipeline.scheduling.task import Task
 from pipeline.scheduling.worker_events import Sink
 
@@ -30,6 +31,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: Literal["starting", "ready", "failed"] = "starting"
     error: str = ""
+    hardware: Hardware | UnsetType = UNSET  # what ``name`` stands for, once it is known
 
 
 def overall_state(devices: Iterable[DeviceState]) -> Literal["starting", "ready", "degraded"]:

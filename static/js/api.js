@@ -76,6 +76,7 @@ const post = (path, query) => ask(path, { method: "POST", query });
 export const api = {
   document: () => ask("openapi.json"),
   models: () => ask("v1/models"),
+  modelSource: (name) => ask("v1/models/source", { query: { name } }),
   health: () => ask("health"),
   generate: (parameters, key) =>
     ask("v1/engine/generate/", {

@@ -57,6 +57,8 @@ class CreatePage {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.generate(); }
     });
     request.addEventListener("replaced", () => this.update());
+    shell.live.connection.addEventListener("event", ({ detail }) => { if (detail.type === "catalog.changed") this.refreshModels(); });
+    shell.live.connection.addEventListener("resync", ({ detail }) => { if (detail.type === "bus.gap" || this.wasSynced) this.refreshModels(); this.wasSynced = true; });
   }
 
   /** Fill the form with another request's parameters. */
@@ -102,11 +104,25 @@ class CreatePage {
     for (const update of this.updates) update();
   }
 
-  field(name, options = {}) {
-    const schema = options.schema ?? this.request.schema.properties[name];
-    const field = makeField(name, schema, { value: this.request.get(name), onchange: (value) => this.request.set(name, value), ...options });
-    this.updates.push(() => field.set(this.request.get(name)));
+  /** A field of the form's state; `options` gives the names to choose from, which may change. */
+  field(name, { options, ...others } = {}) {
+    const field = makeField(name, this.request.schema.properties[name], {
+      value: this.request.get(name), onchange: (value) => this.request.set(name, value), options: options?.(), ...others,
+    });
+    this.updates.push(() => {
+      if (options) field.offer(options());
+      field.set(this.request.get(name));
+    });
     return field.element;
+  }
+
+  /** What can be chosen, anew: files and presets come and go while the page is open. */
+  async refreshModels() {
+    const models = await api.models().catch(() => null);
+    if (!models) return; // the connection says so
+    Object.assign(this.models, models);
+    this.request.presets = models.presets;
+    this.update();
   }
 
   draw() {
@@ -192,7 +208,7 @@ class CreatePage {
       }
       details.isFilled();
       const names = GROUPS[name].filter((field) => field in this.request.schema.properties);
-      body.append(...names.map((field) => this.field(field, field === "vae_name" ? { options: this.vaes() } : {})));
+      body.append(...names.map((field) => this.field(field, field === "vae_name" ? { options: () => this.vaes() } : {})));
     });
     if (name === "input") this.inputGroup = details;
     return details;
@@ -216,6 +232,7 @@ class CreatePage {
     });
     const missing = make("p", { class: "hint warn", hidden: true });
     const update = () => {
+      field.offer(this.models.presets.map((preset) => preset.name));
       field.set(this.request.preset?.name);
       missing.hidden = !this.request.preset || this.request.preset.model_installed;
       missing.textContent = t("create.model_missing", { model: this.request.preset?.parameters.base_model_name });
@@ -323,9 +340,9 @@ class CreatePage {
   }
 
   modelFields() {
-    const names = this.models.checkpoints.map((file) => file.name);
+    const names = () => this.models.checkpoints.map((file) => file.name);
     const none = this.request.schema.properties.refiner_model_name.default;
-    return [this.field("base_model_name", { options: names }), this.field("refiner_model_name", { options: [none, ...names] }), this.loraField()];
+    return [this.field("base_model_name", { options: names }), this.field("refiner_model_name", { options: () => [none, ...names()] }), this.loraField()];
   }
 
   loraField() {
@@ -353,9 +370,10 @@ class CreatePage {
         update();
       },
     });
-    this.updates.push(update);
+    const hint = make("p", { class: "hint" }, t("create.no_loras"));
+    this.updates.push(update, () => { hint.hidden = this.models.loras.length > 0; });
     update();
-    const hint = this.models.loras.length ? null : make("p", { class: "hint" }, t("create.no_loras"));
+    hint.hidden = this.models.loras.length > 0;
     return make("div", { class: "stack" }, rows, hint, add);
   }
 
@@ -386,6 +404,7 @@ class CreatePage {
     }
     (await this.loadingInputs?.catch(() => null))?.finishMask();
     const body = this.request.request();
+    if (!(await this.hasModel())) return;
     this.send.disabled = true;
     const key = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
     const record = await attempt(() => this.post(body, key));
@@ -393,6 +412,14 @@ class CreatePage {
     if (!record) return;
     (await this.stage()).add(record.task_id, String(this.request.get("prompt")));
     if (matchMedia("(max-width: 48rem)").matches) this.place.scrollIntoView({ block: "start" });
+  }
+
+  /** Whether the model is here, or may be fetched: gigabytes are asked for first. */
+  async hasModel() {
+    const name = this.request.get("base_model_name");
+    if (this.models.checkpoints.some((file) => file.name === name)) return true;
+    const { askToFetch } = await import("./fetching.js");
+    return askToFetch(name);
   }
 
   /** A connection that breaks is tried again: the key keeps the server from making two tasks of it. */

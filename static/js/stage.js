@@ -2,7 +2,7 @@
 
 import { api, pictureUrl, thumbnailUrl } from "./api.js";
 import { OWN_TASKS } from "./events.js";
-import { announce, attempt, button, icon, make, noteLines, notify, problemText, progressText, t } from "./ui.js";
+import { announce, attempt, button, downloadOf, icon, make, noteLines, notify, problemText, progressText, t } from "./ui.js";
 
 const STRIP_LENGTH = 24;
 const EXPECTED = new Set(["expansion", "native_size"]); // notes that tell of nothing unforeseen
@@ -144,8 +144,10 @@ export class Stage {
   showRunning(task) {
     if (this.done) return;
     this.meter.hidden = false;
-    this.bar.value = task.progress;
-    this.percent.textContent = `${task.progress} %`;
+    const fetched = downloadOf(task.message);
+    const progress = fetched ? Math.floor((100 * fetched.received) / fetched.total) : task.progress;
+    this.bar.value = progress;
+    this.percent.textContent = `${progress} %`;
     this.message.textContent = progressText(task);
     this.setControls({ stop: true, skip: true });
     this.sayOnce(t("stage.started"));

@@ -3,11 +3,11 @@
 import { api } from "./api.js";
 import { EventConnection } from "./events.js";
 import { openViewer } from "./viewer.js";
-import { button, make, t, when } from "./ui.js";
+import { button, make, size, t, when } from "./ui.js";
 
 const EVENT_TYPES = ["task.queued", "task.started", "task.progress", "task.preview", "task.image", "task.finished", "task.failed",
   "task.stopped", "task.skipped", "task.marked", "queue.changed", "history.deleted", "history.restored", "model.loading",
-  "model.loaded", "model.unloaded", "download.progress", "server.status"];
+  "model.loaded", "model.unloaded", "download.progress", "catalog.changed", "server.status"];
 const EVENTS_KEPT = 300;
 const REFRESH_MS = 5000;
 const HOUR_MS = 3_600_000;
@@ -74,7 +74,8 @@ class SystemPage {
       [t("system.version"), health.version, "", t("system.preset", { name: health.preset })],
       [t("system.uptime"), duration(health.uptime_seconds), ""],
       ...health.devices.map((device) =>
-        [t("system.device"), device.name, device.state === "failed" ? "bad" : "good", device.error || t(`health.${device.state}`)]),
+        [t("system.device"), device.hardware?.description ?? device.name, device.state === "failed" ? "bad" : "good",
+          device.error || [t(`health.${device.state}`), device.hardware && size(device.hardware.memory_bytes)].filter(Boolean).join(" · ")]),
       [t("system.queue"), t("queue.counts_short", { running: health.running, pending: health.pending }), "", this.shell.live.paused ? t("queue.paused") : ""],
       [t("system.rate"), t("system.rate_value", { count: hour.total }), "", t("system.total", { count: summary.total })],
     ]);

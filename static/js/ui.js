@@ -102,9 +102,17 @@ export function translate(root) {
   for (const element of root.querySelectorAll("[data-t-label]")) element.setAttribute("aria-label", t(element.dataset.tLabel));
 }
 
+/** A download that a task waits for: {name, received, total} in MB; null while it does something else. */
+export function downloadOf(message = "") {
+  const said = message.match(/^Downloading (.+), (\d+) of (\d+) MB/);
+  return said && { name: said[1], received: said[2], total: said[3] };
+}
+
 /** What the server says of a task's progress, in the reader's language. */
 export function progressText({ message = "" }) {
   if (language === "en") return message;
+  const fetched = downloadOf(message);
+  if (fetched) return t("progress.downloading", fetched);
   const said = message.match(/^Sampling step (\d+)\/(\d+), image (\d+)\/(\d+)/);
   if (said) return t("progress.sampling", { step: said[1], steps: said[2], image: said[3], images: said[4] });
   const known = Object.entries({ Loading: "loading", Preparing: "preparing", Saving: "saving" }).find(([word]) => message.startsWith(word));
@@ -216,7 +224,7 @@ let fieldNumber = 0;
 
 /**
  * A form field made from a parameter's schema: its kind, range, choices and help come from there.
- * Returns {element, set}; `onchange` hears every new value.
+ * Returns {element, set, input} and for choices `offer`, which takes others; `onchange` hears every new value.
  */
 export function makeField(name, schema, { value, onchange, options, quiet = false, multiline = false }) {
   const id = `field-${fieldNumber++}`;
@@ -229,17 +237,24 @@ export function makeField(name, schema, { value, onchange, options, quiet = fals
   const label = make("label", { for: id, title: quiet ? explained : false }, labelOf(name));
   const element = make("div", { class: `field ${kind}`, "data-field": name }, label, made.controls, note || null);
   made.set(value);
-  return { element, set: made.set, input: made.input };
+  return { element, set: made.set, input: made.input, offer: made.offer };
 }
 
 function choiceInput({ id, schema, options, onchange }) {
   const choices = options ?? schema.enum;
-  const input = make("select", { id, onchange: () => onchange(input.value) }, choices.map((choice) => make("option", { value: choice }, choice)));
+  const input = make("select", { id, onchange: () => onchange(input.value) });
+  let offered = [];
+  const offer = (names) => {
+    if (names.length && names.join("\n") === offered.join("\n")) return;
+    offered = names;
+    input.replaceChildren(...names.map((choice) => make("option", { value: choice }, choice)));
+  };
+  offer(choices);
   const set = (value) => {
-    if (!choices.includes(value) && ![...input.options].some((option) => option.value === value)) input.append(make("option", { value }, value));
+    if (![...input.options].some((option) => option.value === value)) input.append(make("option", { value }, value));
     input.value = value;
   };
-  return { input, controls: [input], set };
+  return { input, controls: [input], set, offer };
 }
 
 function switchInput({ id, onchange }) {
