@@ -1,6 +1,7 @@
 """The queue as clients see and change it: what runs, what waits where, pause, moves."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterable
 from typing import Annotated, Final
 
@@ -92,21 +93,37 @@ class QueueControl:
 
     async def move(self, task_id: str, place: int) -> None:
         """Put a waiting task behind ``place`` others. Raises NotFound if it does not wait."""
-        await self._save(self._executor.move(task_id, place))
+        before = self._waiting(task_id)
+        await self._save(before, self._executor.move(task_id, place))
 
     async def prioritise(self, task_id: str, priority: int) -> None:
         """Give a waiting task a priority and the place that goes with it. Raises NotFound."""
-        await self._save(self._executor.prioritise(task_id, priority))
+        before = self._waiting(task_id)
+        await self._save(before, self._executor.prioritise(task_id, priority))
 
     async def _set_paused(self, paused: bool) -> None:
         await self._state.save_paused(paused)
         if paused != self._executor.paused:
             (self._executor.pause if paused else self._executor.resume)()
 
-    async def _save(self, moved: Waiting | None) -> None:
+    def _waiting(self, task_id: str) -> Waiting:
+        entry = self._executor.waiting_entry(task_id)
+        if entry is None:
+            raise NotFound("no such task waits (any more)")
+        return entry
+
+    async def _save(self, before: Waiting, moved: Waiting | None) -> None:
+        """Make a move last; where the database does not take it, the move is undone."""
         if moved is None:
             raise NotFound("no such task waits (any more)")
-        await asyncio.shield(self._state.save(moved))
+        await asyncio.shield(self._save_or_undo(before, moved))
+
+    async def _save_or_undo(self, before: Waiting, moved: Waiting) -> None:
+        try:
+            await self._state.save(moved)
+        except sqlite3.Error:
+            self._executor.take_back(before)
+            raise
 
 
 def _running_view(running: RunningTask) -> RunningView:

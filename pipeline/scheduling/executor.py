@@ -158,6 +158,14 @@ class Executor:
         """Put a waiting task behind all of ``priority``; as ``move``."""
         return self._rearranged(self._queue.tasks.prioritise(task_id, priority))
 
+    def waiting_entry(self, task_id: str) -> Waiting | None:
+        """A waiting task with its priority and order; None if it does not wait."""
+        return self._queue.tasks.get(task_id)
+
+    def take_back(self, entry: Waiting) -> None:
+        """Undo a move that could not be saved: ``entry`` is from before it."""
+        self._rearranged(self._queue.tasks.put_back(entry))
+
     def pause(self) -> None:
         """Begin no more tasks; those that run go on."""
         self._queue.pause()

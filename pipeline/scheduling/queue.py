@@ -135,6 +135,16 @@ class PriorityQueue:
         below = self._at(end) if end < len(self) else None
         return self._put_between(entry, above, below, before)
 
+    def put_back(self, entry: Waiting) -> Waiting | None:
+        """Give a task the priority and order it had before a move. None if it does not wait."""
+        before = self.place(entry.task.task_id)
+        if before is None:
+            return None
+        self._remove(before)
+        self._insert(entry)
+        self._changed(entry, before, self._place_of(entry))
+        return entry
+
     def get(self, task_id: str) -> Waiting | None:
         """A task by its id; None if it does not wait."""
         return self._by_id.get(task_id)

@@ -86,6 +86,20 @@ async def test_many_requests_are_refused_at_once_and_not_one_after_the_other(foc
     assert (await focal.generate({}))["task_status"] == "finished"
 
 
+@pytest.mark.parametrize("change", ["move?place=0", "priority?priority=9"])
+async def test_a_place_that_cannot_be_saved_is_not_taken(focal: Focal, change: str) -> None:
+    focal.device.gate.clear()
+    await focal.queue(prompt="running")
+    await focal.started()
+    waiting = [await focal.queue(prompt="a cat") for _ in range(3)]
+    before = (await focal.get("/v1/queue"))["pending"]
+    with locked(focal):
+        path = change.replace("?", f"?task_id={waiting[-1]}&")
+        await answered_locked(focal, "POST", f"/v1/queue/{path}")
+        assert (await focal.get("/v1/queue"))["pending"] == before
+    focal.device.gate.set()
+
+
 async def test_health_says_so_while_it_lasts_and_recovers_by_itself(focal: Focal) -> None:
     async with asyncio.timeout(20), focal.session.ws_connect("/ws?types=server.status") as ws:
         for _ in range(2):
