@@ -87,6 +87,7 @@ def build_document(
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "session": {"type": "apiKey", "in": "cookie", "name": "focal_session"},
                 "token": {"type": "apiKey", "in": "query", "name": "token"},
+                "basic": {"type": "http", "scheme": "basic"},
             },
         },
     }
@@ -130,9 +131,18 @@ def _describe(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         described["requestBody"] = {"required": True, "content": content}
     if operation.is_open:
         described["security"] = []
-    if operation.takes_token:
-        described["security"] = [{"key": []}, {"bearer": []}, {"session": []}, {"token": []}, {}]
+    elif operation.takes_token or operation.takes_basic:
+        described["security"] = [{name: []} for name in _ways_in(operation)] + [{}]
     return described
+
+
+def _ways_in(operation: Operation) -> Iterator[str]:
+    """The security schemes that open an operation, where the server wants a key."""
+    yield from ("key", "bearer", "session")
+    if operation.takes_token:
+        yield "token"
+    if operation.takes_basic:
+        yield "basic"
 
 
 def _parameters(endpoint: Endpoint, schemas: Schemas) -> Iterator[dict[str, Any]]:

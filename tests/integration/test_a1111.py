@@ -436,4 +436,6 @@ async def test_the_lists_are_answered_in_a1111_s_shapes(focal: Focal) -> None:
 async def test_its_operations_stand_in_the_document_under_its_tag(focal: Focal) -> None:
     paths = (await focal.get("/openapi.json"))["paths"]
     assert paths[f"{API}/txt2img"]["post"]["tags"] == ["a1111"]
+    assert {"basic": []} in paths[f"{API}/txt2img"]["post"]["security"]
+    assert "security" not in paths[GENERATE]["post"]
     assert GENERATE in paths
