@@ -124,7 +124,7 @@ async def _run_parts(
     ):
         app[keys.CLIENT] = client
         app[keys.HISTORY], app[keys.GALLERY] = stored.history, stored.gallery
-        app[keys.QUEUE_STATE] = stored.queue_state
+        app[keys.QUEUE_STATE], app[keys.BOARDS] = stored.queue_state, stored.boards
         storage = TaskStorage(outputs, stored.recorder.on_ended, inputs, stored.attempts)
         app[keys.EXECUTOR] = executor = Executor(
             bus, workers, storage, settings.queue_size, key_limits=app[ACCESS].keys.limits()

@@ -23,6 +23,19 @@ class AllModels(Reply, frozen=True, kw_only=True):
     lora_filenames: list[str]
 
 
+class Board(Reply, frozen=True, kw_only=True):
+    """A board and how many tasks of the history are on it."""
+
+    name: str
+    tasks: int
+
+
+class BoardList(Reply, frozen=True, kw_only=True):
+    """Every board by name, each with the number of its tasks."""
+
+    boards: list[Board]
+
+
 class Card(Reply, frozen=True, kw_only=True):
     """One ended task, as small as a gallery needs it. ``images`` are paths on this server."""
 
@@ -35,6 +48,7 @@ class Card(Reply, frozen=True, kw_only=True):
     finish_mills: int | None
     favourite: bool
     error: str | None = None
+    picture: int | None = None
 
 
 class ControlReply(Reply, frozen=True, kw_only=True):
@@ -113,7 +127,7 @@ class Health(Reply, frozen=True, kw_only=True):
 
 
 class HistoryReply(Reply, frozen=True, kw_only=True):
-    """A stretch of the chosen tasks, newest first; ``total`` counts all that are chosen."""
+    """A stretch of the chosen tasks or pictures; ``total`` counts all that are chosen."""
 
     total: int
     offset: int
@@ -347,6 +361,31 @@ class Unloaded(Reply, frozen=True, kw_only=True):
 
     message: str
     models: list[str]
+
+
+class BoardChange(TypedDict, total=False):
+    """What goes on a board and what is taken off it; a new name makes a new board."""
+
+    # Name of the board.
+    name: str
+    add: list[str] | None
+    remove: list[str] | None
+
+
+class BoardNamed(TypedDict, total=False):
+    """A board."""
+
+    # Name of the board.
+    name: str
+
+
+class BoardRename(TypedDict, total=False):
+    """A board's name and its new one."""
+
+    # Name of the board.
+    name: str
+    # Name of the board.
+    to: str
 
 
 class ControlNetImage(TypedDict, total=False):
@@ -721,3 +760,11 @@ class ReadMetadata(TypedDict, total=False):
 
     # Data URL, base64, or a path or URL of this server's pictures.
     image: str | None
+
+
+class ZipRequest(TypedDict, total=False):
+    """Which pictures: all those of tasks, and single ones."""
+
+    task_ids: list[str] | None
+    # Paths such as /outputs/2026-11-23/name.png.
+    pictures: list[str] | None

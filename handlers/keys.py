@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.request.presets import PresetStore
     from pipeline.request.styles import StyleLibrary
     from pipeline.scheduling.executor import Executor
+    from storage.boards import BoardRepository
     from storage.fetch import GuardedClient
     from storage.gallery import GalleryRepository
     from storage.history import HistoryRepository
@@ -72,4 +73,5 @@ RESOLVER: Final[web.AppKey["Resolver"]] = web.AppKey("resolver")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
 GALLERY: Final[web.AppKey["GalleryRepository"]] = web.AppKey("gallery")
+BOARDS: Final[web.AppKey["BoardRepository"]] = web.AppKey("boards")
 QUEUE_STATE: Final[web.AppKey["QueueState"]] = web.AppKey("queue_state")

@@ -27,6 +27,8 @@ from handlers.ops.health import health
 from handlers.ops.lifecycle import run_background, shut_down
 from handlers.ops.metrics import METRICS, Metrics, metrics, metrics_middleware
 from handlers.ops.openapi import openapi
+from handlers.web.archive import history_zip
+from handlers.web.boards import change_board, delete_board, list_boards, rename_board
 from handlers.web.deletion import delete_task, restore_task
 from handlers.web.gallery import history_summary, list_history, mark
 from handlers.web.inputs import store_input
@@ -67,6 +69,11 @@ def own_routes(socket: Handler = websocket) -> list[web.RouteDef]:
         web.post("/v1/queue/priority", prioritise),
         web.get("/v1/history", list_history),
         web.get("/v1/history/summary", history_summary),
+        web.post("/v1/history/zip", history_zip),
+        web.get("/v1/boards", list_boards),
+        web.post("/v1/boards", change_board),
+        web.post("/v1/boards/rename", rename_board),
+        web.post("/v1/boards/delete", delete_board),
         web.get("/outputs/{date}/{file}", output_file),
         web.post("/inputs", store_input),
         web.get("/inputs/{file}", input_file),

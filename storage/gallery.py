@@ -31,6 +31,16 @@ _MARK: Final = """
     INSERT INTO focal_favourite SELECT task_id, :mills FROM focal_gallery WHERE task_id = :task_id
     ON CONFLICT DO NOTHING
 """
+# The pictures of a task stand behind one another; ``upto`` counts them with all before them.
+_PICTURES: Final = """
+    WITH ordered AS (SELECT id, mills, pictures,
+                            sum(pictures) OVER (ORDER BY mills DESC, id DESC) AS upto
+                     FROM focal_gallery WHERE {} AND pictures > 0)
+    SELECT id, upto - pictures AS before FROM ordered
+    WHERE upto > :offset AND upto - pictures < :offset + :limit
+"""
+_COUNT_PICTURES: Final = "SELECT coalesce(sum(pictures), 0) FROM focal_gallery WHERE {}"
+FAILED: Final = "failed"
 _FIRST_MS: Final = -(2**62)
 _LAST_MS: Final = 2**62
 
@@ -47,6 +57,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     finish_mills: int | None
     favourite: bool
     error: str | UnsetType = UNSET
+    picture: int | UnsetType = UNSET
+    """In a view of single pictures: which of the task's pictures, from 0, ``images`` has."""
 
 
 class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +71,8 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     model: str = ""
     favourite: bool = False
+    board: str = ""
+    hide_failed: bool = False
     start_ms: int | None = None
     end_ms: int | None = None
 
@@ -70,7 +84,8 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_range(self) -> bool:
         """True if only a range of time is given."""
-        return not (self.search.split() or self.status or self.model or self.favourite)
+        other = (self.status, self.model, self.favourite, self.board, self.hide_failed)
+        return not (self.search.split() or any(other))
 
     def matches(self, card: Card) -> bool:
         """As ``condition``, the range excepted, for a card that is not in the database."""
@@ -79,6 +94,8 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
             self.status in ("", card.status)
             and self.model in ("", card.model)
             and (card.favourite or not self.favourite)
+            and not self.board  # only what is in the history is on a board
+            and not (self.hide_failed and card.status == FAILED)
             and all(word.casefold() in prompt for word in self.search.split())
         )
 
@@ -91,6 +108,10 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
             parts.append("model = :model")
         if self.favourite:
             parts.append("task_id IN (SELECT task_id FROM focal_favourite)")
+        if self.board:
+            parts.append("task_id IN (SELECT task_id FROM focal_board_task WHERE board = :board)")
+        if self.hide_failed:
+            parts.append(f"status <> '{FAILED}'")
         parts += [rf"prompt LIKE :word{i} ESCAPE '\'" for i in range(len(self.words))]
         return " AND ".join(parts)
 
@@ -101,6 +122,7 @@ class CardFilter(msgspec.Struct, frozen=True, kw_only=True):
             "end": _LAST_MS if self.end_ms is None else self.end_ms,
             "status": self.status,
             "model": self.model,
+            "board": self.board,
             **{f"word{i}": word for i, word in enumerate(self.words)},
         }
 
@@ -142,6 +164,30 @@ class GalleryRepository:
         sql = _COUNT.format(chosen.condition())
         rows = await self._database.search(sql, chosen.values())
         return int(rows[0][0]) + len(await self._held(chosen))
+
+    async def pictures(self, chosen: CardFilter, offset: int, limit: int) -> list[Card]:
+        """The chosen tasks' pictures, those of the newest task first: a card for each.
+
+        Tasks whose ends the database has not taken yet are left out.
+        """
+        values = {**chosen.values(), "offset": offset, "limit": limit}
+        rows = await self._database.search(_PICTURES.format(chosen.condition()), values)
+        before = {int(row["id"]): int(row["before"]) for row in rows}
+        ids = msgspec.json.encode(list(before)).decode()
+        single: list[Card] = []
+        for row in await self._database.search(_CARDS_OF, {"ids": ids}):
+            card, first = _card(row), before[int(row["id"])]
+            stretch = range(max(0, offset - first), min(len(card.images), offset + limit - first))
+            single += [
+                msgspec.structs.replace(card, images=[card.images[at]], picture=at)
+                for at in stretch
+            ]
+        return single
+
+    async def count_pictures(self, chosen: CardFilter) -> int:
+        """Number of the chosen tasks' pictures."""
+        sql = _COUNT_PICTURES.format(chosen.condition())
+        return int((await self._database.search(sql, chosen.values()))[0][0])
 
     async def summary(self) -> Summary:
         """Counts over the whole history."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.scheduling.queue import Waiting
 from storage.attempts import AttemptCounter
+from storage.boards import BoardRepository
 from storage.database import open_database
 from storage.fetch import GuardedClient
 from storage.gallery import GalleryRepository
@@ -34,6 +35,7 @@ class Repositories:
 
     history: HistoryRepository
     gallery: GalleryRepository
+    boards: BoardRepository
     trash: Trash
     retention: Retention
     queue_state: QueueState
@@ -83,6 +85,7 @@ async def open_repositories(
             yield Repositories(
                 history=history,
                 gallery=GalleryRepository(database, history),
+                boards=BoardRepository(database),
                 trash=trash,
                 retention=Retention(database, outputs, trash),
                 queue_state=QueueState(database),

@@ -8,6 +8,7 @@ so in either way that the reference knows: a finish time or a final status.
 from typing import Final
 
 from storage.schema_attempts import ATTEMPTS_MIGRATION
+from storage.schema_boards import BOARDS_MIGRATION
 from storage.schema_gallery import GALLERY_MIGRATION
 from storage.schema_origin import ORIGIN_MIGRATION
 from storage.schema_queue import QUEUE_MIGRATION
@@ -158,4 +159,5 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ATTEMPTS_MIGRATION,
     ORIGIN_MIGRATION,
     SIZES_MIGRATION,
+    BOARDS_MIGRATION,
 )

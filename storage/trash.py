@@ -44,7 +44,7 @@ _EXPIRED: Final = """
     WHERE trash.until_mills <= :now AND trash.id > :after ORDER BY trash.id LIMIT :limit
 """
 _FORGET: Final = "DELETE FROM focal_trash WHERE id IN (SELECT value FROM json_each(:ids))"
-_BESIDE: Final = ("focal_task", "idempotency", "focal_favourite", "focal_order")
+_BESIDE: Final = ("focal_task", "idempotency", "focal_favourite", "focal_order", "focal_board_task")
 _FORGET_BESIDE: Final = tuple(
     f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(:task_ids))"  # noqa: S608
     for table in _BESIDE

@@ -1,7 +1,7 @@
 """/v1/history: ended tasks as cards, searched and counted; favourites."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -19,6 +19,7 @@ PAGE_SIZE: Final = 60
 PAGE_SIZE_LIMIT: Final = 500
 OFFSET_LIMIT: Final = 10**9
 SEARCH_LIMIT: Final = 500
+NAME_LIMIT: Final = 100  # characters of a board's name
 
 
 class HistoryQuery(msgspec.Struct, kw_only=True):
@@ -30,6 +31,12 @@ class HistoryQuery(msgspec.Struct, kw_only=True):
     status: Annotated[str, Meta(max_length=255, description="finished, failed, stop or skip.")] = ""
     model: Annotated[str, Meta(max_length=512, description="Name of the base model.")] = ""
     favourite: Annotated[bool, Meta(description="1: favourites only.")] = False
+    board: Annotated[str, Meta(max_length=NAME_LIMIT, description="Name of a board.")] = ""
+    hide_failed: Annotated[bool, Meta(description="1: without failed tasks.")] = False
+    order: Annotated[
+        Literal["newest", "oldest"], Meta(description="Which end of the history comes first.")
+    ] = "newest"
+    by: Annotated[Literal["task", "picture"], Meta(description="What a card stands for.")] = "task"
     start_at: (
         Annotated[StartTime, Meta(description="ISO 8601; local time without a zone.")] | None
     ) = None
@@ -37,7 +44,7 @@ class HistoryQuery(msgspec.Struct, kw_only=True):
         None
     )
     offset: Annotated[
-        int, Meta(ge=0, le=OFFSET_LIMIT, description="How many newer ones to leave out.")
+        int, Meta(ge=0, le=OFFSET_LIMIT, description="How many to leave out before these.")
     ] = 0
     limit: Annotated[
         int, Meta(ge=0, le=PAGE_SIZE_LIMIT, description="At most so many; 0 only counts.")
@@ -51,7 +58,7 @@ class MarkQuery(msgspec.Struct, kw_only=True):
 
 
 class HistoryReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of the chosen tasks, newest first; ``total`` counts all that are chosen."""
+    """A stretch of the chosen tasks or pictures; ``total`` counts all that are chosen."""
 
     total: int
     offset: int
@@ -67,7 +74,7 @@ class Marked(msgspec.Struct, frozen=True):
 @Operation(
     name="history",
     tag="history",
-    summary="Ended tasks as small cards, searched and filtered, newest first",
+    summary="Ended tasks, or their pictures, as small cards, searched, filtered and sorted",
     reply=Payload(type=HistoryReply),
     errors=(401, 403, 422),
 )
@@ -78,12 +85,23 @@ async def list_history(request: web.Request, query: HistoryQuery) -> web.Respons
         status=query.status,
         model=query.model,
         favourite=query.favourite,
+        board=query.board,
+        hide_failed=query.hide_failed,
         start_ms=query.start_at,
         end_ms=query.end_at,
     )
     gallery = request.app[GALLERY]
-    items = await gallery.page(chosen, query.offset, query.limit) if query.limit else []
-    reply = HistoryReply(total=await gallery.count(chosen), offset=query.offset, items=items)
+    if query.by == "picture":
+        page, total = gallery.pictures, await gallery.count_pictures(chosen)
+    else:
+        page, total = gallery.page, await gallery.count(chosen)
+    start, end = query.offset, min(total, query.offset + query.limit)
+    if query.order == "oldest":  # the same stretch, counted from the other end
+        start, end = max(0, total - end), total - start
+    items = await page(chosen, start, end - start) if start < end else []
+    if query.order == "oldest":
+        items.reverse()
+    reply = HistoryReply(total=total, offset=query.offset, items=items)
     return json_response(reply, headers={"Cache-Control": "no-store"})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from storage.boards import Board, BoardRepository
 from storage.database import Database, open_database
 from storage.gallery import CardFilter, GalleryRepository
 from storage.history import HistoryRepository
@@ -138,3 +139,57 @@ async def test_a_history_from_before_the_gallery_is_all_in_it(tmp_path: Path) ->
         gallery = GalleryRepository(database, HistoryRepository(database))
         assert await ids(gallery) == "odddamagedgood"
         assert await ids(gallery, search="old CAT") == "good"
+
+
+async def test_single_pictures_are_paged_across_tasks(
+    database: Database, gallery: GalleryRepository
+) -> None:
+    history = HistoryRepository(database)
+    for number, count in enumerate((2, 0, 3, 1)):
+        task_id = str(number)
+        await history.add_queued(make_task(task_id, 1000 + number))
+        images = tuple(f"/outputs/2026-11-23/{task_id}{at}.png" for at in range(count))
+        status = "finished" if count else "failed"
+        await finish(database, task_id, make_outcome(status=status, images=images))
+    every = CardFilter()
+    assert await gallery.count_pictures(every) == 6
+    names = [(card.task_id, card.picture) for card in await gallery.pictures(every, 0, 100)]
+    assert names == [("3", 0), ("2", 0), ("2", 1), ("2", 2), ("0", 0), ("0", 1)]
+    for offset in range(7):
+        for limit in range(1, 7):
+            page = await gallery.pictures(every, offset, limit)
+            assert [(c.task_id, c.picture) for c in page] == names[offset : offset + limit]
+            assert all(len(card.images) == 1 for card in page)
+
+
+async def test_failed_tasks_are_hidden(database: Database, gallery: GalleryRepository) -> None:
+    await add(database, "a")
+    await add(database, "b", status="failed")
+    await add(database, "c", status="stop")
+    assert await ids(gallery, hide_failed=True) == "ca"
+
+
+async def test_a_board_has_tasks_until_they_are_taken_off_or_gone_for_good(
+    database: Database, gallery: GalleryRepository
+) -> None:
+    boards, trash = BoardRepository(database), Trash(database)
+    for task_id in "abc":
+        await add(database, task_id)
+    await boards.change("Stars", ["a", "b", "nobody"], [])
+    await boards.change("empty", [], [])
+    assert await boards.all() == [Board("empty", 0), Board("Stars", 2)]
+    assert await ids(gallery, board="Stars") == "ba"
+    await boards.change("Stars", ["c"], ["b"])
+    assert await boards.rename("Stars", "Suns")
+    assert not await boards.rename("Stars", "Moons")
+    assert not await boards.rename("Suns", "empty")
+    assert await ids(gallery, board="Suns") == "ca"
+    await trash.discard("a", 5)
+    assert await ids(gallery, board="Suns") == "c"
+    await trash.restore("a")
+    assert await ids(gallery, board="Suns") == "ca"
+    await trash.discard("a", 5)
+    await trash.forget(await trash.expired(6, -1))
+    await boards.delete("empty")
+    assert await boards.all() == [Board("Suns", 1)]
+    assert not await boards.delete("empty")
