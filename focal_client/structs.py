@@ -71,7 +71,7 @@ class Description(Reply, frozen=True, kw_only=True):
 
 
 class Hardware(Reply, frozen=True, kw_only=True):
-    """What a device is, and all of its memory in bytes."""
+    """What a device is. ``memory_bytes``: all of it, used or not."""
 
     description: str
     memory_bytes: int
@@ -213,6 +213,19 @@ class ModelOverview(Reply, frozen=True, kw_only=True):
     object: str = "list"
     # The checkpoints once more, for OpenAI's clients.
     data: list[ListedModel]
+
+
+class ModelSource(Reply, frozen=True, kw_only=True):
+    """Whether a model file is here, and what a task that names it would fetch."""
+
+    name: str
+    installed: bool
+    # Where it is fetched from; empty if installed.
+    url: str = ""
+    # Size of the download; 0 where nobody tells.
+    bytes: int = 0
+    # Whether this server fetches model files.
+    allowed: bool = True
 
 
 class PictureMetadata(Reply, frozen=True, kw_only=True):
