@@ -1,5 +1,6 @@
 """What the family's operations have in common: tag, name in the history, form of an error."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -48,10 +49,13 @@ def _their_place(place: Location) -> Location:
     return tuple(_THEIRS.get(part, part) if isinstance(part, str) else part for part in place)
 
 
+ERROR_REPLIES: Final[Mapping[int, type[msgspec.Struct]]] = dict.fromkeys(
+    (400, 403, 404, 409, 413, 415, 422, 500, 503, 507), FamilyError
+)
 describe = partial(
     Operation,
     tag=FAMILY,
     family=FAMILY,
     error_body=error_body,
-    error_replies=dict.fromkeys((400, 403, 404, 409, 413, 415, 422, 500, 503, 507), FamilyError),
+    error_replies=ERROR_REPLIES,
 )

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from handlers.fooocus_api.describe import describe
+from handlers.fooocus_api.describe import ERROR_REPLIES, describe
 from handlers.fooocus_api.replies import NOT_FOUND, info_of, job_id_of, job_of, task_id_of
 from handlers.fooocus_api.schemas import Job, JobHistory, JobQueue, Message, Stopped
 from handlers.http.operation import Payload
@@ -41,6 +41,7 @@ class JobHistoryQuery(msgspec.Struct, kw_only=True):
     summary="A job: waiting, running or ended",
     reply=Payload(type=Job),
     errors=(403, 404, 422, 503),
+    error_replies={**ERROR_REPLIES, 404: Job},
 )
 async def query_job(request: web.Request, query: JobQuery) -> web.Response:
     """One job. An unknown one is a job as well, with status 404."""

@@ -85,5 +85,5 @@ describe = partial(
     tag=FAMILY,
     family=FAMILY,
     error_body=error_body,
-    error_replies=dict.fromkeys((400, 401, 403, 404, 409, 429, 500, 503, 507), ApiError),
+    error_replies=dict.fromkeys((400, 401, 403, 404, 408, 409, 429, 500, 503, 507), ApiError),
 )
