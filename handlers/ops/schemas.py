@@ -49,11 +49,11 @@ class Schemas:
             if node.get("format") == "binary":
                 node.pop("contentEncoding", None)  # msgspec's, of bytes inside JSON
         self._found = dict(zip(self._types, found, strict=True))
-        self._queries = {query: self.components.pop(query.__name__) for query in queries}
+        self._queries = {query: self.components.pop(self._name_of(query)) for query in queries}
         for name in self._names_within([self._found[body] for body in bodies]):
             _make_request(self.components[name])
         for form in forms:
-            properties = self.components[form.__name__]["properties"]
+            properties = self.components[self._name_of(form)]["properties"]
             properties |= {name: _in_form(field) for name, field in properties.items()}
 
     def of(self, kind: Any) -> dict[str, Any]:
@@ -73,6 +73,11 @@ class Schemas:
                 "description": field.pop("description", ""),
                 "schema": field,
             }
+
+    def _name_of(self, kind: type[msgspec.Struct]) -> str:
+        """Its component's name: with the module, where two structs have one name."""
+        reference: str = self._found[kind]["$ref"]
+        return reference.removeprefix(_REF_PREFIX)
 
     def _names_within(self, node: Any) -> set[str]:
         """The components that a schema refers to, directly or through others."""
