@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import Meta, UnsetType
 
 from handlers.comfyui.describe import describe
 from handlers.http.body import read_json
@@ -16,7 +16,7 @@ from handlers.http.operation import Payload
 from handlers.http.respond import json_response
 from handlers.keys import CATALOG, EXECUTOR, SETTINGS
 from handlers.service.errors import NotFound
-from handlers.service.models import memory
+from handlers.service.models import Memory, memory
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, UPSCALERS, VAES, ModelCatalog
 from pipeline.metadata.record import SOFTWARE
 from pipeline.request.choices import DEFAULT_VAE
@@ -89,7 +89,7 @@ NoNodes = Annotated[dict[str, dict[str, object]], Meta(description="Empty.")]
     reply=Payload(type=SystemStats),
 )
 async def system_stats(request: web.Request) -> web.Response:
-    """Memory as the system tells it; that of graphics cards is not told."""
+    """Memory as the system tells it; what is free of a graphics card is not told."""
     states = request.app[EXECUTOR].devices()
     number = request.app[SETTINGS].version
     return json_response(await asyncio.to_thread(_stats, states, number))
@@ -184,18 +184,22 @@ def _stats(states: tuple[DeviceState, ...], number: str) -> SystemStats:
         python_version=sys.version,
         pytorch_version=_version_of("torch"),
     )
-    return SystemStats(system=system, devices=[_device(each.name, system) for each in states])
+    return SystemStats(system=system, devices=[device_info(each, ram) for each in states])
 
 
-def _device(name: str, system: SystemInfo) -> DeviceInfo:
-    kind, _, index = name.partition(":")
+def device_info(state: DeviceState, ram: Memory) -> DeviceInfo:
+    """A device by the hardware that its name stands for, once that is known."""
+    hardware = state.hardware
+    name = state.name if isinstance(hardware, UnsetType) else hardware.description
+    total = 0 if isinstance(hardware, UnsetType) else hardware.memory_bytes
+    kind, _, index = name.partition(" ")[0].partition(":")
     is_cpu = kind == "cpu"
     return DeviceInfo(
         name=name,
         type=kind,
         index=int(index) if index.isdigit() else None,
-        vram_total=system.ram_total if is_cpu else 0,
-        vram_free=system.ram_free if is_cpu else 0,
+        vram_total=ram.total if is_cpu else total,
+        vram_free=ram.available if is_cpu else 0,
     )
 
 

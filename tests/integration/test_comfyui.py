@@ -14,6 +14,10 @@ import aiohttp
 import pytest
 from PIL import Image
 
+from handlers.comfyui.system import device_info
+from handlers.service.models import Memory
+from pipeline.scheduling.engine_protocol import Hardware
+from pipeline.scheduling.worker import DeviceState
 from tests.integration.fake_device import encode
 from tests.integration.serving import Focal, serve
 
@@ -332,6 +336,16 @@ async def test_the_machine_and_its_models_are_told(focal: Focal) -> None:
     assert await focal.get("/embeddings") == []
     assert await post(focal, "/free", {"unload_models": True}) is None
     assert await post(focal, "/free", {}) is None
+
+
+def test_a_device_is_told_by_its_hardware() -> None:
+    ram = Memory(process=1, available=2, total=3)
+    card = Hardware(description="cuda:1 Some Card", memory_bytes=5)
+    told = device_info(DeviceState(name="auto", state="ready", hardware=card), ram)
+    assert (told.name, told.type, told.index) == ("cuda:1 Some Card", "cuda", 1)
+    assert (told.vram_total, told.vram_free) == (5, 0)
+    told = device_info(DeviceState(name="cpu"), ram)
+    assert (told.type, told.index, told.vram_total, told.vram_free) == ("cpu", None, 3, 2)
 
 
 async def test_its_operations_stand_in_the_document_under_its_tag(focal: Focal) -> None:
