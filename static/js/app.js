@@ -51,10 +51,12 @@ function pageOf(name) {
   return page;
 }
 
+const titleNow = () => `${t(`page.${current ?? "create"}`)} — Focal`;
+
 /** What changes around the page when another one is shown. */
 function enter(name) {
   closeDialogs(0);
-  document.title = `${t(`page.${name}`)} — Focal`;
+  document.title = titleNow();
   if (opened.size > 1) announce(t(`page.${name}`));
   for (const link of document.querySelectorAll("#pages a")) {
     if (link.dataset.page === name) link.setAttribute("aria-current", "page");
@@ -98,6 +100,32 @@ function showConnection() {
   place.textContent = live.connected ? t("connected") : t("disconnected");
 }
 
+/** Progress in the tab's title and icon, from the first task on that runs. */
+async function showSigns() {
+  if (!live.running.length) return;
+  live.removeEventListener("change", showSigns);
+  const { Signs } = await import("./signs.js");
+  new Signs(live, titleNow);
+}
+
+async function showKeys() {
+  (await import("./keys.js")).openKeys();
+}
+
+/** Keys that work on every page; what a field or a dialog does with a key goes before. */
+function hearKeys(event) {
+  if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
+  const isTyping = event.target.matches("input:not([type=checkbox], [type=radio], [type=range]), textarea, select");
+  if (event.altKey && /^[1-5]$/.test(event.key)) {
+    event.preventDefault();
+    shell.go(Object.keys(PAGES)[event.key - 1]);
+  } else if (event.key === "?" && !isTyping) {
+    attempt(showKeys);
+  } else if (event.key === "Escape" && current === "create" && !event.target.matches("input[type=search], select")) {
+    opened.get("create").made?.stopWatched();
+  }
+}
+
 function setTheme(theme) {
   const root = document.documentElement;
   if (theme === "auto") delete root.dataset.theme;
@@ -124,6 +152,10 @@ function wireTools() {
   choice.disabled = false; // a choice made before now would be lost
   const stored = localStorage.getItem("focal.theme");
   setTheme(THEMES.includes(stored) ? stored : "auto");
+  const help = document.getElementById("keys");
+  help.title = t("keys.title");
+  help.setAttribute("aria-label", t("keys.title"));
+  help.addEventListener("click", () => attempt(showKeys));
   document.getElementById("theme").addEventListener("click", () => {
     const now = document.documentElement.dataset.theme ?? "auto";
     setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
@@ -168,6 +200,8 @@ async function start() {
   wireTools();
   live.addEventListener("change", showBadge);
   live.addEventListener("connection", showConnection);
+  live.addEventListener("change", showSigns);
+  addEventListener("keydown", hearKeys);
   live.open();
   const route = () => {
     closeDialogs();

@@ -72,10 +72,27 @@ class CreatePage {
     notify(t("viewer.parameters_taken"));
   }
 
-  /** Take a picture as input: kind is "vary", "inpaint", "prompt" or "enhance". */
-  async useAsInput(kind, source) {
-    (await this.openInputs()).take(kind, source);
+  /** Take a picture as input: kind is "vary", "inpaint", "prompt" or "enhance"; `values` are parameters that go with it. */
+  async useAsInput(kind, source, values = {}) {
+    const inputs = await this.openInputs();
+    inputs.take(kind, source);
+    for (const [name, value] of Object.entries(values)) this.request.set(name, value);
+    inputs.update();
     this.showInputs(kind);
+  }
+
+  keepSeed(seed) {
+    if (seed === undefined) return;
+    this.request.set("image_seed", seed);
+    this.update();
+    point(this.seed.closest(".field"));
+    notify(t("create.seed_kept", { seed }));
+  }
+
+  /** Stop the task that is being watched, if it runs or waits. */
+  async stopWatched() {
+    const stage = await this.loadingStage;
+    if (stage?.taskId && !stage.done && (await attempt(() => api.stop(stage.taskId)))) notify(t("stage.stopped"));
   }
 
   /** A picture dropped on the page beside the places for one. */
@@ -168,7 +185,7 @@ class CreatePage {
 
   stage() {
     this.loadingStage ??= import("./stage.js").then(({ Stage }) => {
-      const stage = new Stage(this.shell);
+      const stage = new Stage(this.shell, this);
       stage.empty.append(this.note);
       this.place.replaceWith(stage.element);
       this.place = stage.element;

@@ -2,14 +2,19 @@
 
 import { api, pictureUrl, thumbnailUrl } from "./api.js";
 import { OWN_TASKS } from "./events.js";
+import { ResultTools, spell } from "./result_tools.js";
 import { announce, attempt, button, downloadOf, icon, make, noteLines, notify, problemText, progressText, t } from "./ui.js";
 
 const STRIP_LENGTH = 24;
+const LEAST_SECONDS = 3; // before a guess of the time left is worth saying
+const LEAST_PROGRESS = 4; // percent
 const EXPECTED = new Set(["expansion", "native_size"]); // notes that tell of nothing unforeseen
 
 export class Stage {
-  constructor(shell) {
+  /** `page` is Create, whose form takes what a result is used for. */
+  constructor(shell, page) {
     this.shell = shell;
+    this.tools = new ResultTools(page, (index) => this.mark(index));
     this.live = shell.live;
     this.lastSeed = null;
     this.taskId = null;
@@ -43,7 +48,7 @@ export class Stage {
     this.meter = make("div", { class: "meter" }, this.bar, this.percent);
     this.recent = make("div", { class: "strip", role: "group", "aria-label": t("stage.recent"), hidden: true });
     this.element = make("section", { class: "stage panel", "aria-label": t("stage.title") },
-      make("div", { class: "canvas" }, this.empty, this.preview, this.images), this.problem, this.notes,
+      make("div", { class: "canvas" }, this.empty, this.preview, this.images), this.tools.element, this.problem, this.notes,
       make("div", { class: "status" },
         make("div", { class: "words" }, make("div", { class: "line-of-words" }, this.message, this.more), this.meter), this.controls),
       this.recent);
@@ -72,7 +77,9 @@ export class Stage {
     this.problem.hidden = true;
     this.notes.hidden = true;
     this.images.replaceChildren();
+    this.tools.show(null);
     this.made = [];
+    this.began = null;
     this.preview.hidden = true;
     this.preview.removeAttribute("src");
     this.empty.hidden = false;
@@ -149,6 +156,7 @@ export class Stage {
     this.bar.value = progress;
     this.percent.textContent = `${progress} %`;
     this.message.textContent = progressText(task);
+    this.showTimeLeft(fetched ? "download" : "run", progress);
     this.setControls({ stop: true, skip: true });
     this.sayOnce(t("stage.started"));
     if (task.made?.length) this.showMade(task.made);
@@ -157,6 +165,15 @@ export class Stage {
       this.preview.hidden = false;
       this.empty.hidden = true;
     }
+  }
+
+  /** Told from the pace so far, once there is one to speak of. */
+  showTimeLeft(part, progress) {
+    const now = performance.now();
+    if (this.began?.part !== part) this.began = { part, progress, at: now };
+    const [seconds, done] = [(now - this.began.at) / 1000, progress - this.began.progress];
+    if (seconds < LEAST_SECONDS || done < LEAST_PROGRESS) return;
+    this.message.append(` · ${t("stage.left", { time: spell(Math.ceil((seconds * (100 - progress)) / done)) })}`);
   }
 
   imageMade({ taskId, index, seed }) {
@@ -222,6 +239,7 @@ export class Stage {
       this.empty.hidden = true;
       this.images.dataset.count = Math.min(images.length, 9);
       this.images.replaceChildren(...images.map((url, index) => this.result(record, url, index)));
+      this.tools.show(record);
       this.remember(record);
     } else {
       this.empty.hidden = !this.preview.hidden;
@@ -242,7 +260,13 @@ export class Stage {
   picture(url, index, prompt, onclick) {
     const picture = make("img", { src: pictureUrl(url), alt: String(prompt || t("stage.picture")) });
     const name = `${t("stage.open", { number: index + 1 })}: ${picture.alt}`;
-    return make("button", { type: "button", class: "result", "aria-label": name, onclick }, picture);
+    const ondragstart = ({ dataTransfer }) => dataTransfer.setData("text/uri-list", picture.src);
+    return make("button", { type: "button", class: "result", draggable: "true", "aria-label": name, onclick, ondragstart }, picture);
+  }
+
+  /** Show which of several pictures the buttons below act on; -1 where there is only one. */
+  mark(index) {
+    [...this.images.children].forEach((picture, number) => picture.classList.toggle("chosen", number === index));
   }
 
   async view(record, index) {
