@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline.engine.conditioned import ConditionedRun, ImageConditions
 from pipeline.engine.refiner_latents import final_vae
 from pipeline.engine.start import Start
+from pipeline.errors import PipelineError
 from pipeline.images.resize import resize_lanczos
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.refiner import Refiner
@@ -88,30 +89,43 @@ class SdxlPipeline:
         start: Start | None = None,
         conditions: ImageConditions | None = None,
     ) -> Iterator[MadeRow]:
-        """The images of plans that may share their runs (``BatchKey``), as ``make`` would make
-        them, but for rounding. All are sampled at once, then decoded one by one.
+        """The images of plans whose ``shared_plan`` is the same, as ``make`` would make them but
+        for rounding. All are sampled before this returns, then decoded one by one.
 
         One whose ``on_step`` raises PipelineError is left out; if all do, the last error is raised.
         """
         conditions = conditions or ImageConditions()
-        plain = start is None and self.refiner is None and _is_plain(runs[0].plan, conditions)
-        sampled = []
-        for rows in self._sharing(runs):
+        sampled: list[tuple[int, Tensor]] = []
+        groups = self._sharing(runs)
+        for rows in groups:
             plans = [runs[row].plan for row in rows]
             batch = Batch([runs[row].on_step for row in rows])
-            if plain:
-                latents = self.text_to_latents(plans, batch)
-            else:
-                run = ConditionedRun(
-                    plans, self.checkpoint, self.vae, self.refiner, start, conditions
-                )
-                latents = run.sample(self.denoiser(plans), self.noise(plans), batch)
+            try:
+                latents = self._latents(plans, batch, start, conditions)
+            except PipelineError:
+                # Raised by no step of an image, or by that of the last one of all.
+                if batch.rows or (rows is groups[-1] and not sampled):
+                    raise
+                continue
             sampled += [(rows[each], latents[each : each + 1]) for each in batch.rows]
         vae = final_vae(runs[0].plan, self.vae, self.refiner)
         return (
             MadeRow(row, finished(decode(vae, latent, start), runs[row].plan, start))
             for row, latent in sampled
         )
+
+    def _latents(
+        self,
+        plans: Sequence[ImagePlan],
+        batch: Batch,
+        start: Start | None,
+        conditions: ImageConditions,
+    ) -> Tensor:
+        """The latents of plans that share a run, and calls of the network in it."""
+        if start is None and self.refiner is None and _is_plain(plans[0], conditions):
+            return self.text_to_latents(plans, batch)
+        run = ConditionedRun(plans, self.checkpoint, self.vae, self.refiner, start, conditions)
+        return run.sample(self.denoiser(plans), self.noise(plans), batch)
 
     def text_to_latents(self, plans: Sequence[ImagePlan], batch: Batch) -> Tensor:
         """The latents (B, C, h, w) of plans that begin from noise and have nothing but their

@@ -97,6 +97,25 @@ def test_prompts_of_any_length_are_made_in_one_batch(checkpoint: Checkpoint) -> 
             assert psnr(made[row], pipeline.make(plan, ignore)) >= LEAST_PSNR
 
 
+@pytest.mark.parametrize("skipped", [0, 1, 2])
+def test_of_prompts_that_share_no_call_one_skipped_leaves_the_others(
+    checkpoint: Checkpoint, skipped: int
+) -> None:
+    def skip(_index: int, _guess: Tensor) -> None:
+        raise ImageSkipped("skipped")
+
+    texts = ["cat", "cat " * 400, "dog " * 150]
+    runs = [
+        ImageRun(
+            changed(PLAN, steps=1, seed=row, positives=(text,)), skip if row == skipped else ignore
+        )
+        for row, text in enumerate(texts)
+    ]
+    with torch.inference_mode():
+        made = SdxlPipeline(checkpoint).make_batch(runs)
+        assert {each.row for each in made} == {0, 1, 2} - {skipped}
+
+
 class Counted:
     """Counts the rows of each call of a network."""
 
