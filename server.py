@@ -23,12 +23,14 @@ from handlers.routes import install
 from handlers.service_keys import DECODING, install_services
 from pipeline.engine.options import AUTO_BATCH, EngineOptions
 from pipeline.engine.spec import EngineSpec
-from pipeline.engine.workers import local_workers
+from pipeline.engine.workers import local_workers, ray_fleet
 from pipeline.errors import PipelineError
 from pipeline.files.hashes import HashCache
 from pipeline.files.library import open_library
 from pipeline.files.resolve import Resolver
 from pipeline.scheduling.executor import Executor
+from pipeline.scheduling.pool import WorkerSource
+from pipeline.scheduling.ray_fleet import ALL_GPUS, Shares
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.worker import Worker
 from settings import Settings, SettingsError, load_settings
@@ -102,15 +104,26 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     )
     app[keys.OUTPUTS] = OutputStore(settings.outputs_dir, settings.outputs_roots)
     app[keys.INPUTS] = InputStore(settings.inputs_dir)
+    source: WorkerSource | None = None
     if workers is None:
-        workers = local_workers(settings.device, engine_spec(settings, library.presets.initial))
-    app.cleanup_ctx.append(partial(_run_parts, settings, workers))
+        workers, source = _workers(settings, engine_spec(settings, library.presets.initial))
+    app.cleanup_ctx.append(partial(_run_parts, settings, workers, source))
     install(app, chosen_families(settings.apis))
     return app
 
 
+def _workers(settings: Settings, spec: EngineSpec) -> tuple[Sequence[Worker], WorkerSource | None]:
+    """The workers of the settings, and what brings more of them. Raises ValueError."""
+    if settings.workers == "local":
+        return local_workers(settings.device, spec), None
+    gpus = ALL_GPUS if settings.ray_gpus == "auto" else int(settings.ray_gpus)
+    shares = Shares(gpus=gpus, cpus=settings.ray_cpus_per_worker)
+    local = () if settings.device == "auto" else local_workers(settings.device, spec)
+    return local, ray_fleet(settings.workers, spec, shares)
+
+
 async def _run_parts(
-    settings: Settings, workers: Sequence[Worker], app: web.Application
+    settings: Settings, workers: Sequence[Worker], source: WorkerSource | None, app: web.Application
 ) -> AsyncIterator[None]:
     """Start what needs the event loop; end it in the opposite order."""
     # Event numbers grow from start to start, so a reader of an earlier one sees what it missed.
@@ -134,7 +147,7 @@ async def _run_parts(
             executor.pause()
         resolve = app[keys.RESOLVER].resolve if settings.on_restart == "requeue" else None
         executor.restore(await stored.waiting(resolve))
-        executor.start()
+        executor.start(source)
         yield
         await executor.close(grace_s=0.0)  # done already unless the start broke off
         app[DECODING].close()

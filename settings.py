@@ -84,6 +84,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             min_length=1,
         ),
     ] = "auto"
+    workers: Annotated[
+        str,
+        Meta(
+            description="What makes the pictures: `local`, this process on --device; `ray`, workers"
+            " of a Ray that is started here; `auto` or `ray://HOST:PORT`, workers of the Ray"
+            " cluster with that head, which this machine has joined (see docs/scale.md). Beside"
+            " Ray's workers, those of --device work if it is given.",
+            pattern=r"^(local|ray|auto|(ray://)?[^\s/]+:[0-9]+|ray://[^\s/]+)$",
+        ),
+    ] = "local"
+    ray_gpus: Annotated[
+        str,
+        Meta(
+            description="Ray's workers with a GPU each, at most; `auto`: all GPUs of the cluster,"
+            " also of machines that join later. `0`, or no GPU anywhere: workers on CPUs.",
+            pattern="^(auto|[0-9]{1,4})$",
+        ),
+    ] = "auto"
+    ray_cpus_per_worker: Annotated[
+        int,
+        Meta(
+            description="CPU cores of each of Ray's workers, and threads of its arithmetic; 0: all"
+            " of a machine's, or a GPU's share of them.",
+            ge=0,
+            le=1024,
+        ),
+    ] = 0
     cpu_noise: Annotated[
         bool,
         Meta(

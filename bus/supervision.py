@@ -33,17 +33,24 @@ class Supervisor:
 
     def __init__(self, backoff: Backoff | None = None) -> None:
         self._backoff = backoff or Backoff()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def keep(self, name: str, work: Work) -> None:
-        """Run ``work()`` until ``close``; ``name`` is what the log calls it."""
-        self._tasks.add(asyncio.create_task(self._keep(name, work), name=name))
+        """Run ``work()`` until ``close`` or ``drop``. ``name`` is what the log calls it, and no
+        other work has it."""
+        self.drop(name)
+        self._tasks[name] = asyncio.create_task(self._keep(name, work), name=name)
+
+    def drop(self, name: str) -> None:
+        """Cancel the work of that name, if there is any; does not wait for its end."""
+        if (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
 
     async def close(self) -> None:
         """Cancel everything and wait for it. Idempotent."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
 
     async def _keep(self, name: str, work: Work) -> None:

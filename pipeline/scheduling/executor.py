@@ -26,7 +26,7 @@ from pipeline.errors import KeyQueueFull, QueueFull, ServerStopping
 from pipeline.scheduling.dispatch import Dispatcher, Listener
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.key_limits import KeyLimits
-from pipeline.scheduling.pool import WorkerPool
+from pipeline.scheduling.pool import WorkerPool, WorkerSource
 from pipeline.scheduling.progress import RunningTask, terminal_event
 from pipeline.scheduling.queue import Waiting
 from pipeline.scheduling.storage import TaskStorage
@@ -69,10 +69,12 @@ class Executor:
         self._pool = WorkerPool(workers, backoff)
         self._dispatcher = Dispatcher(bus, self._queue, self._pool, storage)
         self._tools = ToolRunner(self._pool)
+        self._source: WorkerSource | None = None
         self._status: ServerStatus | None = None  # the newest that was published
 
-    def start(self) -> None:
-        """Start the workers and begin to drain the queue."""
+    def start(self, source: WorkerSource | None = None) -> None:
+        """Start the workers and begin to drain the queue. ``source`` brings more workers."""
+        self._source = source
         listener = Listener(
             begun=self._publish_queue,
             ended=self._end,
@@ -82,6 +84,8 @@ class Executor:
         )
         self._publish_state()
         self._dispatcher.start(self._supervisor, listener)
+        if source is not None:
+            self._supervisor.keep("workers of the cluster", lambda: source.keep(self._pool))
 
     @contextmanager
     def reserve(self, key: str = "") -> Iterator[None]:
@@ -215,8 +219,9 @@ class Executor:
         return self._dispatcher.running()
 
     def devices(self) -> tuple[DeviceState, ...]:
-        """Each device's state."""
-        return self._pool.states()
+        """Each device's state, and that of a source that has brought none."""
+        missing = None if self._source is None else self._source.state
+        return self._pool.states() if missing is None else (*self._pool.states(), missing)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """The loaded models, device by device."""
@@ -251,6 +256,8 @@ class Executor:
         self._dispatcher.closing = True
         await self._supervisor.close()
         await self._dispatcher.close(grace_s)
+        if self._source is not None:
+            await self._source.close()
         while self._ends:
             _, end = self._ends.popitem()
             end.set_exception(ServerStopping("the server stops; the task runs when it is back"))

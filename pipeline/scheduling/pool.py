@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from bus.supervision import Backoff, Supervisor
 from pipeline.errors import DeviceBusy
@@ -28,6 +29,20 @@ class _Slot:
         return self.worker.state.state == "ready"
 
 
+class WorkerSource(Protocol):
+    """Brings workers into the pool while the server runs."""
+
+    @property
+    def state(self) -> DeviceState | None:
+        """What keeps it from bringing any; None while it has."""
+
+    async def keep(self, pool: "WorkerPool") -> None:
+        """Add and remove workers until cancelled."""
+
+    async def close(self) -> None:
+        """End what the workers ran on; bounded in time."""
+
+
 class WorkerPool:
     """Hands out ready workers, each to one task or to some that share it. Event loop only.
 
@@ -40,6 +55,8 @@ class WorkerPool:
         self._backoff = backoff or Backoff()
         self._changed = asyncio.Event()
         self._on_state: Callable[[], None] = lambda: None
+        self._supervisor: Supervisor | None = None
+        self._sink_of: Callable[[str], Sink] = lambda _name: _nowhere
 
     def keep_running(
         self, supervisor: Supervisor, sink_of: Callable[[str], Sink], on_state: Callable[[], None]
@@ -49,9 +66,25 @@ class WorkerPool:
         ``sink_of`` makes the receiver of a worker's events that belong to no task; ``on_state``
         is called after a worker has started or failed.
         """
-        self._on_state = on_state
-        for name, slot in self._slots.items():
-            supervisor.keep(f"worker {name}", partial(self._keep, slot, sink_of(name)))
+        self._on_state, self._supervisor, self._sink_of = on_state, supervisor, sink_of
+        for slot in self._slots.values():
+            self._keep_slot(slot)
+
+    def add(self, worker: Worker) -> None:
+        """Start one more worker, whose name no other has, and keep it running."""
+        slot = self._slots[worker.name] = _Slot(worker)
+        self._keep_slot(slot)
+        self.tell_state()
+
+    def remove(self, worker: Worker) -> None:
+        """Close a worker that will not come back. A task that it has ends as the worker says."""
+        if self._slot_of(worker) is None:
+            return
+        del self._slots[worker.name]
+        if self._supervisor is not None:
+            self._supervisor.drop(_work_name(worker))
+        worker.close()
+        self.tell_state()
 
     def workers(self) -> tuple[Worker, ...]:
         """All workers, in the order they were given."""
@@ -81,9 +114,9 @@ class WorkerPool:
 
     def give_back(self, worker: Worker) -> None:
         """The task of this worker has ended, and with it maybe the worker."""
-        slot = self._slots[worker.name]
-        slot.is_taken = False
-        self._look_at(slot)
+        if (slot := self._slot_of(worker)) is not None:
+            slot.is_taken = False
+            self._look_at(slot)
 
     async def take_for_tool(self) -> Worker:
         """The ready worker that will come to a tool call first, to be given back.
@@ -91,8 +124,9 @@ class WorkerPool:
         Waits while the workers start. Raises DeviceBusy if all have failed.
         """
         while not (ready := [slot for slot in self._slots.values() if slot.is_ready]):
-            if all(state.state == "failed" for state in self.states()):
-                reasons = "; ".join(state.error for state in self.states())
+            states = self.states()
+            if states and all(state.state == "failed" for state in states):
+                reasons = "; ".join(state.error for state in states)
                 raise DeviceBusy(f"no device is ready ({reasons}); try again later")
             self._changed.clear()
             await self._changed.wait()
@@ -102,14 +136,29 @@ class WorkerPool:
 
     def give_back_tool(self, worker: Worker) -> None:
         """The tool call has ended, as ``give_back``."""
-        slot = self._slots[worker.name]
-        slot.tools -= 1
-        self._look_at(slot)
+        if (slot := self._slot_of(worker)) is not None:
+            slot.tools -= 1
+            self._look_at(slot)
 
     def note(self, name: str, event: WorkerEvent) -> None:
         """Take an event into account that says something of the worker itself."""
-        if isinstance(event, WorkerFailed):
+        if isinstance(event, WorkerFailed) and name in self._slots:
             self._slots[name].failed.set()
+
+    def tell_state(self) -> None:
+        """Say that workers have come, gone, started or failed."""
+        self._changed.set()
+        self._on_state()
+
+    def _slot_of(self, worker: Worker) -> _Slot | None:
+        """None if the worker was removed; its name may be another's by now."""
+        slot = self._slots.get(worker.name)
+        return slot if slot is not None and slot.worker is worker else None
+
+    def _keep_slot(self, slot: _Slot) -> None:
+        if self._supervisor is not None:
+            work = partial(self._keep, slot, self._sink_of(slot.worker.name))
+            self._supervisor.keep(_work_name(slot.worker), work)
 
     def _free(self) -> _Slot | None:
         """The ready worker without a task that has the fewest tool calls."""
@@ -121,10 +170,10 @@ class WorkerPool:
         while True:
             slot.failed.clear()
             failure = await asyncio.wrap_future(slot.worker.start(sink))
-            self._tell_state()
+            self.tell_state()
             if failure is None:
                 await slot.failed.wait()
-                self._tell_state()
+                self.tell_state()
             slot.failures += 1
             pause = self._backoff.pause(slot.failures)
             state = slot.worker.state
@@ -136,9 +185,13 @@ class WorkerPool:
         if slot.is_ready:
             slot.failures = 0
             self._changed.set()
-        else:
+        elif slot.worker.state.state == "failed":  # else it is being started again already
             slot.failed.set()
 
-    def _tell_state(self) -> None:
-        self._changed.set()
-        self._on_state()
+
+def _work_name(worker: Worker) -> str:
+    return f"worker {worker.name}"
+
+
+def _nowhere(_event: WorkerEvent) -> None:
+    """Until the workers are started, they say nothing."""
