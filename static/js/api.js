@@ -99,6 +99,10 @@ export const api = {
   restore: (taskId) => post(task(taskId, "restore")),
   history: (query, signal) => ask("v1/history", { query, signal }),
   summary: () => ask("v1/history/summary"),
+  boards: () => ask("v1/boards"),
+  changeBoard: (name, change = {}) => ask("v1/boards", { method: "POST", body: { name, ...change } }),
+  renameBoard: (name, to) => ask("v1/boards/rename", { method: "POST", body: { name, to } }),
+  deleteBoard: (name) => ask("v1/boards/delete", { method: "POST", body: { name } }),
   readMetadata: (image) => ask("v1/tools/read-metadata", { method: "POST", body: { image } }),
   generateMask: (body) => ask("v1/tools/generate_mask", { method: "POST", body }),
   describe: (image, kind) =>
@@ -118,6 +122,21 @@ export function picturePath(url) {
 export const pictureUrl = (url) => new URL(picturePath(url).slice(1), ROOT).href;
 export const thumbnailUrl = (url) => new URL(picturePath(url).replace("/outputs/", "thumbnails/"), ROOT).href;
 export const bareUrl = (url) => `${pictureUrl(url)}?metadata=0`;
+
+/** Have the browser save the pictures as one zip file: by a form, so that it goes to the disk as it comes. */
+export function saveZip(urls) {
+  const form = document.createElement("form");
+  const frame = document.createElement("iframe"); // a refusal must not take the page's place
+  Object.assign(frame, { name: "zip", hidden: true });
+  Object.assign(form, { method: "POST", action: new URL("v1/history/zip", ROOT).href, target: frame.name, hidden: true });
+  const field = document.createElement("input");
+  Object.assign(field, { name: "pictures", value: urls.map(picturePath).join(",") });
+  form.append(field);
+  document.querySelector("iframe[name=zip]")?.remove();
+  document.body.append(frame, form);
+  form.submit();
+  form.remove();
+}
 
 /** The event stream's URL. `since`: a sequence number; the events after it are replayed. */
 export function socketUrl({ types, taskId, since } = {}) {

@@ -6,31 +6,37 @@ import { icon, make, t } from "./ui.js";
 
 const PAGE = 60;
 const PAGES_KEPT = 20;
-const CELL_PX = 190;
 const GAP_PX = 10;
 const ROWS_AROUND = 2;
 const MOSAIC = 4;
+const MOST_CHOSEN = 2000;
 
 /** Events: "total" (detail: how many there are). Cards are asked for with `ask(offset, limit, signal)`. */
 export class CardGrid extends EventTarget {
   #pages = new Map();
   #asked = new Map();
+  #loads = new Map();
   #cells = new Map();
   #generation = 0;
   #columns = 1;
-  #side = CELL_PX;
+  #wanted;
+  #side = 1;
 
   total = 0;
   focused = 0;
 
-  constructor({ ask, open, pick }) {
+  /** `open(index)` shows a card; `selection` holds the chosen ones; `size` is the least width of a cell in pixels. */
+  constructor({ ask, open, selection, size }) {
     super();
-    Object.assign(this, { ask, open, pick });
+    Object.assign(this, { ask, open, selection });
+    this.#wanted = size;
+    this.#side = size;
     this.space = make("div", { class: "space", role: "list", "aria-label": t("gallery.pictures") });
     this.nothing = make("p", { class: "nothing-here", hidden: true }, t("gallery.nothing"));
     this.element = make("div", { class: "grid-scroll", tabindex: -1 }, this.space, this.nothing);
     this.element.addEventListener("scroll", () => this.#soon(), { passive: true });
     this.element.addEventListener("keydown", (event) => this.#key(event));
+    selection.addEventListener("change", () => this.#showChosen());
     new ResizeObserver(() => this.#measure()).observe(this.element);
   }
 
@@ -39,6 +45,7 @@ export class CardGrid extends EventTarget {
     this.#generation += 1;
     for (const controller of this.#asked.values()) controller.abort();
     this.#asked.clear();
+    this.#loads.clear();
     const first = keep ? Math.floor(this.#firstSeen() / PAGE) : 0;
     if (!keep) this.element.scrollTop = 0;
     const generation = this.#generation;
@@ -59,6 +66,39 @@ export class CardGrid extends EventTarget {
     const page = Math.floor(index / PAGE);
     if (!this.#pages.has(page)) await this.#load(page);
     return this.#pages.get(page)?.[index % PAGE];
+  }
+
+  /** The card at a place if it has been fetched. */
+  loaded(index) {
+    return this.#pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+  }
+
+  /** Places of the cells that a box in the space touches. */
+  within({ left, top, right, bottom }) {
+    const step = this.#side + GAP_PX;
+    const found = [];
+    for (let row = Math.max(0, Math.floor((top + GAP_PX) / step)); row * step < bottom; row += 1) {
+      for (let column = Math.max(0, Math.floor((left + GAP_PX) / step)); column < this.#columns && column * step < right; column += 1) {
+        const index = row * this.#columns + column;
+        if (index < this.total) found.push(index);
+      }
+    }
+    return found;
+  }
+
+  /** Cells of another size; the first one in view stays in view. */
+  resize(size) {
+    const first = this.#firstSeen();
+    this.#wanted = size;
+    this.#measure();
+    this.element.scrollTop = Math.floor(first / this.#columns) * (this.#side + GAP_PX);
+  }
+
+  /** Choose the cards between two places, fetched if need be. */
+  async chooseRange(from, to) {
+    const [first, last] = [Math.min(from, to), Math.min(Math.max(from, to), Math.min(from, to) + MOST_CHOSEN - 1)];
+    const cards = await Promise.all(Array.from({ length: last - first + 1 }, (_, at) => this.at(first + at)));
+    this.selection.add(cards);
   }
 
   get length() {
@@ -87,7 +127,7 @@ export class CardGrid extends EventTarget {
   #measure() {
     const width = this.space.clientWidth;
     if (!width) return;
-    this.#columns = Math.max(2, Math.floor((width + GAP_PX) / (CELL_PX + GAP_PX)));
+    this.#columns = Math.max(2, Math.floor((width + GAP_PX) / (this.#wanted + GAP_PX)));
     this.#side = (width - GAP_PX * (this.#columns - 1)) / this.#columns;
     this.space.style.height = `${Math.ceil(this.total / this.#columns) * (this.#side + GAP_PX)}px`;
     for (const [index, cell] of this.#cells) this.#place(cell.element, index);
@@ -166,16 +206,44 @@ export class CardGrid extends EventTarget {
     const failed = card.status === "finished" ? "" : `${t(`status.${card.status}`)}: `;
     const open = make("button", {
       type: "button", class: "open", "aria-label": `${failed}${name}`, tabindex: index === this.focused ? 0 : -1, draggable: false,
-      onclick: (event) => { this.focused = index; if (event.ctrlKey || event.metaKey) this.pick(card); else this.open(index); },
+      onclick: (event) => this.#click(event, card, index),
     }, inside, make("span", { class: "caption" }, name));
     const marks = [card.favourite && make("span", { class: "mark star" }, icon("star")),
       card.images.length > 1 && make("span", { class: "mark count" }, `×${card.images.length}`),
       card.status !== "finished" && make("span", { class: `mark tag ${card.status}` }, t(`status.${card.status}`))];
-    return { element: make("div", { class: "cell", role: "listitem" }, open, make("div", { class: "marks", "aria-hidden": "true" }, marks)), open, card };
+    const element = make("div", { class: "cell", role: "listitem" }, open, make("div", { class: "marks", "aria-hidden": "true" }, marks));
+    const cell = { element, open, card };
+    markChosen(cell, this.selection);
+    return cell;
   }
 
+  #showChosen() {
+    for (const cell of this.#cells.values()) if (cell.card) markChosen(cell, this.selection);
+  }
+
+  /** Ctrl chooses one more, Shift all from the last one on; in `choosing` a plain click does as Ctrl does. */
+  #click(event, card, index) {
+    this.focused = index;
+    if (event.shiftKey && this.selection.anchor >= 0) this.chooseRange(this.selection.anchor, index);
+    else if (event.ctrlKey || event.metaKey || event.shiftKey || this.choosing) this.selection.toggle(card);
+    else {
+      this.open(index);
+      return;
+    }
+    this.selection.anchor = index;
+  }
+
+  /** Fetch a page; who asks for one that is on its way waits for the same answer. */
   async #load(page) {
-    if (this.#pages.has(page) || this.#asked.has(page)) return;
+    if (this.#pages.has(page)) return;
+    if (!this.#loads.has(page) && !this.#asked.has(page)) {
+      const load = this.#bring(page).finally(() => { if (this.#loads.get(page) === load) this.#loads.delete(page); });
+      this.#loads.set(page, load);
+    }
+    await this.#loads.get(page);
+  }
+
+  async #bring(page) {
     const generation = this.#generation;
     const answer = await this.#ask(page);
     if (!answer || generation !== this.#generation) return;
@@ -201,6 +269,11 @@ export class CardGrid extends EventTarget {
   }
 
   #key(event) {
+    if ((event.ctrlKey || event.metaKey) && event.key === "a" && this.total) {
+      event.preventDefault();
+      this.chooseRange(0, this.total - 1);
+      return;
+    }
     const rows = Math.max(1, Math.floor(this.element.clientHeight / (this.#side + GAP_PX)));
     const step = {
       ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns,
@@ -208,6 +281,15 @@ export class CardGrid extends EventTarget {
     }[event.key];
     if (!step || !event.target.closest(".cell")) return;
     event.preventDefault();
+    if (event.shiftKey && this.selection.anchor < 0) this.selection.anchor = this.focused;
     this.focus(this.focused + step);
+    if (event.shiftKey) this.chooseRange(this.selection.anchor, this.focused);
   }
+}
+
+function markChosen({ element, open, card }, selection) {
+  const chosen = selection.has(card);
+  element.classList.toggle("chosen", chosen);
+  if (chosen) open.setAttribute("aria-pressed", "true");
+  else open.removeAttribute("aria-pressed");
 }

@@ -145,8 +145,9 @@ class Viewer {
 
   seedNote(record) {
     const seed = record.req_params.image_seed;
-    if (this.image === 0 || seed === undefined || record.req_params.disable_seed_increment) return "";
-    return make("p", { class: "muted" }, t("viewer.seed_of", { seed: BigInt(seed) + BigInt(this.image) }));
+    const at = this.card.picture ?? this.image;
+    if (at === 0 || seed === undefined || record.req_params.disable_seed_increment) return "";
+    return make("p", { class: "muted" }, t("viewer.seed_of", { seed: BigInt(seed) + BigInt(at) }));
   }
 
   inputMenu(url) {
