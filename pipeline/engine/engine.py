@@ -115,6 +115,10 @@ class Engine:
         """As ``NamesHardware``."""
         return describe_hardware(self.device)
 
+    def wait_for_engines(self, timeout_s: float) -> bool:
+        """Wait for the engines that are being prepared; whether they were in time."""
+        return self._engines.wait(timeout_s)
+
     def device_fault(self) -> str | None:
         """As ``ChecksDevice``: a CUDA error such as an illegal access fails every later call."""
         try:

@@ -77,7 +77,7 @@ def exact(models_dir: Path, presets: PresetStore) -> Engine:
 def warmed(engine: Engine, presets: PresetStore, **asked: Any) -> Listener:
     """The second picture of a kind, made once its networks are prepared."""
     make(engine, presets, **asked)
-    assert engine._engines.wait(WAIT_S)
+    assert engine.wait_for_engines(WAIT_S)
     return make(engine, presets, **asked)
 
 
@@ -106,7 +106,7 @@ def test_the_first_picture_is_torch_s_and_the_next_as_exact_as_rounding(
     assert np.array_equal(pixels(first), pixels(expected))
     assert first.notes["engine"] == BEHIND
     assert recorded_engine(first) == "torch"
-    assert exact._engines.wait(WAIT_S)
+    assert exact.wait_for_engines(WAIT_S)
     second = make(exact, presets)
     assert second.notes["engine"] == "openvino exact"
     assert recorded_engine(second) == "openvino exact"

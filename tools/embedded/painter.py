@@ -64,10 +64,11 @@ class Painter:
         device: str = "auto",
         changes: Mapping[str, Any] | None = None,
         options: EngineOptions | None = None,
+        models_dir: Path = ROOT / "models",
     ) -> None:
         self._presets = PresetStore(ROOT / "presets", EMBEDDED)
         library = Library(
-            ModelFiles(ModelCatalog(ROOT / "models"), allowed=False),
+            ModelFiles(ModelCatalog(models_dir), allowed=False),
             self._presets,
             StyleLibrary(ROOT / "sdxl_styles"),
             Wildcards(ROOT / "wildcards"),
@@ -76,6 +77,10 @@ class Painter:
         self._changes = dict(changes or {})
         # The first picture reads the model; what is timed later is the painting alone.
         self._engine.preload(EMBEDDED)
+
+    def wait_for_engines(self, timeout_s: float) -> bool:
+        """Wait for what is prepared behind a first picture; whether it was in time."""
+        return self._engine.wait_for_engines(timeout_s)
 
     def __call__(self, prompt: str, seed: int) -> Image.Image:
         asked = {"prompt": prompt, "image_seed": seed, "preset": EMBEDDED, **self._changes}
