@@ -2,16 +2,13 @@
 other's noise."""
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import torch
-import torchsde
 from torch import Tensor
 
+from pipeline.sampling.brownian import PATH_DIGITS, BrownianPath
 from pipeline.sampling.interface import Noise
-
-PATH_DIGITS: Final = 6  # torchsde rounds levels to its tolerance
-PATH_POOL: Final = 24
 
 
 def seeded_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -122,10 +119,7 @@ class ImageNoise:
 
 class BrownianNoise:
     """Increments of one Brownian path over sigma, so that runs of different step counts follow the
-    same path.
-
-    After Li et al. 2020 (arXiv:2001.01328), whose torchsde stores the path.
-    """
+    same path."""
 
     def __init__(
         self, start: Tensor, seed: int, sigma_min: float, sigma_max: float, device: torch.device
@@ -133,19 +127,13 @@ class BrownianNoise:
         self._low = max(sigma_min, round(sigma_min, PATH_DIGITS))
         self._high = min(sigma_max, round(sigma_max, PATH_DIGITS))
         self._device = device
-        self._path = torchsde.BrownianTree(
-            t0=sigma_min,
-            w0=start,
-            t1=sigma_max,
-            entropy=seed,
-            tol=10.0**-PATH_DIGITS,
-            pool_size=PATH_POOL,
-        )
+        shape = tuple(start.shape)
+        self._path = BrownianPath(shape, seed, sigma_min, sigma_max, start.device)
 
     def __call__(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
         """The path's increment between the two levels at unit variance; levels are clamped to the
         path's range."""
-        increment: Tensor = self._path(self._inside(sigma_next), self._inside(sigma))
+        increment = self._path.increment(self._inside(sigma_next), self._inside(sigma))
         return -(increment / (sigma_next - sigma).abs().sqrt().item()).to(self._device)
 
     def _inside(self, sigma: Tensor) -> float:
