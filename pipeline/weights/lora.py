@@ -1,6 +1,7 @@
-"""LoRAs in a model's weights: put in, kept while they are asked for, taken out bit for bit."""
+"""LoRAs in a model's weights: merged, kept while they are asked for, removed bit for bit."""
 
 import logging
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,11 @@ from pipeline.weights.lora_names import LoraModules, name_modules
 
 log = logging.getLogger(__name__)
 
-_NAMED: Final = 3  # how many disagreeing names a message tells
+_NAMED: Final = 3  # faults that a message lists
 
 
 class ChosenLora(NamedTuple):
-    """A file and how strongly it counts. ``name`` is for people."""
+    """A LoRA file and its strength. ``name`` is the one in notes and error messages."""
 
     name: str
     path: Path
@@ -29,19 +30,24 @@ class ChosenLora(NamedTuple):
 
 
 class LoraFit(NamedTuple):
-    """How much of a file a model could take: changes made, and what was left out of it."""
+    """How a file fits a model: the changes that were merged, and what was left out.
+
+    ``no_ops`` counts the merged changes that left their weight as it was, such as those of rank 0.
+    """
 
     lora: ChosenLora
     changes: int
     faults: tuple[str, ...]
+    no_ops: int = 0
 
     def __str__(self) -> str:
-        told = f"{self.lora.name} at {self.lora.weight:g}: {self.changes} weights changed"
+        changed = f"{self.changes - self.no_ops} of " if self.no_ops else ""
+        told = f"{self.lora.name} at {self.lora.weight:g}: {changed}{self.changes} weights changed"
         return f"{told}, {len(self.faults)} left out ({self.first_faults})" if self.faults else told
 
     @property
     def first_faults(self) -> str:
-        """The first of what was left out."""
+        """The first of the faults, as one text."""
         return "; ".join(self.faults[:_NAMED])
 
 
@@ -50,6 +56,7 @@ class _Change(NamedTuple):
     parameter: str
     patch: Patch
     strength: float
+    lora: int  # its place among the chosen LoRAs
 
 
 class _Original(NamedTuple):
@@ -61,11 +68,11 @@ class _Original(NamedTuple):
 class LoraStack:
     """The LoRAs of one model. Device thread only.
 
-    As long as LoRAs are in, the weights that they touch exist twice. On the CPU the originals stay
-    what they were (views of the mapped file where that has the right number format) and the changed
+    While LoRAs are merged, the weights that they touch exist twice. On the CPU the originals stay
+    as they are (views of the mapped file where its number format is the network's) and the changed
     ones take memory; with ``in_place``, for accelerators, the originals move to main memory and the
-    device holds no more than without LoRAs. ``lenient`` leaves out what is for another model, where
-    it would be refused: a refiner is only by chance of the kind that a LoRA was made for.
+    device holds no more than without LoRAs. ``lenient`` skips a file for another model instead of
+    raising: a refiner rarely has the architecture that a LoRA was trained for.
     """
 
     def __init__(self, modules: LoraModules, *, in_place: bool, lenient: bool = False) -> None:
@@ -77,17 +84,17 @@ class LoraStack:
         self._originals: list[_Original] = []
 
     def has(self, chosen: Sequence[ChosenLora]) -> bool:
-        """Are exactly these in, with these weights, from these files as they are now?"""
+        """Whether exactly these are merged, at these strengths, from the files as they are now."""
         return self._key == _key_of(chosen)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The LoRAs in the weights."""
+        """The merged LoRAs."""
         return tuple(fit.lora.name for fit in self._fits if fit.changes)
 
     @property
     def original_bytes(self) -> int:
-        """What the weights take that are kept to take the LoRAs out again."""
+        """Size of the kept originals."""
         return sum(kept.value.numel() * kept.value.element_size() for kept in self._originals)
 
     def changed(self, network: nn.Module) -> dict[str, Tensor]:
@@ -101,30 +108,34 @@ class LoraStack:
 
     @property
     def key(self) -> Hashable:
-        """Equal for equal weights: which LoRAs are in, how strongly, from which files."""
+        """Cache key of the weights: files, their stamps and strengths, in order."""
         return self._key
 
     @torch.inference_mode()
     def use(self, chosen: Sequence[ChosenLora]) -> tuple[LoraFit, ...]:
-        """Have exactly these in, in their order; those of weight 0 change nothing.
+        """Merge exactly these, in their order; those of strength 0 are skipped.
 
         Raises InvalidModelFile, with the weights as they were before the call.
         """
         key = _key_of(chosen)
         if key != self._key:
-            matched = [self._match(lora) for lora in chosen if lora.weight]
+            weighted = [lora for lora in chosen if lora.weight]
+            matched = [self._match(lora, place) for place, lora in enumerate(weighted)]
             self.remove()
             try:
-                self._put_in([change for _, changes in matched for change in changes])
+                no_ops = self._merge([change for _, changes in matched for change in changes])
             except BaseException:
                 self.remove()
                 raise
-            self._key, self._fits = key, tuple(fit for fit, _ in matched)
+            self._key = key
+            self._fits = tuple(
+                fit._replace(no_ops=no_ops[place]) for place, (fit, _) in enumerate(matched)
+            )
         return self._fits
 
     @torch.inference_mode()
     def remove(self) -> None:
-        """Have none in: every weight is again, bit for bit, what was loaded."""
+        """Restore every weight, bit for bit, to what was loaded."""
         while self._originals:
             owner, parameter, value = self._originals.pop()
             if self._in_place:
@@ -137,8 +148,8 @@ class LoraStack:
     def _names(self) -> dict[str, nn.Module]:
         return name_modules(self._modules)
 
-    def _match(self, lora: ChosenLora) -> tuple[LoraFit, list[_Change]]:
-        """The changes that fit; a file of which less than half does is for another model."""
+    def _match(self, lora: ChosenLora, place: int) -> tuple[LoraFit, list[_Change]]:
+        """The changes that fit. Raises InvalidModelFile unless more than half of them do."""
         file = read_lora(lora.path)
         faults = [f"{name} is unknown" for name in file.strange]
         changes = []
@@ -149,7 +160,7 @@ class LoraStack:
             if fault or owner is None:
                 faults.append(f"{module} {fault}")
             else:
-                changes.append(_Change(owner, parameter, patch, lora.weight))
+                changes.append(_Change(owner, parameter, patch, lora.weight, place))
         fit = LoraFit(lora, len(changes), tuple(faults))
         if len(changes) <= len(faults):
             if self._lenient:
@@ -160,8 +171,12 @@ class LoraStack:
             )
         return fit, changes
 
-    def _put_in(self, changes: Sequence[_Change]) -> None:
-        """Each weight is changed by all its LoRAs in float32 and rounded once."""
+    def _merge(self, changes: Sequence[_Change]) -> Counter[int]:
+        """Change each weight by all its LoRAs in float32 and round once.
+
+        Returns the number of changes without effect by the place of their LoRA.
+        """
+        no_ops: Counter[int] = Counter()
         by_weight: dict[tuple[nn.Module, str], list[_Change]] = {}
         for change in changes:
             by_weight.setdefault((change.owner, change.parameter), []).append(change)
@@ -169,8 +184,10 @@ class LoraStack:
             original: Tensor = getattr(owner, parameter)
             weight = original.float()
             for change in own:
-                weight = change.patch.apply(weight, change.strength)
+                before, weight = weight, change.patch.apply(weight, change.strength)
+                no_ops[change.lora] += torch.equal(before, weight)
             self._replace(owner, parameter, weight.to(original.dtype))
+        return no_ops
 
     def _replace(self, owner: nn.Module, parameter: str, changed: Tensor) -> None:
         original: Tensor = getattr(owner, parameter)
@@ -184,5 +201,5 @@ class LoraStack:
 
 
 def _key_of(chosen: Sequence[ChosenLora]) -> tuple[tuple[Path, Stamp, float], ...]:
-    """What decides the weights: files as they are on disk, their order, their strengths."""
+    """Files with their stamps and strengths, in order: equal keys mean equal weights."""
     return tuple((lora.path, stamp_of(lora.path), lora.weight) for lora in chosen if lora.weight)

@@ -353,6 +353,26 @@ def test_a_lora_of_weight_0_changes_nothing(
     assert {name: tensor.data_ptr() for name, tensor in weights_of(modules).items()} == before
 
 
+def test_changes_without_effect_are_not_counted_as_changed_weights(
+    tmp_path: Path, checkpoint: Checkpoint, modules: LoraModules
+) -> None:
+    factors = list(make_factors(modules).items())
+    count = len(factors)
+    key, (up, down) = factors[0]
+    (other, (other_up, other_down)), *rest = factors[1:]
+    zeros: dict[str, Factors] = {
+        key: (up[:, :0], down[:0]),  # rank 0
+        other: (torch.zeros_like(other_up), other_down),  # as a training run begins
+    }
+    some = save(tmp_path / "some.safetensors", LAYOUTS["diffusers"](zeros | dict(rest)))
+    none = save(tmp_path / "none.safetensors", LAYOUTS["diffusers"](zeros))
+    told = [str(fit) for fit in checkpoint.loras.use([some, none])]
+    assert told == [
+        f"some.safetensors at 0.7: {count - 2} of {count} weights changed",
+        "none.safetensors at 0.7: 0 of 2 weights changed",
+    ]
+
+
 def test_a_file_for_another_model_is_refused_and_what_was_in_stays(
     tmp_path: Path, checkpoint: Checkpoint, modules: LoraModules
 ) -> None:
