@@ -21,6 +21,7 @@ ALONE: Final = (
     "traced_request",
     "parsers",
     "upscalers",
+    "batches",
 )
 
 

@@ -88,7 +88,13 @@ class LocalWorker:
     def images_together(self, request: ResolvedRequest) -> int:
         """As ``RunsTogether``."""
         engine: object = self._engine
-        return engine.images_together(request) if isinstance(engine, MakesBatches) else 1
+        if not isinstance(engine, MakesBatches):
+            return 1
+        try:
+            return engine.images_together(request)
+        except RuntimeError as error:  # CUDA's: the next run finds out what is wrong
+            log.warning("device %s does not say how much memory is free: %s", self._name, error)
+            return 1
 
     def run_together(self, assignments: Sequence[Assignment]) -> tuple[Future[Failure | None], ...]:
         """As ``RunsTogether``."""

@@ -206,3 +206,14 @@ async def test_a_worker_that_makes_one_task_at_a_time_gets_one() -> None:
     async with house(one) as built:
         await run_all(built, engine, make_task("a"), make_task("b"))
     assert engine.turns == [["first"], ["a"], ["b"]]
+
+
+async def test_a_device_that_does_not_answer_how_much_fits_gets_one_task() -> None:
+    class Broken(BatchEngine):
+        def images_together(self, request: ResolvedRequest) -> int:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    engine = Broken()
+    async with house(engine) as built:
+        await run_all(built, engine, make_task("a"), make_task("b"))
+    assert engine.turns == [["first"], ["a"], ["b"]]
