@@ -197,6 +197,17 @@ async def test_tasks_that_lose_their_worker_together_run_alone_the_next_time() -
     assert statuses == {name: "failed" if name == "b" else "finished" for name in statuses}
 
 
+async def test_tasks_that_a_crash_ended_together_run_alone_after_the_restart() -> None:
+    engine = BatchEngine()
+    async with house(engine) as built:
+        for name in "abc":
+            await built.attempts.begin(name)
+        await run_all(built, engine, *(make_task(name) for name in "abcd"))
+    assert [turn for turn in engine.turns[1:] if len(turn) > 1] == []
+    assert sorted(engine.turns[1:]) == [["a"], ["b"], ["c"], ["d"]]
+    assert [outcome.status for _, outcome in built.rows] == ["finished"] * 5
+
+
 async def test_a_worker_that_makes_one_task_at_a_time_gets_one() -> None:
     engine = BatchEngine()
 
