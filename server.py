@@ -20,7 +20,7 @@ from handlers.http.key_ring import KeyFileError, KeyRing, load_keys
 from handlers.http.listening import split_hosts
 from handlers.http.serving import run
 from handlers.routes import install
-from handlers.service_keys import DECODING, install_services
+from handlers.service_keys import DECODING, DOWNLOADS, install_services
 from pipeline.engine.options import AUTO_BATCH, EngineOptions
 from pipeline.engine.spec import EngineSpec
 from pipeline.engine.workers import local_workers, ray_fleet
@@ -151,6 +151,7 @@ async def _run_parts(
         yield
         await executor.close(grace_s=0.0)  # done already unless the start broke off
         app[DECODING].close()
+        app[DOWNLOADS].close()
 
 
 def main() -> None:

@@ -86,6 +86,25 @@ class DeviceState(Reply, frozen=True, kw_only=True):
     hardware: Hardware | None = None
 
 
+class DownloadView(Reply, frozen=True, kw_only=True):
+    """A download as clients see it. ``error`` says why it failed."""
+
+    folder: str
+    name: str
+    state: str
+    # Bytes so far.
+    received: int = 0
+    # Bytes in all; 0 where the sender does not say.
+    total: int = 0
+    error: str = ""
+
+
+class DownloadList(Reply, frozen=True, kw_only=True):
+    """The downloads since the server's start."""
+
+    downloads: list[DownloadView]
+
+
 class FieldError(Reply, frozen=True, kw_only=True):
     """One wrong field: its location, what is wrong, and a name for the kind of error."""
 
@@ -182,6 +201,10 @@ class ModelFile(Reply, frozen=True, kw_only=True):
     resolution: str = ""
     # Words that call up what was trained.
     trigger_words: list[str] = []
+    # GET /v1/models/picture has it.
+    has_picture: bool = False
+    # What name.txt beside the file says.
+    notes: str = ""
 
 
 class PresetInfo(Reply, frozen=True, kw_only=True):
@@ -249,6 +272,13 @@ class PictureMetadata(Reply, frozen=True, kw_only=True):
     program_version: str = ""
     # What the text says and a request cannot, or not with this value.
     unread: list[str] = []
+
+
+class PresetNamed(Reply, frozen=True, kw_only=True):
+    """A preset, by the name that requests use."""
+
+    # Letters, digits, blanks and _ . + ( ) -.
+    name: str
 
 
 class RunningView(Reply, frozen=True, kw_only=True):
@@ -421,6 +451,15 @@ class DescribeImage(TypedDict, total=False):
     image: ImageSource | None
     # Photo: a sentence. Anime: tags, joined by commas.
     image_type: Literal["Photo", "Anime"] | None
+
+
+class DownloadRequest(TypedDict, total=False):
+    """A model file that a preset or the list of published files names."""
+
+    # As requests name the file.
+    name: str
+    # Below the models folder.
+    folder: str | None
 
 
 class EnhanceControl(TypedDict, total=False):
@@ -766,6 +805,35 @@ class GenerateRequest(TypedDict, total=False):
     require_base64: bool | None
     # Where the finished record is posted.
     webhook_url: str | None
+
+
+class PresetNamed(TypedDict, total=False):
+    """A preset, by the name that requests use."""
+
+    # Letters, digits, blanks and _ . + ( ) -.
+    name: str
+
+
+class PresetRename(TypedDict, total=False):
+    """A preset's name and its new one."""
+
+    # Letters, digits, blanks and _ . + ( ) -.
+    name: str
+    # Letters, digits, blanks and _ . + ( ) -.
+    to: str
+
+
+class PresetToSave(TypedDict, total=False):
+    """A preset's name and the request fields that it sets; others are left out."""
+
+    # Letters, digits, blanks and _ . + ( ) -.
+    name: str
+    # Fields of a generate request, as a record has them.
+    parameters: dict[str, Any]
+    # A line about the preset.
+    note: str | None
+    # Whether one of that name is written over.
+    replace: bool | None
 
 
 class ReadMetadata(TypedDict, total=False):

@@ -30,13 +30,16 @@ from handlers.ops.openapi import openapi
 from handlers.web.archive import history_zip
 from handlers.web.boards import change_board, delete_board, list_boards, rename_board
 from handlers.web.deletion import delete_task, restore_task
+from handlers.web.downloads import list_downloads, pause_download, start_download
 from handlers.web.gallery import history_summary, list_history, mark
 from handlers.web.inputs import store_input
 from handlers.web.login import login, logout, token
 from handlers.web.media import input_file, output_file, thumbnail_file
+from handlers.web.model_pictures import model_picture
 from handlers.web.model_source import model_source
 from handlers.web.models import models, unload
 from handlers.web.pages import docs, index, static_file
+from handlers.web.presets import delete_preset, rename_preset, save_preset
 from handlers.web.queue import move, pause, prioritise, resume, show_queue
 from handlers.web.retry import retry
 
@@ -81,6 +84,13 @@ def own_routes(socket: Handler = websocket) -> list[web.RouteDef]:
         web.get("/v1/engines/all-models", all_models),
         web.get("/v1/engines/styles", styles),
         web.get("/v1/models", models),
+        web.get("/v1/models/picture", model_picture),
+        web.get("/v1/models/downloads", list_downloads),
+        web.post("/v1/models/downloads", start_download),
+        web.post("/v1/models/downloads/pause", pause_download),
+        web.post("/v1/presets", save_preset),
+        web.post("/v1/presets/rename", rename_preset),
+        web.post("/v1/presets/delete", delete_preset),
         web.get("/v1/models/source", model_source),
         web.post("/v1/tools/describe-image", describe_image),
         web.post("/v1/tools/generate_mask", generate_mask),

@@ -11,6 +11,7 @@ from handlers import keys
 from handlers.service.admission import Admissions
 from handlers.service.decoding import Decoding
 from handlers.service.deletion import Deletion
+from handlers.service.downloads import Downloads
 from handlers.service.images import ImageReader
 from handlers.service.queue import QueueControl
 from handlers.service.submit import Submissions
@@ -24,6 +25,7 @@ QUEUE: Final = web.AppKey("queue", QueueControl)
 IMAGES: Final = web.AppKey("images", ImageReader)
 DECODING: Final = web.AppKey("decoding", Decoding)
 DELETION: Final = web.AppKey("deletion", Deletion)
+DOWNLOADS: Final = web.AppKey("downloads", Downloads)
 WATCH: Final = web.AppKey("watch", StorageWatch)
 
 
@@ -41,4 +43,5 @@ def install_services(app: web.Application, stored: Repositories) -> None:
     app[SUBMISSIONS] = Submissions(
         bus, app[keys.RESOLVER], images, admissions, tasks, app[keys.CLIENT]
     )
+    app[DOWNLOADS] = Downloads(app[keys.MODEL_FILES], bus)
     app[DELETION] = Deletion(bus, history, stored.trash, stored.retention, outputs)

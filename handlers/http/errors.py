@@ -31,6 +31,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "model_not_found": 404,
     "not_found": 404,
     "not_ended": 409,
+    "preset_exists": 409,
     "unreadable_request": 409,
     "fetch_too_large": 413,
     "image_too_large": 413,
@@ -46,6 +47,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "server_stopping": 503,
     "database_locked": 503,
     "outputs_missing": 503,
+    "preset_not_saved": 503,
     "too_many_connections": 503,
     "disk_full": 507,
 }

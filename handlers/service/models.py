@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from pipeline.errors import PipelineError
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, UPSCALERS, VAES, ModelCatalog
+from pipeline.files.model_pictures import note_beside, picture_beside
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
 from pipeline.request.presets import INITIAL, PresetStore, preset_values
 from pipeline.request.styles import StyleLibrary
@@ -28,6 +29,8 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trigger_words: Annotated[
         tuple[str, ...], Meta(description="Words that call up what was trained.")
     ] = ()
+    has_picture: Annotated[bool, Meta(description="GET /v1/models/picture has it.")] = False
+    notes: Annotated[str, Meta(description="What name.txt beside the file says.")] = ""
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +133,13 @@ def _file(catalog: ModelCatalog, folder: str, name: str) -> ModelFile:
     except OSError:
         size = 0
     header = catalog.header(folder, name)
-    return ModelFile(name=name, bytes=size, **msgspec.structs.asdict(header))
+    return ModelFile(
+        name=name,
+        bytes=size,
+        has_picture=picture_beside(path) is not None,
+        notes=note_beside(path),
+        **msgspec.structs.asdict(header),
+    )
 
 
 def _presets(store: PresetStore, catalog: ModelCatalog) -> list[PresetInfo]:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
@@ -94,11 +95,26 @@ class ModelFiles:
             return path
         if not file.url or not self.allowed:
             raise self.not_installed(file)
-        watch = _Told(file.name, reporter, self._on_progress)
+        check = _never if reporter is None else partial(check_stopped, reporter)
+        watch = _Told(file.name, check, reporter, self._on_progress)
         with self._alone(path, watch):
             if not path.is_file():
                 self._fetch(file, path, watch)
         return path
+
+    def fetch(self, file: ModelFile, check: Callable[[], None], tell: OnProgress) -> None:
+        """Fetch a file that is missing, or what is missing of it. Blocks meanwhile.
+
+        ``check`` may raise to end it; what has come is kept for the next call. Raises
+        ModelNotInstalled, DownloadFailed, and whatever ``check`` raises.
+        """
+        path = self._path(file.folder, file.name)
+        if not path.exists() and (not file.url or not self.allowed):
+            raise self.not_installed(file)
+        watch = _Told(file.name, check, None, tell)
+        with self._alone(path, watch):
+            if not path.exists():
+                self._fetch(file, path, watch)
 
     def not_installed(self, file: ModelFile) -> ModelNotInstalled:
         """The error that says which file is missing, its folder and its URL."""
@@ -138,6 +154,10 @@ class ModelFiles:
             yield
         finally:
             lock.release()
+
+
+def _never() -> None:
+    """The check of what nobody stops."""
 
 
 def _acquired(lock: FileLock) -> bool:
@@ -192,16 +212,22 @@ def _is_web_address(url: str) -> bool:
 class _Told:
     """Reports the progress of a download, at most four times a second."""
 
-    def __init__(self, name: str, reporter: Reporter | None, tell: OnProgress | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        check: Callable[[], None],
+        reporter: Reporter | None,
+        tell: OnProgress | None,
+    ) -> None:
         self._name = name
+        self._check = check
         self._reporter = reporter
         self._tell = tell
         self._told_at = float("-inf")
 
     def check(self) -> None:
-        """Raise TaskAborted if the task was stopped."""
-        if self._reporter is not None:
-            check_stopped(self._reporter)
+        """Raise if it was stopped: TaskAborted for a task."""
+        self._check()
 
     def progress(self, received: int, total: int) -> None:
         """Report the bytes so far."""

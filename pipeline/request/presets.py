@@ -78,7 +78,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # Preset key → request field.
-_FIELD_OF: Final[Mapping[str, str]] = {
+FIELD_OF: Final[Mapping[str, str]] = {
     "default_model": "base_model_name",
     "default_refiner": "refiner_model_name",
     "default_refiner_switch": "refiner_switch",
@@ -99,7 +99,7 @@ _FIELD_OF: Final[Mapping[str, str]] = {
     "default_vae": "vae_name",
     "default_inpaint_engine_version": "inpaint_engine",
 }
-_KEY_OF: Final = {field: key for key, field in _FIELD_OF.items()}
+_KEY_OF: Final = {field: key for key, field in FIELD_OF.items()}
 
 
 class _Loaded(NamedTuple):
@@ -207,12 +207,17 @@ def _fault(entries: Mapping[str, object], source: str) -> str:
 def preset_values(preset: Preset) -> dict[str, object]:
     """The request fields that ``preset`` sets, validated like those of a request."""
     raw: dict[str, object] = {}
-    for key, field in _FIELD_OF.items():
+    for key, field in FIELD_OF.items():
         value = getattr(preset, key)
         if value is not None:
             raw[field] = _lora_slots(value) if field == "loras" else value
     params = params_from(raw)
     return {field: getattr(params, field) for field in raw}
+
+
+def is_preset_name(name: str) -> bool:
+    """Whether a preset's file may have this name, without ``.json``."""
+    return _NAME.fullmatch(name) is not None and len(name.encode()) <= _MAX_NAME_BYTES
 
 
 class PresetStore:
@@ -228,6 +233,11 @@ class PresetStore:
     def initial(self) -> str:
         """The name of the start preset."""
         return self._initial
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self._folder
 
     def names(self) -> list[str]:
         """``initial``, then the preset files without ``.json``."""
@@ -276,7 +286,7 @@ class PresetStore:
 
     def _find(self, name: str) -> _Loaded | None:
         stem = self._initial if name == INITIAL else name
-        if not _NAME.fullmatch(stem) or len(stem.encode()) > _MAX_NAME_BYTES:
+        if not is_preset_name(stem):
             return None
         path = f"{self._folder}/{stem}.json"
         try:
