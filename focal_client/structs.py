@@ -274,10 +274,9 @@ class PictureMetadata(Reply, frozen=True, kw_only=True):
     unread: list[str] = []
 
 
-class PresetNamed(Reply, frozen=True, kw_only=True):
-    """A preset, by the name that requests use."""
+class PresetChanged(Reply, frozen=True, kw_only=True):
+    """The preset that was saved, renamed or deleted, by its name now."""
 
-    # Letters, digits, blanks and _ . + ( ) -.
     name: str
 
 

@@ -46,12 +46,18 @@ class PresetNamed(msgspec.Struct, frozen=True, kw_only=True):
     name: Name
 
 
+class PresetChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """The preset that was saved, renamed or deleted, by its name now."""
+
+    name: str
+
+
 @Operation(
     name="save_preset",
     tag="engine",
     summary="Save request fields as a preset, a file with Fooocus's keys",
     body=Payload(type=PresetToSave),
-    reply=Payload(type=PresetNamed),
+    reply=Payload(type=PresetChanged),
     errors=(400, 401, 403, 404, 409, 413, 422, 503),
 )
 async def save_preset(request: web.Request) -> web.Response:
@@ -66,7 +72,7 @@ async def save_preset(request: web.Request) -> web.Response:
     tag="engine",
     summary="Give a preset another name",
     body=Payload(type=PresetRename),
-    reply=Payload(type=PresetNamed),
+    reply=Payload(type=PresetChanged),
     errors=(400, 401, 403, 404, 409, 413, 422, 503),
 )
 async def rename_preset(request: web.Request) -> web.Response:
@@ -82,7 +88,7 @@ async def rename_preset(request: web.Request) -> web.Response:
     tag="engine",
     summary="Delete a preset",
     body=Payload(type=PresetNamed),
-    reply=Payload(type=PresetNamed),
+    reply=Payload(type=PresetChanged),
     errors=(400, 401, 403, 404, 409, 413, 422, 503),
 )
 async def delete_preset(request: web.Request) -> web.Response:
@@ -101,4 +107,4 @@ def _save(presets: PresetStore, body: PresetToSave) -> None:
 
 def _changed(request: web.Request, name: str, headers: dict[str, str]) -> web.Response:
     request.app[BUS].publish(CatalogChanged())
-    return json_response(PresetNamed(name=name), headers=headers)
+    return json_response(PresetChanged(name=name), headers=headers)

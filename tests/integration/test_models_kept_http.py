@@ -57,7 +57,7 @@ async def test_a_download_is_paused_and_gone_on_with(tmp_path: Path) -> None:
             known = ModelFile("vae", "big.bin", f"{files.url}/big.bin")
             focal.app[MODEL_FILES].published = lambda: {("vae", known.name): known}  # type: ignore[method-assign]
             files.answers.append(stalls_after(SIZE // 2))
-            body = {"folder": "vae", "name": "big.bin"}
+            body: dict[str, Any] = {"folder": "vae", "name": "big.bin"}
             await post(focal, "/v1/models/downloads", **body)
             await until(focal, "running", received=1)
             paused = await post(focal, "/v1/models/downloads/pause", **body)
@@ -89,7 +89,7 @@ async def test_a_preset_is_saved_renamed_and_deleted(
     (folder / "embedded.json").write_bytes((store.folder / "embedded.json").read_bytes())
     monkeypatch.setattr(store, "_folder", folder)
     record = await focal.generate({"prompt": "a boat", "guidance_scale": 3.5})
-    body = {"name": "Boats", "parameters": record["req_params"]}
+    body: dict[str, Any] = {"name": "Boats", "parameters": record["req_params"]}
     assert await post(focal, "/v1/presets", **body) == {"name": "Boats"}
     assert (await post(focal, "/v1/presets", 409, **body))["code"] == "preset_exists"
     await post(focal, "/v1/presets", **body, replace=True)

@@ -55,13 +55,12 @@ def test_a_name_is_taken_once_and_the_start_preset_stays(store: PresetStore) -> 
         files.rename("one", "two")
     files.rename("one", "three")
     assert store.names() == ["initial", "default", "three", "two"]
-    for change in (
-        lambda: files.delete("default"),
-        lambda: files.rename("default", "other"),
-        lambda: files.save("default", preset, replace=True),
-    ):
-        with pytest.raises(PresetExists):
-            change()
+    with pytest.raises(PresetExists):
+        files.delete("default")
+    with pytest.raises(PresetExists):
+        files.rename("default", "other")
+    with pytest.raises(PresetExists):
+        files.save("default", preset, replace=True)
     files.delete("three")
     with pytest.raises(ModelNotFound):
         files.delete("three")
