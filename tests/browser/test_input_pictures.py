@@ -140,9 +140,9 @@ def test_after_a_variation_a_plain_picture_is_made_again(app: Page, tmp_path: Pa
     app.goto("/")
     vary_with(app, picture_file(tmp_path))
     app.get_by_label("Vary or upscale").last.select_option("Vary (Subtle)")
-    with app.expect_request("**/v1/engine/generate/") as request:
+    with app.expect_response("**/v1/engine/generate/") as response:
         generate(app)
-    assert sent(request.value)["uov_method"] == "Vary (Subtle)"
+    assert sent(response.value.request)["uov_method"] == "Vary (Subtle)"
     app.get_by_text("None", exact=True).click()
     with app.expect_response("**/v1/engine/generate/") as response:
         generate(app)

@@ -86,7 +86,8 @@ async def test_every_documented_value_is_accepted(
         query = {**required, name: value, **NEEDS.get((path, name, value), {})}
         answered = await status(focal, method, path, query)
         assert answered != 422, query
-        assert answered < 500 or path == "/health", query
+        is_documented = str(answered) in DOCUMENT["paths"][path][method]["responses"]
+        assert answered < 500 or (answered in {501, 503} and is_documented), query
 
 
 @pytest.mark.parametrize(("method", "path", "parameter", "required"), CASES)

@@ -89,6 +89,7 @@ CASES = [
 # Codes of failures that are ours, or of what ends a task and not a request: 500 if they get so far.
 NO_STATUS = {
     "pipeline_error",
+    "engine_missing",
     "fetch_failed",
     "input_missing",
     "internal",
