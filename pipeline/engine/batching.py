@@ -33,19 +33,20 @@ def batch_limit(
     size: tuple[int, int],
     device: torch.device,
     *,
-    by_openvino: bool = False,
+    is_prepared: bool = False,
 ) -> int:
     """How many images of a size (width, height, in pixels) are made together.
 
-    ``asked`` may be ``AUTO_BATCH``: then OpenVINO, which gains 3 to 5 % by it, makes one by one.
-    Waits for nothing: any thread may call it.
+    ``asked`` may be ``AUTO_BATCH``: then a network that ``is_prepared`` for the rows of one image
+    makes one by one: OpenVINO's gains 3 to 5 % by more, ``torch.compile`` would compile it again
+    for each number of rows, which takes minutes. Waits for nothing: any thread may call it.
     """
     if sampler in _ADAPTIVE:
         return 1
     if asked != AUTO_BATCH:
         return asked
     cells = max(1, size[0] * size[1] // LATENT_FACTOR**2)
-    if by_openvino:
+    if is_prepared:
         return 1
     if device.type == "cpu":
         return max(1, min(MOST, CPU_CELLS // cells))

@@ -156,8 +156,8 @@ class Engine:
         runner.run(tuple(runs))
 
     def _batch_limit(self, sampler: str, size: tuple[int, int]) -> int:
-        asked, by_openvino = self._options.batch, self._engines.is_on
-        return batch_limit(asked, sampler, size, self.device, by_openvino=by_openvino)
+        asked, is_prepared = self._options.batch, self._engines.is_on or self._options.compile_unet
+        return batch_limit(asked, sampler, size, self.device, is_prepared=is_prepared)
 
     def _task_run(self, job: TaskJob) -> TaskRun:
         """A task with its plans made and its models loaded."""

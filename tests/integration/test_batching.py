@@ -364,6 +364,6 @@ def test_a_batch_on_the_cpu_is_no_larger_than_pays(
     assert batch_limit(asked, sampler, (side, side), CPU) == limit
 
 
-def test_openvino_gains_nothing_from_a_batch_and_makes_one_by_one() -> None:
-    assert batch_limit(AUTO_BATCH, "euler", (256, 256), CPU, by_openvino=True) == 1
-    assert batch_limit(4, "euler", (256, 256), CPU, by_openvino=True) == 4
+def test_a_network_prepared_for_one_image_makes_one_by_one_unless_told() -> None:
+    assert batch_limit(AUTO_BATCH, "euler", (256, 256), CPU, is_prepared=True) == 1
+    assert batch_limit(4, "euler", (256, 256), CPU, is_prepared=True) == 4
