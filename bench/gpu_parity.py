@@ -29,10 +29,8 @@ STEPS: Final = 4
 SEEDS: Final = (1, 2)
 FEW: Final = 2  # samplers and schedules of a toy run
 
-# Relative, of latents. These schedules begin where a network in float16 is unsure already, and
-# are compared for what is wrong altogether.
+# Relative, of latents. Three samplers with every schedule in float16 on a CPU: at most 1.5e-2.
 LARGEST: Final = 0.05
-_LOOSE: Final = {"edm_playground_v2.5": 0.5, "lcm": 0.2, "tcd": 0.2, "turbo": 0.2}
 
 
 class Compared(NamedTuple):
@@ -45,7 +43,7 @@ class Compared(NamedTuple):
     @property
     def is_well(self) -> bool:
         """Whether that is rounding."""
-        return self.apart <= _LOOSE.get(self.scheduler, LARGEST)
+        return self.apart <= LARGEST
 
 
 def compare_samplers(device: torch.device, *, few: bool = False) -> list[Compared]:
