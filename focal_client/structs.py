@@ -405,6 +405,28 @@ class Unloaded(Reply, frozen=True, kw_only=True):
     models: list[str]
 
 
+class WorkerInfo(Reply, frozen=True, kw_only=True):
+    """A worker as operators see it. The counts are since the server's start."""
+
+    id: str
+    state: str
+    error: str
+    draining: bool
+    node: str
+    hardware: Hardware | None = None
+    memory_bytes: int
+    tasks: list[str]
+    models: list[str]
+    pictures: int
+    failures: int
+
+
+class WorkersView(Reply, frozen=True, kw_only=True):
+    """All workers; those of a cluster come and go."""
+
+    workers: list[WorkerInfo]
+
+
 class BoardChange(TypedDict, total=False):
     """What goes on a board and what is taken off it; a new name makes a new board."""
 

@@ -27,6 +27,7 @@ from handlers.ops.health import health
 from handlers.ops.lifecycle import run_background, shut_down
 from handlers.ops.metrics import METRICS, Metrics, metrics, metrics_middleware
 from handlers.ops.openapi import openapi
+from handlers.ops.workers import drain, list_workers, resume_worker
 from handlers.web.archive import history_zip
 from handlers.web.boards import change_board, delete_board, list_boards, rename_board
 from handlers.web.deletion import delete_task, restore_task
@@ -102,6 +103,9 @@ def own_routes(socket: Handler = websocket) -> list[web.RouteDef]:
         web.post("/logout", logout),
         web.get("/health", health),
         web.get("/metrics", metrics),
+        web.get("/v1/workers", list_workers),
+        web.post("/v1/workers/{worker_id}/drain", drain),
+        web.post("/v1/workers/{worker_id}/resume", resume_worker),
         web.get("/openapi.json", openapi),
         web.get("/docs", docs),
         web.get("/static/{path:.+}", static_file),

@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bus.events import TERMINAL
@@ -18,6 +18,7 @@ from handlers.http.access import KEY_NAME
 from handlers.http.operation import Operation, Payload, operation_of
 from handlers.http.refusal import Handler
 from handlers.keys import BUS, EXECUTOR
+from pipeline.scheduling.worker import WorkerInfo
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class _Gauges(Collector):
 
     def __init__(self, app: web.Application) -> None:
         executor, bus = app[EXECUTOR], app[BUS]
+        self._executor = executor
         self._sources: tuple[tuple[str, str, Callable[[], float]], ...] = (
             ("focal_queue_tasks", "Tasks that wait.", lambda: executor.waiting_count),
             ("focal_running_tasks", "Tasks on a device.", lambda: len(executor.running())),
@@ -92,6 +94,31 @@ class _Gauges(Collector):
     def collect(self) -> Iterable[Metric]:
         for name, help_text, read in self._sources:
             yield GaugeMetricFamily(name, help_text, value=read())
+        yield from _worker_metrics(self._executor.workers())
+
+
+def _worker_metrics(workers: Iterable[WorkerInfo]) -> Iterable[Metric]:
+    """Each worker by its id and node."""
+    labels = ["worker", "node"]
+    ready = GaugeMetricFamily("focal_worker_ready", "Can it make pictures?", labels=labels)
+    busy = GaugeMetricFamily("focal_worker_tasks", "Tasks that it has.", labels=labels)
+    memory = GaugeMetricFamily(
+        "focal_worker_memory_bytes",
+        "Resident memory of its process; 0: the server's own.",
+        labels=labels,
+    )
+    models = GaugeMetricFamily("focal_worker_models", "Models that are loaded.", labels=labels)
+    pictures = CounterMetricFamily("focal_worker_pictures", "Pictures made.", labels=labels)
+    failures = CounterMetricFamily("focal_worker_failures", "Failures and losses.", labels=labels)
+    for each in workers:
+        values = [each.id, each.node]
+        ready.add_metric(values, each.state == "ready" and not each.draining)
+        busy.add_metric(values, len(each.tasks))
+        memory.add_metric(values, each.memory_bytes)
+        models.add_metric(values, len(each.models))
+        pictures.add_metric(values, each.pictures)
+        failures.add_metric(values, each.failures)
+    return ready, busy, memory, models, pictures, failures
 
 
 METRICS: Final = web.AppKey("metrics", Metrics)

@@ -112,18 +112,23 @@ class Dispatcher:
         """Begin one task after another, each when a worker is free."""
         while True:
             await self._pool.wait_for_free()
-            waiting = await self._queue.take()
+            waiting = await self._queue.take(self._is_prepared)
             try:
                 self._begin(waiting, listener)
             finally:
                 if waiting.task.task_id not in self._running:
                     self._queue.put_nowait(waiting)
 
+    def _is_prepared(self, task: Task) -> bool:
+        """Has a free worker the task's model? With one worker, tasks keep their order."""
+        one = len(self._pool.workers()) == 1
+        return one or self._pool.is_loaded_on_free(task.params.base_model_name)
+
     def _begin(self, waiting: Waiting, listener: Listener) -> None:
         """Give a task to a worker, and those that it makes together with it. There may be no
         worker left: one may fail while the queue is empty."""
         free = self._pool.free_count()
-        worker = self._pool.take()
+        worker = self._pool.take(waiting.task.params.base_model_name)
         if worker is None:
             return
         task = waiting.task
@@ -164,6 +169,7 @@ class Dispatcher:
         reported = False
         try:
             outcome = await self._outcome(turn, running)
+            self._pool.count_pictures(turn.worker, len(running.snapshot.images))
             if outcome is None:
                 listener.returned(waiting)
             elif task_id not in self._aborted or outcome.status != "stop":

@@ -33,7 +33,14 @@ from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import Outcome, Task
 from pipeline.scheduling.task_queue import TaskQueue
 from pipeline.scheduling.tools import TOOL_WAIT_S, ToolRunner
-from pipeline.scheduling.worker import DeviceState, ToolReply, ToolRequest, Worker, overall_state
+from pipeline.scheduling.worker import (
+    DeviceState,
+    ToolReply,
+    ToolRequest,
+    Worker,
+    WorkerInfo,
+    overall_state,
+)
 
 log = logging.getLogger(__name__)
 
@@ -222,6 +229,17 @@ class Executor:
         """Each device's state, and that of a source that has brought none."""
         missing = None if self._source is None else self._source.state
         return self._pool.states() if missing is None else (*self._pool.states(), missing)
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Each worker, as operators see it."""
+        tasks: dict[str, list[str]] = {}
+        for running in self.running():
+            tasks.setdefault(running.device, []).append(running.task.task_id)
+        return self._pool.describe(tasks)
+
+    def drain(self, worker: str, *, is_draining: bool) -> bool:
+        """Let a worker take no more tasks, or take them again; False if there is none such."""
+        return self._pool.drain(worker, is_draining)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """The loaded models, device by device."""

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from bus.supervision import Backoff, Supervisor
 from pipeline.errors import DeviceBusy
-from pipeline.scheduling.worker import DeviceState, Worker
+from pipeline.scheduling.worker import DeviceState, RunsElsewhere, Worker, WorkerInfo
 from pipeline.scheduling.worker_events import Sink, WorkerEvent, WorkerFailed
 
 log = logging.getLogger(__name__)
+
+CHECKPOINT: Final = "checkpoint"  # the kind of model whose change takes seconds
 
 
 class _Slot:
@@ -22,11 +24,23 @@ class _Slot:
         self.is_taken = False  # by a task
         self.tools = 0  # tool calls that it has
         self.failures = 0  # in a row
+        self.failures_in_all = 0
+        self.pictures = 0
+        self.is_draining = False
         self.failed = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
         return self.worker.state.state == "ready"
+
+    @property
+    def is_free(self) -> bool:
+        return self.is_ready and not self.is_taken and not self.is_draining
+
+    def has_loaded(self, checkpoint: str) -> bool:
+        return any(
+            model.kind == CHECKPOINT and model.name == checkpoint for model in self.worker.loaded()
+        )
 
 
 class WorkerSource(Protocol):
@@ -100,9 +114,12 @@ class WorkerPool:
             self._changed.clear()
             await self._changed.wait()
 
-    def take(self) -> Worker | None:
-        """A ready worker for one task, to be given back; None if there is none any more."""
-        slot = self._free()
+    def take(self, checkpoint: str = "") -> Worker | None:
+        """A ready worker for one task, to be given back; None if there is none any more.
+
+        If possible one that has the task's ``checkpoint`` loaded: another would take seconds.
+        """
+        slot = self._free(checkpoint)
         if slot is None:
             return None
         slot.is_taken = True
@@ -110,7 +127,33 @@ class WorkerPool:
 
     def free_count(self) -> int:
         """How many workers are ready and have no task."""
-        return sum(slot.is_ready and not slot.is_taken for slot in self._slots.values())
+        return sum(slot.is_free for slot in self._slots.values())
+
+    def is_loaded_on_free(self, checkpoint: str) -> bool:
+        """Has a free worker this checkpoint loaded?"""
+        return any(slot.is_free and slot.has_loaded(checkpoint) for slot in self._slots.values())
+
+    def drain(self, name: str, is_draining: bool) -> bool:
+        """Let a worker take no more tasks, or take them again; False if there is none such.
+
+        What it has goes on. A drained worker does tools only if no other worker is ready.
+        """
+        if (slot := self._slots.get(name)) is None:
+            return False
+        slot.is_draining = is_draining
+        self.tell_state()
+        return True
+
+    def count_pictures(self, worker: Worker, pictures: int) -> None:
+        """Note how many pictures a worker has made of a task."""
+        if (slot := self._slot_of(worker)) is not None:
+            slot.pictures += pictures
+
+    def describe(self, tasks: Mapping[str, Sequence[str]]) -> tuple[WorkerInfo, ...]:
+        """Every worker; ``tasks`` are the ids of those that run, by the worker's name."""
+        return tuple(
+            _describe(slot, tuple(tasks.get(name, ()))) for name, slot in self._slots.items()
+        )
 
     def give_back(self, worker: Worker) -> None:
         """The task of this worker has ended, and with it maybe the worker."""
@@ -130,7 +173,7 @@ class WorkerPool:
                 raise DeviceBusy(f"no device is ready ({reasons}); try again later")
             self._changed.clear()
             await self._changed.wait()
-        slot = min(ready, key=lambda each: (each.is_taken, each.tools))
+        slot = min(ready, key=lambda each: (each.is_draining, each.is_taken, each.tools))
         slot.tools += 1
         return slot.worker
 
@@ -160,10 +203,20 @@ class WorkerPool:
             work = partial(self._keep, slot, self._sink_of(slot.worker.name))
             self._supervisor.keep(_work_name(slot.worker), work)
 
-    def _free(self) -> _Slot | None:
-        """The ready worker without a task that has the fewest tool calls."""
-        free = [slot for slot in self._slots.values() if slot.is_ready and not slot.is_taken]
-        return min(free, key=lambda slot: slot.tools, default=None)
+    def _free(self, checkpoint: str = "") -> _Slot | None:
+        """The free worker that has the checkpoint loaded or else none, with the fewest tool
+        calls."""
+        free = [slot for slot in self._slots.values() if slot.is_free]
+        if len(free) < 2 or not checkpoint:
+            return min(free, key=lambda slot: slot.tools, default=None)
+        return min(
+            free,
+            key=lambda slot: (
+                not slot.has_loaded(checkpoint),
+                bool(slot.worker.loaded()),
+                slot.tools,
+            ),
+        )
 
     async def _keep(self, slot: _Slot, sink: Sink) -> None:
         """Start a worker, and again each time it has failed."""
@@ -175,6 +228,7 @@ class WorkerPool:
                 await slot.failed.wait()
                 self.tell_state()
             slot.failures += 1
+            slot.failures_in_all += 1
             pause = self._backoff.pause(slot.failures)
             state = slot.worker.state
             log.error("device %s failed: %s; started again in %g s", state.name, state.error, pause)
@@ -187,6 +241,24 @@ class WorkerPool:
             self._changed.set()
         elif slot.worker.state.state == "failed":  # else it is being started again already
             slot.failed.set()
+
+
+def _describe(slot: _Slot, tasks: tuple[str, ...]) -> WorkerInfo:
+    worker, state = slot.worker, slot.worker.state
+    elsewhere = worker if isinstance(worker, RunsElsewhere) else None
+    return WorkerInfo(
+        id=state.name,
+        state=state.state,
+        error=state.error,
+        draining=slot.is_draining,
+        node=elsewhere.node if elsewhere else "",
+        hardware=state.hardware,
+        memory_bytes=elsewhere.memory if elsewhere else 0,
+        tasks=tasks,
+        models=tuple(model.name for model in worker.loaded()),
+        pictures=slot.pictures,
+        failures=slot.failures_in_all,
+    )
 
 
 def _work_name(worker: Worker) -> str:

@@ -116,8 +116,7 @@ class RayWorker:
         self._build = build
         self._cluster = cluster
         self.place = place
-        self.memory = 0
-        """Resident bytes of the actor's process, as far as known."""
+        self._memory = 0
         self._state = DeviceState(name=name)
         self._loaded: tuple[LoadedModel, ...] = ()
         self._session: _Session | None = None
@@ -126,6 +125,16 @@ class RayWorker:
     def name(self) -> str:
         """As ``Worker.name``."""
         return self._name
+
+    @property
+    def node(self) -> str:
+        """As ``RunsElsewhere``."""
+        return self.place.node.host
+
+    @property
+    def memory(self) -> int:
+        """As ``RunsElsewhere``."""
+        return self._memory
 
     @property
     def state(self) -> DeviceState:
@@ -219,13 +228,13 @@ class RayWorker:
 
     def _receive(self, session: _Session, message: Message) -> None:
         if isinstance(message, Status) and self._session is session:
-            self._loaded, self.memory = message.loaded, message.memory
+            self._loaded, self._memory = message.loaded, message.memory
             self._state = message.state
         session.receive(message)
 
     def _lose(self, session: _Session, reason: str) -> None:
         if self._session is session:  # else it was replaced or closed
-            self._loaded, self.memory = (), 0
+            self._loaded, self._memory = (), 0
             self._state = DeviceState(name=self._name, state="failed", error=reason)
         if session.lose(reason) and self._session is session:
             session.sink(WorkerFailed(reason))

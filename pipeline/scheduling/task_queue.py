@@ -1,6 +1,7 @@
 """The waiting tasks, to be taken by a coroutine in an order that may change, unless paused."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import Final
@@ -8,8 +9,10 @@ from typing import Final
 from bus.events import now_ms
 from pipeline.request.sharing import shared_request
 from pipeline.scheduling.queue import PriorityQueue, Waiting
+from pipeline.scheduling.task import Task
 
-LOOK_AHEAD: Final = 64  # waiting tasks among which companions are looked for
+LOOK_AHEAD: Final = 64  # waiting tasks among which companions and ready ones are looked for
+PASS_S: Final = 5.0  # for which others may pass a task that would make a worker change its model
 
 
 class TaskQueue:
@@ -19,13 +22,19 @@ class TaskQueue:
     takes one for its neighbour from before a restart.
     """
 
-    def __init__(self, may_run: Callable[[str], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        may_run: Callable[[str], bool] = lambda _: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``may_run`` says whether a task of this API key may begin now; see ``look_again``."""
+        self._clock = clock
         self.tasks = PriorityQueue(revision=now_ms())
         self.paused = False
         """True while ``take`` waits even if there are tasks."""
         self._may_run = may_run
         self._changed = asyncio.Event()
+        self._passed: dict[str, float] = {}  # task ids, and since when each is passed
 
     def put_nowait(self, item: Waiting) -> None:
         """Add a task."""
@@ -73,11 +82,50 @@ class TaskQueue:
                 images -= count
                 yield entry
 
-    async def take(self) -> Waiting:
-        """Remove and return the next task that may begin, once there is one and no pause."""
+    async def take(self, is_prepared: Callable[[Task], bool] | None = None) -> Waiting:
+        """Remove and return the next task that may begin, once there is one and no pause.
+
+        ``is_prepared`` says whether a free worker has the task's model loaded. Such a task passes
+        others of its priority that would make a worker change its model, but each of those for
+        ``PASS_S`` at most.
+        """
         while True:
             self._changed.clear()
-            with suppress(IndexError):
-                if not self.paused:
-                    return self.tasks.take(self._may_run)
+            if not self.paused:
+                if is_prepared and (entry := self._prepared(is_prepared)) is not None:
+                    return entry
+                with suppress(IndexError):
+                    return self._taken(self.tasks.take(self._may_run))
             await self._changed.wait()
+
+    def _prepared(self, is_prepared: Callable[[Task], bool]) -> Waiting | None:
+        """Remove the first prepared task that may pass all before it; None if none may."""
+        now = self._clock()
+        passed: list[Waiting] = []
+        for entry in self.tasks.entries(limit=LOOK_AHEAD):
+            if not self._may_run(entry.task.delivery.key):
+                continue
+            if passed and entry.priority < passed[0].priority:
+                return None
+            if is_prepared(entry.task):
+                self._passed.update(
+                    (each.task.task_id, now)
+                    for each in passed
+                    if each.task.task_id not in self._passed
+                )
+                self.tasks.withdraw(entry.task.task_id)
+                return self._taken(entry)
+            if now - self._passed.get(entry.task.task_id, now) >= PASS_S:
+                return None
+            passed.append(entry)
+        return None
+
+    def _taken(self, entry: Waiting) -> Waiting:
+        self._passed.pop(entry.task.task_id, None)
+        if len(self._passed) > LOOK_AHEAD:  # some were withdrawn
+            self._passed = {
+                task_id: since
+                for task_id, since in self._passed.items()
+                if self.tasks.get(task_id) is not None
+            }
+        return entry

@@ -34,6 +34,35 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Hardware | UnsetType = UNSET  # what ``name`` stands for, once it is known
 
 
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as operators see it. The counts are since the server's start."""
+
+    id: str  # the device's name
+    state: Literal["starting", "ready", "failed"]
+    error: str
+    draining: bool  # it takes no more tasks
+    node: str  # the machine's name; empty: the server's own process
+    hardware: Hardware | UnsetType = UNSET
+    memory_bytes: int  # that its process takes; 0: not known, or the server's own process
+    tasks: tuple[str, ...]  # ids of those that it has
+    models: tuple[str, ...]  # that are loaded, as far as known
+    pictures: int
+    failures: int  # how often it failed or was lost
+
+
+@runtime_checkable
+class RunsElsewhere(Protocol):
+    """A ``Worker`` in another process, maybe on another machine."""
+
+    @property
+    def node(self) -> str:
+        """The machine's name."""
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes of its process, as far as known; else 0."""
+
+
 def overall_state(devices: Iterable[DeviceState]) -> Literal["starting", "ready", "degraded"]:
     """``degraded`` if any device has failed: fewer tasks run, or none, and all others wait."""
     states = {device.state for device in devices}

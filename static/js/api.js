@@ -90,6 +90,8 @@ export const api = {
   queue: (taskIds = []) => ask("v1/queue", { query: { task_ids: taskIds.join(",") } }),
   pause: () => post("v1/queue/pause"),
   resume: () => post("v1/queue/resume"),
+  workers: () => ask("v1/workers"),
+  drain: (worker, on) => post(`v1/workers/${encodeURIComponent(worker)}/${on ? "drain" : "resume"}`),
   move: (taskId, place) => post("v1/queue/move", { task_id: taskId, place }),
   prioritise: (taskId, priority) => post("v1/queue/priority", { task_id: taskId, priority }),
   task: (taskId) => ask(task(taskId)),

@@ -3,7 +3,7 @@
 import { api } from "./api.js";
 import { EventConnection } from "./events.js";
 import { openViewer } from "./viewer.js";
-import { button, make, size, t, when } from "./ui.js";
+import { attempt, button, make, size, t, when } from "./ui.js";
 
 const EVENT_TYPES = ["task.queued", "task.started", "task.progress", "task.preview", "task.image", "task.finished", "task.failed",
   "task.stopped", "task.skipped", "task.marked", "queue.changed", "history.deleted", "history.restored", "model.loading",
@@ -25,6 +25,7 @@ class SystemPage {
   constructor(host, shell) {
     this.shell = shell;
     this.cards = make("dl", { class: "cards" });
+    this.workers = make("ul", { class: "rows", "aria-label": t("system.workers") });
     this.errors = make("ul", { class: "rows", "aria-label": t("system.errors") });
     this.log = make("div", { class: "log", role: "log", "aria-label": t("system.events"), "aria-live": "off", tabindex: 0 });
     this.types = make("input", {
@@ -37,6 +38,7 @@ class SystemPage {
       button(t("system.clear"), { icon: "trash", text: true, onclick: () => this.log.replaceChildren() }), this.typeList());
     form.addEventListener("submit", (event) => { event.preventDefault(); this.listen(); });
     host.append(this.cards,
+      make("section", { class: "panel part" }, make("h2", {}, t("system.workers")), this.workers),
       make("section", { class: "panel part" }, make("h2", {}, t("system.errors")), this.errors, make("p", { class: "nothing" }, t("system.no_errors"))),
       make("section", { class: "panel part" }, make("h2", {}, t("system.events")), form, this.problem, this.log));
     shell.live.addEventListener("ended", () => this.refresh());
@@ -63,12 +65,12 @@ class SystemPage {
   async refresh() {
     const since = new Date(Date.now() - HOUR_MS).toISOString();
     const answers = await Promise.all([api.health(), api.history({ status: "finished", start_at: since, limit: 0 }),
-      api.history({ status: "failed", limit: ERRORS_SHOWN }), api.summary()]).catch(() => null);
+      api.history({ status: "failed", limit: ERRORS_SHOWN }), api.summary(), api.workers()]).catch(() => null);
     if (!answers) {
       this.showCards([[t("system.status"), t("disconnected"), "bad"]]);
       return;
     }
-    const [health, hour, failed, summary] = answers;
+    const [health, hour, failed, summary, { workers }] = answers;
     this.showCards([
       [t("system.status"), t(`health.${health.status}`), health.ready ? "good" : "bad", health.detail],
       [t("system.version"), health.version, "", t("system.preset", { name: health.preset })],
@@ -79,10 +81,27 @@ class SystemPage {
       [t("system.queue"), t("queue.counts_short", { running: health.running, pending: health.pending }), "", this.shell.live.paused ? t("queue.paused") : ""],
       [t("system.rate"), t("system.rate_value", { count: hour.total }), "", t("system.total", { count: summary.total })],
     ]);
+    this.showWorkers(workers);
     this.errors.replaceChildren(...failed.items.map((card, index) => make("li", {},
       make("div", { class: "what" }, make("span", { class: "problem" }, card.error ?? ""),
         make("span", { class: "muted" }, `${card.prompt || t("no_prompt")} · ${when(card.finish_mills)}`)),
       button(t("view"), { icon: "image", text: true, onclick: () => openViewer(this.shell, failed.items, index) }))));
+  }
+
+  showWorkers(workers) {
+    const focused = document.activeElement?.dataset.worker;
+    this.workers.replaceChildren(...workers.map((worker) => make("li", {},
+      make("div", { class: "what" }, make("strong", {}, [worker.id, worker.node].filter(Boolean).join(" · ")),
+        make("span", { class: worker.state === "failed" ? "problem" : "muted" }, describeWorker(worker))),
+      button(t(worker.draining ? "system.resume_worker" : "system.drain"), {
+        icon: worker.draining ? "play" : "pause", text: true, title: t("system.drain_hint"), "data-worker": worker.id,
+        onclick: () => this.drain(worker) }))));
+    if (focused) [...this.workers.querySelectorAll("[data-worker]")].find((each) => each.dataset.worker === focused)?.focus();
+  }
+
+  async drain(worker) {
+    const answer = await attempt(() => api.drain(worker.id, !worker.draining));
+    if (answer) this.showWorkers(answer.workers);
   }
 
   showCards(cards) {
@@ -122,6 +141,11 @@ class SystemPage {
     this.paused = !this.paused;
     this.pause.setAttribute("aria-pressed", this.paused);
   }
+}
+
+function describeWorker({ state, error, draining, hardware, memory_bytes: memory, models, pictures, failures }) {
+  return [error || t(draining ? "system.draining" : `health.${state}`), hardware?.description, memory && size(memory), models.join(", "),
+    t("system.worker_counts", { pictures, failures })].filter(Boolean).join(" · ");
 }
 
 function duration(seconds) {

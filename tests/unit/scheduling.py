@@ -17,6 +17,7 @@ from pipeline.scheduling.engine_protocol import Generate, Inputs
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.key_limits import KeyLimits
 from pipeline.scheduling.local_worker import BuildEngine, LocalWorker
+from pipeline.scheduling.pool import WorkerSource
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import MadeImage, Outcome, Reporter, Task
 
@@ -139,11 +140,12 @@ async def house(
     backoff: Backoff = AT_ONCE,
     inputs: Mapping[str, bytes] | None = None,
     key_limits: Mapping[str, KeyLimits] | None = None,
+    source: WorkerSource | None = None,
 ) -> AsyncIterator[House]:
     """One device ``cpu`` that runs ``generate``, or ``devices``; all closed at the end."""
     devices = devices or {"cpu": lambda _sink: generate}
     built = House(devices, on_ended, limit, backoff, inputs or {}, key_limits or {})
-    built.executor.start()
+    built.executor.start(source)
     try:
         yield built
     finally:

@@ -277,10 +277,10 @@ async def test_a_dispatcher_that_dies_is_logged_and_loses_no_task(
     take = WorkerPool.take
     faults = iter([ZeroDivisionError("a bug")])
 
-    def fails_once(pool: WorkerPool) -> Worker | None:
+    def fails_once(pool: WorkerPool, checkpoint: str) -> Worker | None:
         if (error := next(faults, None)) is not None:
             raise error
-        return take(pool)
+        return take(pool, checkpoint)
 
     monkeypatch.setattr(WorkerPool, "take", fails_once)
     async with house() as built:
