@@ -111,8 +111,10 @@ class LocalWorker:
 
         def settle_rest(done: Future[None]) -> None:
             error = done.exception()
+            if not isinstance(error, PipelineError):
+                error = InternalError("the engine left the task without an end")
             for end in ends:
-                _settle(end, error if isinstance(error, PipelineError) else None)
+                _settle(end, error)
 
         done = self._thread.submit(partial(self._run_together, jobs, ended))
         done.add_done_callback(settle_rest)

@@ -228,3 +228,16 @@ async def test_a_device_that_does_not_answer_how_much_fits_gets_one_task() -> No
     async with house(engine) as built:
         await run_all(built, engine, make_task("a"), make_task("b"))
     assert engine.turns == [["first"], ["a"], ["b"]]
+
+
+async def test_a_task_that_the_engine_forgets_fails() -> None:
+    class Forgetful(BatchEngine):
+        def run_together(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
+            super().run_together(jobs[:1], ended)
+
+    engine = Forgetful()
+    async with house(engine) as built:
+        await run_all(built, engine, make_task("a"), make_task("b"))
+    statuses = {name: (outcome.status, outcome.code) for name, outcome in built.rows}
+    assert statuses["a"] == ("finished", "")
+    assert statuses["b"] == ("failed", "internal")
