@@ -9,7 +9,7 @@ from aiohttp import web
 from handlers.http.operation import Operation
 from handlers.http.refusal import FieldError, Location, RequestRefused
 from handlers.http.respond import json_response
-from pipeline.images.encode import UnreadableImage
+from pipeline.images.read import UnreadableImage
 
 FAMILY: Final = "a1111"
 

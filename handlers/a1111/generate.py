@@ -24,7 +24,7 @@ from handlers.keys import CATALOG, PRESETS
 from handlers.service.decoding import COPIES
 from handlers.service.images import RequestImages
 from handlers.service_keys import DECODING, IMAGES, SUBMISSIONS, TASKS
-from pipeline.images.encode import ImageTooLarge, UnreadableImage
+from pipeline.images.read import ImageTooLarge, UnreadableImage
 from pipeline.request.choices import DEFAULT_VAE
 from pipeline.request.decode import decoded_from
 from pipeline.request.images import FieldPath

@@ -5,7 +5,8 @@ from typing import Final
 
 from PIL import Image
 
-from pipeline.images.encode import encode_image, open_mask, open_upright
+from pipeline.images.encode import encode_image
+from pipeline.images.read import open_mask, open_upright
 from pipeline.images.resize import resize_cropped, resize_filled, resize_lanczos
 
 _Resize = Callable[[Image.Image, int, int], Image.Image]

@@ -8,7 +8,7 @@ import msgspec
 from handlers.a1111.refusals import echo
 from handlers.a1111.schemas import GenerationReply, Info
 from handlers.service.submit import stored_request
-from pipeline.images.encode import look_at
+from pipeline.images.read import look_at
 from pipeline.metadata.record import SOFTWARE, short_name
 from pipeline.metadata.titles import SAMPLER_TITLES
 from pipeline.request.choices import DEFAULT_VAE

@@ -20,7 +20,8 @@ from handlers.keys import CATALOG, EXECUTOR
 from handlers.service.decoding import COPIES
 from handlers.service.images import RequestImages
 from handlers.service_keys import DECODING, IMAGES, SUBMISSIONS, TASKS
-from pipeline.images.encode import convert, look_at
+from pipeline.images.encode import convert
+from pipeline.images.read import look_at
 from pipeline.metadata.a1111 import a1111_entries
 from pipeline.metadata.parse import MAX_CHARS
 from pipeline.request.decode import decoded_from

@@ -19,7 +19,8 @@ from handlers.keys import INPUTS, OUTPUTS
 from handlers.service.decoding import COPIES
 from handlers.service.errors import NotFound
 from handlers.service_keys import DECODING, IMAGES
-from pipeline.images.encode import MIME_TYPES, READABLE_MIME_TYPES, convert
+from pipeline.images.encode import MIME_TYPES, convert
+from pipeline.images.read import READABLE_MIME_TYPES
 from pipeline.request.choices import OutputFormat
 
 _CACHE: Final = "private, max-age=31536000, immutable"  # as of /outputs

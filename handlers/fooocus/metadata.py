@@ -13,7 +13,8 @@ from handlers.keys import CATALOG, HASHES, STYLES
 from handlers.service.images import RequestImages
 from handlers.service_keys import DECODING, IMAGES
 from pipeline.files.catalog import CHECKPOINTS, LORAS
-from pipeline.images.encode import MIME_TYPES, look_at
+from pipeline.images.encode import MIME_TYPES
+from pipeline.images.read import look_at
 from pipeline.metadata.model_names import ModelNames, namesakes
 from pipeline.metadata.read import MAX_CHARS, read_parameters
 

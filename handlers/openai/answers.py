@@ -22,7 +22,7 @@ from handlers.service.submit import Ticket
 from handlers.service.tasks import Tasks
 from handlers.service_keys import TASKS
 from pipeline.errors import PipelineError
-from pipeline.images.encode import size_of
+from pipeline.images.read import size_of
 from storage.records import TaskRecord, absolute_url
 
 _COMMENT: Final = b": waiting\n\n"

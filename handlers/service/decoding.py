@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, Literal, TypeVar
 
-from pipeline.images.encode import decoded_bytes
+from pipeline.images.read import decoded_bytes
 
 T = TypeVar("T")
 Lane = Literal["shown", "small", "large"]

@@ -16,13 +16,8 @@ from handlers.service.base64_text import decode_base64
 from handlers.service.decoding import COPIES, Decoding
 from handlers.service.errors import NotFound
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import (
-    ImageTooLarge,
-    UnreadableImage,
-    check_readable,
-    look_at,
-)
 from pipeline.images.mask_check import check_mask
+from pipeline.images.read import ImageTooLarge, UnreadableImage, check_readable, look_at
 from pipeline.request.images import FieldPath, image_fields, with_images
 from pipeline.request.schema import GenerateParams
 from storage.addresses import is_loopback

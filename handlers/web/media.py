@@ -18,14 +18,9 @@ from handlers.keys import INPUTS, OUTPUTS
 from handlers.service.decoding import COPIES
 from handlers.service.errors import NotFound
 from handlers.service_keys import DECODING
-from pipeline.images.encode import (
-    MIME_TYPES,
-    READABLE_MIME_TYPES,
-    ImageTooLarge,
-    UnreadableImage,
-    convert,
-)
+from pipeline.images.encode import MIME_TYPES, convert
 from pipeline.images.metadata_strip import without_metadata
+from pipeline.images.read import READABLE_MIME_TYPES, ImageTooLarge, UnreadableImage
 from pipeline.request.choices import OutputFormat
 from storage.thumbnails import find_thumbnail, keep_thumbnail, read_picture
 

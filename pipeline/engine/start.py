@@ -9,11 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import PIXEL_LIMIT
 from pipeline.images.inpaint_area import Enlarge, InpaintArea, Shown, make_area, resized, with_fill
 from pipeline.images.mask_check import MIDDLE
 from pipeline.images.masks import Pixels, grow_mask, read_mask
 from pipeline.images.outpaint import extend, margins
+from pipeline.images.read import PIXEL_LIMIT
 from pipeline.models.vae import grey_where_masked, latent_mask
 from pipeline.request.goals import NATIVE_SIDE, Inpaint, StartGoal, Upscale, Vary
 from pipeline.request.sizes import STEP, shape_ceil, size_of_ceil

@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.errors import InputMissing
 from pipeline.files.auxiliary import AuxiliaryFiles
 from pipeline.files.registry import UPSCALER
-from pipeline.images.encode import open_mask, open_upright
+from pipeline.images.read import open_mask, open_upright
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.manager import ModelManager
 from pipeline.models.vae import Vae

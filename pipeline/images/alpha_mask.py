@@ -2,7 +2,8 @@
 
 from PIL import Image, ImageOps
 
-from pipeline.images.encode import encode_image, open_image
+from pipeline.images.encode import encode_image
+from pipeline.images.read import open_image
 
 _OPAQUE = 255
 

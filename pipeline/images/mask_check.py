@@ -5,7 +5,7 @@ from typing import Final
 from PIL import ImageOps
 
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import open_image, open_mask
+from pipeline.images.read import open_image, open_mask
 from pipeline.images.resize import resize_lanczos
 
 FIELD: Final = "inpaint_mask_image_upload"

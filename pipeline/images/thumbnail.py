@@ -5,7 +5,7 @@ from typing import Final
 
 from PIL import Image
 
-from pipeline.images.encode import open_upright
+from pipeline.images.read import open_upright
 
 SIDE: Final = 384  # pixels of the longer side: twice a cell of the gallery, for sharp screens
 QUALITY: Final = 78

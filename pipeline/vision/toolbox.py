@@ -10,7 +10,8 @@ from PIL import Image
 from pipeline.errors import DeviceOutOfMemory
 from pipeline.files.locate import ModelFiles
 from pipeline.files.vision import VisionFiles
-from pipeline.images.encode import encode_image, open_upright
+from pipeline.images.encode import encode_image
+from pipeline.images.read import open_upright
 from pipeline.memory.device import is_out_of_memory
 from pipeline.models.manager import ModelManager
 from pipeline.request.tools import ImageType, MaskOptions

@@ -32,8 +32,9 @@ from handlers.live.frames import decode_frame
 from handlers.service.base64_text import decode_base64
 from pipeline.errors import PipelineError
 from pipeline.files.header import model_header, read_metadata
-from pipeline.images.encode import encode_image, look_at
+from pipeline.images.encode import encode_image
 from pipeline.images.metadata_strip import without_metadata
+from pipeline.images.read import look_at
 from pipeline.request.decode import decode_params
 from storage.addresses import is_loopback, is_public
 from tests.fuzz.scale import SCALE, VARIATIONS, examples

@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from handlers.keys import BUS, EXECUTOR
 from pipeline.engine.options import EngineOptions
-from pipeline.images.encode import open_image, read_text
+from pipeline.images.embedded_text import read_text
+from pipeline.images.read import open_image
 from tests.integration.real_engine import EngineDevice, fetch, pictures, pixels, serve_engine
 from tests.integration.serving import WAIT_S, Focal
 

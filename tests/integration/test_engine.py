@@ -22,7 +22,9 @@ from pipeline.errors import (
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
-from pipeline.images.encode import encode_image, open_image, read_text
+from pipeline.images.embedded_text import read_text
+from pipeline.images.encode import encode_image
+from pipeline.images.read import open_image
 from pipeline.models.manager import EMBEDDED_FOLDER, ModelManager
 from pipeline.request.decode import GenerateParams, decode_params
 from pipeline.request.presets import PresetStore

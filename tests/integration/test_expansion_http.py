@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from pipeline.images.encode import open_image, read_text
+from pipeline.images.embedded_text import read_text
+from pipeline.images.read import open_image
 from tests.integration.real_engine import fetch, pictures, serve_engine
 from tests.integration.serving import Focal
 from tests.integration.tiny_expansion import WORDS, write_expansion

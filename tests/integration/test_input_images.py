@@ -17,7 +17,8 @@ from PIL import Image
 
 from handlers.keys import CLIENT
 from pipeline.errors import InvalidParameter
-from pipeline.images.encode import encode_image, open_upright
+from pipeline.images.encode import encode_image
+from pipeline.images.read import open_upright
 from tests.integration.serving import Focal, serve
 
 VARY = {"uov_method": "Vary (Subtle)"}

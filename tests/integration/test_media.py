@@ -9,7 +9,8 @@ from yarl import URL
 
 from handlers.http.files import SMALL_BYTES
 from handlers.keys import INPUTS, OUTPUTS
-from pipeline.images.encode import encode_image, read_text
+from pipeline.images.embedded_text import read_text
+from pipeline.images.encode import encode_image
 from pipeline.scheduling.task import MadeImage
 from tests.integration.serving import Focal
 

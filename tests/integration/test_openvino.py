@@ -22,7 +22,8 @@ from pipeline.engine.options import EngineOptions
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
-from pipeline.images.encode import open_image, read_text
+from pipeline.images.embedded_text import read_text
+from pipeline.images.read import open_image
 from pipeline.models import openvino_files
 from pipeline.models.openvino_runtime import is_installed
 from pipeline.request.presets import PresetStore

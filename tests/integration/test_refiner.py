@@ -20,7 +20,8 @@ from pipeline.errors import InvalidModelFile, ModelNotFound
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
-from pipeline.images.encode import open_image, read_text
+from pipeline.images.embedded_text import read_text
+from pipeline.images.read import open_image
 from pipeline.memory.cache import Budgets
 from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint
 from pipeline.models.manager import ModelManager

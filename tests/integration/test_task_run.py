@@ -19,7 +19,8 @@ from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
 from pipeline.files.registry import UPSCALER
-from pipeline.images.encode import open_image, read_text
+from pipeline.images.embedded_text import read_text
+from pipeline.images.read import open_image
 from pipeline.models.image_encoder import clip_pixels
 from pipeline.models.manager import EMBEDDED_FOLDER
 from pipeline.models.rrdb import Network, Shape

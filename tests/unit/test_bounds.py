@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from pipeline.images import encode
+from pipeline.images import read
 from pipeline.images.bounds import MetadataLimits, TooMuchMetadata, check_metadata
-from pipeline.images.encode import UnreadableImage, decoded_bytes, encode_image, look_at
+from pipeline.images.encode import encode_image
+from pipeline.images.read import UnreadableImage, decoded_bytes, look_at
 
 SMALL = MetadataLimits(chunks=10, unpacked=1000, tags=10, numbers=64)
 
@@ -149,7 +150,7 @@ def test_a_picture_beyond_the_bounds_is_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        encode, "check_metadata", lambda data: check_metadata(data, MetadataLimits(unpacked=10))
+        read, "check_metadata", lambda data: check_metadata(data, MetadataLimits(unpacked=10))
     )
     with pytest.raises(UnreadableImage, match="10 unpacked"):
         look_at(png("a" * 100))

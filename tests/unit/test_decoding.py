@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from handlers.service.decoding import BUDGET_BYTES, LARGE_SHARE, Decoding, MemoryBudget
-from pipeline.images.encode import PIXEL_LIMIT, UnreadableImage
+from pipeline.images.read import PIXEL_LIMIT, UnreadableImage
 
 WAIT_S = 10.0
 

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pipeline.images.encode import (
-    ImageTooLarge,
-    UnreadableImage,
-    convert,
-    encode_image,
-    look_at,
-    open_image,
-    open_upright,
-    read_text,
-)
+from pipeline.images.embedded_text import read_text
+from pipeline.images.encode import convert, encode_image
+from pipeline.images.read import ImageTooLarge, UnreadableImage, look_at, open_image, open_upright
 
 FORMATS = ("png", "jpg", "jpeg", "webp")
 PARAMETERS = '{"prompt": "a cat", "seed": 7}'

@@ -22,7 +22,7 @@ from pipeline.errors import (
     ServerStopping,
     UnsupportedFeature,
 )
-from pipeline.images.encode import ImageTooLarge, UnreadableImage
+from pipeline.images.read import ImageTooLarge, UnreadableImage
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.engine.image_file import encode_described, model_hashes
 from pipeline.files.hashes import HashCache
-from pipeline.images.encode import look_at, open_image
+from pipeline.images.read import look_at, open_image
 from pipeline.metadata.model_names import ModelNames, namesakes
 from pipeline.metadata.read import read_metadata
 from pipeline.metadata.record import ModelHashes

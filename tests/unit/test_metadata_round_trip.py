@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.engine.image_file import encode_described
-from pipeline.images.encode import look_at
+from pipeline.images.read import look_at
 from pipeline.metadata.literal import literal_prompt
 from pipeline.metadata.read import ModelNames, Reading, read_parameters
 from pipeline.metadata.record import ModelHashes

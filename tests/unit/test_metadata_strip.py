@@ -5,8 +5,9 @@ import io
 import pytest
 from PIL import Image
 
-from pipeline.images.encode import encode_image, look_at
+from pipeline.images.encode import encode_image
 from pipeline.images.metadata_strip import without_metadata
+from pipeline.images.read import look_at
 from pipeline.images.thumbnail import SIDE, make_thumbnail
 
 

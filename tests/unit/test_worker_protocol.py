@@ -9,7 +9,7 @@ import msgspec
 from bus.bus import EventBus
 from bus.events import DownloadProgress, ModelLoaded, TaskPreview, TaskProgress
 from pipeline.errors import PipelineError
-from pipeline.images.encode import ImageTooLarge, UnreadableImage
+from pipeline.images.read import ImageTooLarge, UnreadableImage
 from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.storage import TaskStorage
