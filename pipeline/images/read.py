@@ -93,7 +93,7 @@ def look_at(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> PictureFacts:
 
 
 def size_of(data: bytes, pixel_limit: int = PIXEL_LIMIT) -> tuple[int, int]:
-    """Width and height as stored; only the header is read. Raises UnreadableImage, ImageTooLarge."""
+    """Width and height as stored, from the header. Raises UnreadableImage, ImageTooLarge."""
     with _decoding(pixel_limit), _opened(data, pixel_limit) as image:
         return image.size
 
