@@ -16,7 +16,7 @@ from handlers.keys import CATALOG
 from handlers.service.errors import NotFound
 from pipeline.files.catalog import CHECKPOINTS, ModelCatalog
 from pipeline.files.model_pictures import picture_beside
-from pipeline.images.encode import READABLE_MIME_TYPES
+from pipeline.images.read import READABLE_MIME_TYPES
 
 Folder = Literal["checkpoints", "loras", "vae", "embeddings", "upscale_models"]
 
