@@ -83,6 +83,7 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     app[keys.CATALOG], app[keys.PRESETS] = library.catalog, library.presets
     app[keys.HASHES] = HashCache(library.catalog.models_dir)
     app[keys.STYLES], app[keys.MODEL_FILES] = library.styles, library.files
+    app[keys.WILDCARDS] = library.wildcards
     app[keys.RESOLVER] = Resolver(library.presets, library.styles, library.files)
     app[keys.SETTINGS] = keys.HandlerSettings(
         version=VERSION,

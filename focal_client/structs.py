@@ -230,6 +230,8 @@ class ModelOverview(Reply, frozen=True, kw_only=True):
     embeddings: list[ModelFile]
     upscalers: list[ModelFile]
     styles: list[str]
+    # Written in a prompt as `__name__`.
+    wildcards: list[str]
     presets: list[PresetInfo]
     loaded: list[LoadedModel]
     memory: Memory

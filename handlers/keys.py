@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.files.resolve import Resolver
     from pipeline.request.presets import PresetStore
     from pipeline.request.styles import StyleLibrary
+    from pipeline.request.wildcards import Wildcards
     from pipeline.scheduling.executor import Executor
     from storage.boards import BoardRepository
     from storage.fetch import GuardedClient
@@ -71,6 +72,7 @@ HASHES: Final[web.AppKey["HashCache"]] = web.AppKey("hashes")
 MODEL_FILES: Final[web.AppKey["ModelFiles"]] = web.AppKey("model_files")
 RESOLVER: Final[web.AppKey["Resolver"]] = web.AppKey("resolver")
 PRESETS: Final[web.AppKey["PresetStore"]] = web.AppKey("presets")
+WILDCARDS: Final[web.AppKey["Wildcards"]] = web.AppKey("wildcards")
 STYLES: Final[web.AppKey["StyleLibrary"]] = web.AppKey("styles")
 GALLERY: Final[web.AppKey["GalleryRepository"]] = web.AppKey("gallery")
 BOARDS: Final[web.AppKey["BoardRepository"]] = web.AppKey("boards")

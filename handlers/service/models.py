@@ -13,6 +13,7 @@ from pipeline.files.model_pictures import note_beside, picture_beside
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
 from pipeline.request.presets import INITIAL, PresetStore, preset_values
 from pipeline.request.styles import StyleLibrary
+from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.engine_protocol import LoadedModel
 
 
@@ -75,6 +76,7 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: list[ModelFile]
     upscalers: list[ModelFile]
     styles: list[str]
+    wildcards: Annotated[list[str], Meta(description="Written in a prompt as `__name__`.")]
     presets: list[PresetInfo]
     loaded: tuple[LoadedModel, ...]
     memory: Memory
@@ -88,6 +90,7 @@ def describe_models(
     catalog: ModelCatalog,
     presets: PresetStore,
     styles: StyleLibrary,
+    wildcards: Wildcards,
     loaded: tuple[LoadedModel, ...] = (),
 ) -> ModelOverview:
     """Everything that a request may name. Reads folders and files: not for the event loop."""
@@ -102,6 +105,7 @@ def describe_models(
         embeddings=files(EMBEDDINGS, catalog.embeddings),
         upscalers=files(UPSCALERS, catalog.upscalers),
         styles=list(styles.names()),
+        wildcards=wildcards.names(),
         presets=_presets(presets, catalog),
         loaded=loaded,
         memory=memory(),

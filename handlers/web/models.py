@@ -7,7 +7,7 @@ from aiohttp import web
 
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response
-from handlers.keys import CATALOG, EXECUTOR, PRESETS, STYLES
+from handlers.keys import CATALOG, EXECUTOR, PRESETS, STYLES, WILDCARDS
 from handlers.service.models import ModelOverview, describe_models
 
 
@@ -28,7 +28,9 @@ async def models(request: web.Request) -> web.Response:
     """Model files with their sizes, styles, presets, what is loaded, and memory."""
     app = request.app
     overview = await asyncio.to_thread(
-        describe_models, app[CATALOG], app[PRESETS], app[STYLES], app[EXECUTOR].loaded()
+        describe_models,
+        *(app[CATALOG], app[PRESETS], app[STYLES], app[WILDCARDS]),
+        app[EXECUTOR].loaded(),
     )
     return json_response(overview, headers={"Cache-Control": "no-store"})
 

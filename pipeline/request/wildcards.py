@@ -56,6 +56,11 @@ class Wildcards:
         """
         return Filling(self._folder, rng, index if in_order else None)
 
+    def names(self) -> list[str]:
+        """What prompts write as ``__name__``, in alphabetical order."""
+        names = _text_files(self._folder)
+        return sorted(name for name in names if _WILDCARD.fullmatch(f"__{name}__"))
+
     def apply(self, text: str, rng: random.Random, *, index: int, in_order: bool) -> str:
         """``filling`` of one text."""
         return self.filling(rng, index=index, in_order=in_order)(text)

@@ -147,7 +147,7 @@ class CreatePage {
     this.form.append(
       make("div", { class: "scroll" },
         this.promptField(),
-        this.field("negative_prompt", { quiet: true, multiline: true }),
+        this.negativePromptField(),
         make("div", { class: "two" }, this.presetField(), this.performanceField()),
         this.sizeField(),
         this.field("image_number", { quiet: true }),
@@ -168,8 +168,46 @@ class CreatePage {
 
   promptField() {
     const element = this.field("prompt", { quiet: true, multiline: true });
-    element.querySelector("textarea").placeholder = t("create.prompt_hint");
+    this.prompt = element.querySelector("textarea");
+    this.prompt.placeholder = t("create.prompt_hint");
+    const count = make("span", { class: "muted" });
+    const take = (prompt) => {
+      this.request.set("prompt", prompt);
+      this.update();
+      this.prompt.focus();
+    };
+    element.append(make("div", { class: "prompt-row" }, count, button(t("prompt.history"), { icon: "list", kind: "small",
+      onclick: () => attempt(async () => (await import("./prompt_help.js")).openHistory(take)) })));
+    this.helpWith("prompt", this.prompt, count);
     return element;
+  }
+
+  negativePromptField() {
+    const element = this.field("negative_prompt", { quiet: true, multiline: true });
+    const count = make("span", { class: "muted" });
+    element.append(make("div", { class: "prompt-row" }, count));
+    this.helpWith("negative_prompt", element.querySelector("textarea"), count);
+    return element;
+  }
+
+  /** Completion, weights and length of a text field, from when it is first gone to. */
+  helpWith(name, area, count) {
+    area.addEventListener("focus", async () => {
+      const { PromptHelp } = await import("./prompt_help.js");
+      const { models } = this;
+      const kinds = { lora: "loras", embedding: "embeddings" };
+      const help = new PromptHelp(area, {
+        count,
+        names: (kind) => (kind === "style" ? models.styles : kind === "wildcard" ? models.wildcards : models[kinds[kind]].map((file) => file.name)),
+        onchange: (text) => this.request.set(name, text),
+        onstyle: (style) => {
+          this.request.set("style_selections", [...new Set([...this.request.get("style_selections"), style])]);
+          this.update();
+          notify(t("prompt.style_chosen", { name: style }));
+        },
+      });
+      this.updates.push(() => help.showCount());
+    }, { once: true });
   }
 
   /** The place of the stage, whose module comes with the first task that there is to show. */
@@ -427,6 +465,7 @@ class CreatePage {
     const record = await attempt(() => this.post(body, key));
     this.send.disabled = false;
     if (!record) return;
+    import("./prompt_help.js").then(({ remember }) => remember(String(this.request.get("prompt"))));
     (await this.stage()).add(record.task_id, String(this.request.get("prompt")));
     if (matchMedia("(max-width: 48rem)").matches) this.place.scrollIntoView({ block: "start" });
   }

@@ -18,7 +18,7 @@ export async function askToFetch(name) {
       make("p", {}, t("create.fetch_what", { name, size: size(source.bytes) || t("create.fetch_size_unknown") })),
       make("p", { class: "muted" }, t("create.fetch_from", { host: new URL(source.url).host })),
       make("div", { class: "actions" },
-        button(t("create.fetch"), { kind: "primary", icon: "down", text: true, onclick: () => choose(true) }),
+        button(t("create.fetch"), { kind: "primary", icon: "fetch", text: true, onclick: () => choose(true) }),
         button(t("cancel"), { text: true, onclick: () => choose(false) }))));
     box.addEventListener("close", () => resolve(agreed));
   });

@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { activeTabs, SIDES, strengthOf, TABS } from "./form_state.js";
+import { findByWords, wayField, WAYS } from "./inpainting.js";
 import { MaskPainter } from "./mask.js";
 import { isShowable, pictureOf, shown } from "./slot.js";
 import { announce, attempt, button, labelOf, make, makeField, notify, t } from "./ui.js";
@@ -85,7 +86,11 @@ export class InputPictures {
     if (kind === "prompt") panel.append(...this.imagePrompts());
     if (kind === "enhance") panel.append(...this.enhancements());
     const names = this.names.filter((name) => test.test(name) && !DRAWN.has(name));
-    panel.append(...names.map((name) => this.field(name)));
+    const isRare = (name) => kind === "inpaint" && name in WAYS.fill;
+    panel.append(...names.filter((name) => !isRare(name)).map((name) => this.field(name)));
+    if (kind === "inpaint") {
+      panel.append(make("details", {}, make("summary", {}, t("inpaint.settings")), make("div", { class: "group" }, names.filter(isRare).map((name) => this.field(name)))));
+    }
     if (kind === "vary") this.preferVarying();
     this.showPictures(kind);
   }
@@ -150,7 +155,8 @@ export class InputPictures {
   field(name) {
     const schema = this.request.schema.properties[name];
     const field = makeField(name, schema, {
-      value: this.request.get(name), onchange: (value) => this.request.set(name, value), multiline: schema.maxLength > 4096,
+      value: this.request.get(name), multiline: schema.maxLength > 4096,
+      onchange: (value) => { this.request.set(name, value); if (name in WAYS.fill) this.update(); },
     });
     this.updates.push(() => field.set(this.request.get(name)));
     return field.element;
@@ -216,7 +222,9 @@ export class InputPictures {
       make("span", {}, t(`inputs.${side.toLowerCase()}`)), inputs[index]));
     this.distanceInputs = inputs;
     this.sideBoxes = boxes.map((box) => box.querySelector("input"));
-    return [host, this.finding(), make("fieldset", { class: "sides" }, make("legend", {}, t("inputs.outpaint")), boxes)];
+    const way = wayField(this.request, () => this.update());
+    this.updates.push(way.update);
+    return [way.element, host, findByWords(() => this.painter, () => slot.source), this.finding(), make("fieldset", { class: "sides" }, make("legend", {}, t("inputs.outpaint")), boxes)];
   }
 
   setSide(side, on) {

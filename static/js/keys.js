@@ -4,7 +4,7 @@ import { dialog, make, t } from "./ui.js";
 
 const KEYS = {
   everywhere: [["?", "help"], ["Alt+1 … 5", "pages"]],
-  create: [["Ctrl+Enter", "generate"], ["Esc", "stop"], ["Ctrl+↑ ↓", "weight"], ["Ctrl+V", "paste"]],
+  create: [["Ctrl+Enter", "generate"], ["Esc", "stop"], ["Ctrl+↑ ↓", "weight"], ["<lora: __ @", "complete"], ["Ctrl+V", "paste"]],
   mask: [["[ ]", "brush"], ["E", "erase"], ["Ctrl+Z", "undo"], ["Ctrl+Shift+Z", "redo"], ["+ − 0", "zoom"]],
   picture: [["← →", "turn"], ["+ − 0", "zoom"], ["F", "favourite"], ["Del", "delete"], ["Esc", "close"]],
 };

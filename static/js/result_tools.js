@@ -23,11 +23,11 @@ export class ResultTools {
     Object.assign(this, { page, onchoose });
     this.choices = make("div", { class: "picture-numbers", role: "group", "aria-label": t("tools.which") });
     this.star = this.tool("star", "viewer.favourite", () => this.favourite(), { kind: "star", "aria-pressed": false });
-    this.download = make("a", { class: "button bare", "aria-label": t("viewer.download"), title: t("viewer.download") }, icon("down"));
+    this.download = make("a", { class: "button bare", "aria-label": t("viewer.download"), title: t("viewer.download") }, icon("fetch"));
     this.time = make("span", { class: "muted" });
     const into = (kind, values) => () => this.page.useAsInput(kind, this.path, values);
     const seed = this.tool("lock", "tools.seed", () => this.page.keepSeed(this.seed));
-    const use = this.tool("undo", "viewer.use_parameters", () => this.page.use(this.record.req_params));
+    const use = this.tool("copy", "viewer.use_parameters", () => this.page.use(this.record.req_params));
     this.element = make("div", { class: "result-tools", role: "toolbar", "aria-label": t("tools.title"), hidden: true }, this.choices,
       this.tool("dice", "tools.vary", into("vary", { uov_method: "Vary (Subtle)" }), { text: true }),
       this.tool("up", "tools.upscale", into("vary", { uov_method: "Upscale (2x)" }), { text: true }),

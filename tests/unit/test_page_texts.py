@@ -11,7 +11,7 @@ SCRIPTS = sorted((STATIC / "js").glob("*.js"))
 WEIGHT_LIMIT = 400_000  # bytes, uncompressed; test_create.py bounds what a first visit loads
 DYNAMIC = (
     *("page.", "group.", "status.", "theme.", "kind.", "health.", "inputs.", "progress."),
-    *("help.", "keys."),
+    *("help.", "keys.", "inpaint.", "mask."),
 )
 
 
