@@ -101,6 +101,12 @@ export const api = {
   restore: (taskId) => post(task(taskId, "restore")),
   history: (query, signal) => ask("v1/history", { query, signal }),
   summary: () => ask("v1/history/summary"),
+  downloads: () => ask("v1/models/downloads"),
+  startDownload: (folder, name) => ask("v1/models/downloads", { method: "POST", body: { folder, name } }),
+  pauseDownload: (folder, name) => ask("v1/models/downloads/pause", { method: "POST", body: { folder, name } }),
+  savePreset: (name, parameters, replace = false, note = "") => ask("v1/presets", { method: "POST", body: { name, parameters, replace, note } }),
+  renamePreset: (name, to) => ask("v1/presets/rename", { method: "POST", body: { name, to } }),
+  deletePreset: (name) => ask("v1/presets/delete", { method: "POST", body: { name } }),
   boards: () => ask("v1/boards"),
   changeBoard: (name, change = {}) => ask("v1/boards", { method: "POST", body: { name, ...change } }),
   renameBoard: (name, to) => ask("v1/boards/rename", { method: "POST", body: { name, to } }),
@@ -123,6 +129,7 @@ export function picturePath(url) {
 
 export const pictureUrl = (url) => new URL(picturePath(url).slice(1), ROOT).href;
 export const thumbnailUrl = (url) => new URL(picturePath(url).replace("/outputs/", "thumbnails/"), ROOT).href;
+export const modelPictureUrl = (folder, name) => new URL(`v1/models/picture?${new URLSearchParams({ folder, name })}`, ROOT).href;
 export const bareUrl = (url) => `${pictureUrl(url)}?metadata=0`;
 
 /** Have the browser save the pictures as one zip file: by a form, so that it goes to the disk as it comes. */

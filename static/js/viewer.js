@@ -135,6 +135,7 @@ class Viewer {
         url && link(t("viewer.download"), pictureUrl(url), url), url && link(t("viewer.download_bare"), bareUrl(url), url),
         button(t("viewer.copy_prompt"), { icon: "copy", text: true, onclick: () => copy(String(record.req_params.prompt ?? "")) }),
         button(t("viewer.copy_all"), { icon: "copy", text: true, onclick: () => copy(stringifyExact(record.req_params, 2)) }),
+        button(t("presets.save"), { icon: "plus", text: true, onclick: () => this.savePreset() }),
         button(t("viewer.delete"), { icon: "trash", text: true, kind: "danger", onclick: () => this.remove() })),
       make("p", { class: "muted" }, make("span", { class: `tag ${card.status}` }, t(`status.${card.status}`)), ` ${when(record.finish_mills)}`),
       record.error ? make("p", { class: "problem" }, record.error) : "",
@@ -183,6 +184,11 @@ class Viewer {
     this.card.favourite = answer.favourite;
     this.star.setAttribute("aria-pressed", answer.favourite);
     announce(t(answer.favourite ? "viewer.marked" : "viewer.unmarked"));
+  }
+
+  async savePreset() {
+    const { askToSave } = await import("./preset_saving.js");
+    askToSave(this.record.req_params);
   }
 
   async retry() {
