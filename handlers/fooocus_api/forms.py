@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from handlers.fooocus_api.schemas import AdvancedParams
+from handlers.fooocus_api.bodies import AdvancedParams
 from handlers.http.form import Form
 from handlers.http.form_fields import FormBody, decode_form
 from handlers.http.refusal import wrong_field

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Meta
 
-from handlers.fooocus_api import params, schemas
+from handlers.fooocus_api import bodies, params
 from handlers.fooocus_api.describe import describe
 from handlers.fooocus_api.forms import form_body, unknown_advanced
 from handlers.fooocus_api.params import Fill, Wanted, to_params
@@ -133,28 +133,28 @@ _PAINTED: Final = "Image Inpaint or Outpaint"
 _PROMPTED: Final = "Image Prompt"
 _ENHANCED: Final = "Image Enhancement"
 _PAINT_FORM: Final = Kind(
-    job=_PAINTED, fill=params.inpaint_or_outpaint, body=schemas.InpaintOrOutpaintForm, is_form=True
+    job=_PAINTED, fill=params.inpaint_or_outpaint, body=bodies.InpaintOrOutpaintForm, is_form=True
 )
 
 text_to_image: Final = endpoint(
     "v1_text_to_image",
     "Pictures from a prompt",
-    Kind(job="Text to Image", fill=params.text_to_image, body=schemas.TextToImage),
+    Kind(job="Text to Image", fill=params.text_to_image, body=bodies.TextToImage),
 )
 text_with_prompts: Final = endpoint(
     "v2_text_to_image_with_ip",
     "Pictures from a prompt and image prompts",
-    Kind(job="Text to Image", fill=params.text_to_image, body=schemas.TextWithPrompts),
+    Kind(job="Text to Image", fill=params.text_to_image, body=bodies.TextWithPrompts),
 )
 upscale_vary_form: Final = endpoint(
     "v1_image_upscale_vary",
     "Vary or upscale an uploaded picture",
-    Kind(job=_UPSCALED, fill=params.upscale_or_vary, body=schemas.UpscaleOrVaryForm, is_form=True),
+    Kind(job=_UPSCALED, fill=params.upscale_or_vary, body=bodies.UpscaleOrVaryForm, is_form=True),
 )
 upscale_vary: Final = endpoint(
     "v2_image_upscale_vary",
     "Vary or upscale a picture",
-    Kind(job=_UPSCALED, fill=params.upscale_or_vary, body=schemas.UpscaleOrVary),
+    Kind(job=_UPSCALED, fill=params.upscale_or_vary, body=bodies.UpscaleOrVary),
 )
 inpaint_form: Final = endpoint(
     "v1_image_inpaint_outpaint", "Paint in an uploaded picture, or beyond it", _PAINT_FORM
@@ -165,25 +165,25 @@ inpaint_form_misspelt: Final = endpoint(
 inpaint: Final = endpoint(
     "v2_image_inpaint_outpaint",
     "Paint in a picture, or beyond it",
-    Kind(job=_PAINTED, fill=params.inpaint_or_outpaint, body=schemas.InpaintOrOutpaint),
+    Kind(job=_PAINTED, fill=params.inpaint_or_outpaint, body=bodies.InpaintOrOutpaint),
 )
 image_prompt_form: Final = endpoint(
     "v1_image_prompt",
     "Pictures from uploaded image prompts",
-    Kind(job=_PROMPTED, fill=params.image_prompts, body=schemas.ImagePromptForm, is_form=True),
+    Kind(job=_PROMPTED, fill=params.image_prompts, body=bodies.ImagePromptForm, is_form=True),
 )
 image_prompt: Final = endpoint(
     "v2_image_prompt",
     "Pictures from image prompts",
-    Kind(job=_PROMPTED, fill=params.image_prompts, body=schemas.WithImagePrompts),
+    Kind(job=_PROMPTED, fill=params.image_prompts, body=bodies.WithImagePrompts),
 )
 enhance_form: Final = endpoint(
     "v1_image_enhance",
     "Enhance an uploaded picture",
-    Kind(job=_ENHANCED, fill=params.enhancement, body=schemas.EnhancementForm, is_form=True),
+    Kind(job=_ENHANCED, fill=params.enhancement, body=bodies.EnhancementForm, is_form=True),
 )
 enhance: Final = endpoint(
     "v2_image_enhance",
     "Enhance a picture",
-    Kind(job=_ENHANCED, fill=params.enhancement, body=schemas.Enhancement),
+    Kind(job=_ENHANCED, fill=params.enhancement, body=bodies.Enhancement),
 )

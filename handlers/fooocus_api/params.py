@@ -5,13 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from handlers.fooocus_api.schemas import (
-    CONTROL_FIELDS,
-    DISTANCES,
-    ENHANCE_SLOTS,
-    SLOTS,
-    JobType,
-)
+from handlers.fooocus_api.bodies import CONTROL_FIELDS, DISTANCES, ENHANCE_SLOTS, SLOTS
+from handlers.fooocus_api.schemas import JobType
 from handlers.http.form_fields import NO_PICTURE
 from handlers.http.refusal import wrong_field
 from pipeline.request.images import FieldPath

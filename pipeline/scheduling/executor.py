@@ -1,12 +1,11 @@
 """The queue and its workers: tasks go in, and each ends with exactly one terminal event.
 
-``task_queue`` holds what waits, ``dispatch`` what runs, ``pool`` the workers, ``tools`` the image
-tools.
+``task_queue`` holds the waiting tasks, ``reservations`` their limits, ``dispatch`` the running
+tasks, ``pool`` the workers, ``tools`` the image tools.
 """
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -15,20 +14,16 @@ from itertools import chain
 import msgspec
 
 from bus.bus import EventBus
-from bus.events import (
-    QueueChanged,
-    ServerStatus,
-    TaskQueued,
-    now_ms,
-)
+from bus.events import QueueChanged, ServerStatus, TaskQueued, now_ms
 from bus.supervision import Backoff, Supervisor, settled
-from pipeline.errors import KeyQueueFull, QueueFull, ServerStopping
+from pipeline.errors import ServerStopping
 from pipeline.scheduling.dispatch import Dispatcher, Listener
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.key_limits import KeyLimits
 from pipeline.scheduling.pool import WorkerPool, WorkerSource
 from pipeline.scheduling.progress import RunningTask, terminal_event
 from pipeline.scheduling.queue import Waiting
+from pipeline.scheduling.reservations import Reservations
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import Outcome, Task
 from pipeline.scheduling.task_queue import TaskQueue
@@ -64,13 +59,10 @@ class Executor:
 
         ``key_limits``: what the tasks of an API key may have, by the key's name.
         """
-        self._key_limits = key_limits or {}
-        self._reserved_keys: Counter[str] = Counter()
         self._bus = bus
         self._storage = storage
-        self._queue_limit = queue_limit
-        self._reserved = 0
         self._queue = TaskQueue(self._may_run)
+        self._places = Reservations(self._queue, queue_limit, key_limits or {})
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
         self._supervisor = Supervisor(backoff)
         self._pool = WorkerPool(workers, backoff)
@@ -102,18 +94,8 @@ class Executor:
         will be taken. Raises QueueFull, KeyQueueFull or ServerStopping.
         """
         self._check_open()
-        if self._queue.qsize() + self._reserved >= self._queue_limit:
-            raise QueueFull(f"{self._queue.qsize()} tasks are already waiting; try again later")
-        limit = self._limits_of(key).waiting
-        if limit and self._queue.tasks.count_of(key) + self._reserved_keys[key] >= limit:
-            raise KeyQueueFull(f"{limit} tasks of the key {key} are already waiting")
-        self._reserved += 1
-        self._reserved_keys[key] += 1
-        try:
+        with self._places.hold(key):
             yield
-        finally:
-            self._reserved -= 1
-            self._reserved_keys[key] -= 1
 
     def submit(self, task: Task, row_id: int | None = None) -> None:
         """Queue a task whose row exists; the row's id is its order.
@@ -195,7 +177,7 @@ class Executor:
     @property
     def queue_limit(self) -> int:
         """How many tasks may wait."""
-        return self._queue_limit
+        return self._places.limit
 
     @property
     def waiting_count(self) -> int:
@@ -281,11 +263,8 @@ class Executor:
             end.set_exception(ServerStopping("the server stops; the task runs when it is back"))
             end.exception()  # mostly nobody waits, and asyncio would complain
 
-    def _limits_of(self, key: str) -> KeyLimits:
-        return self._key_limits.get(key) or KeyLimits()
-
     def _may_run(self, key: str) -> bool:
-        limit = self._limits_of(key).running
+        limit = self._places.limits_of(key).running
         return not limit or limit > sum(r.task.delivery.key == key for r in self.running())
 
     def _check_open(self) -> None:
