@@ -14,14 +14,15 @@ from itertools import chain
 import msgspec
 
 from bus.bus import EventBus
-from bus.events import QueueChanged, ServerStatus, TaskQueued, now_ms
+from bus.events import now_ms
 from bus.supervision import Backoff, Supervisor, settled
 from pipeline.errors import ServerStopping
+from pipeline.scheduling.announcer import Announcer
 from pipeline.scheduling.dispatch import Dispatcher, Listener
 from pipeline.scheduling.engine_protocol import LoadedModel
 from pipeline.scheduling.key_limits import KeyLimits
 from pipeline.scheduling.pool import WorkerPool, WorkerSource
-from pipeline.scheduling.progress import RunningTask, terminal_event
+from pipeline.scheduling.progress import RunningTask, end_line, terminal_event
 from pipeline.scheduling.queue import Waiting
 from pipeline.scheduling.reservations import Reservations
 from pipeline.scheduling.storage import TaskStorage
@@ -34,7 +35,6 @@ from pipeline.scheduling.worker import (
     ToolRequest,
     Worker,
     WorkerInfo,
-    overall_state,
 )
 
 log = logging.getLogger(__name__)
@@ -69,19 +69,19 @@ class Executor:
         self._dispatcher = Dispatcher(bus, self._queue, self._pool, storage)
         self._tools = ToolRunner(self._pool)
         self._source: WorkerSource | None = None
-        self._status: ServerStatus | None = None  # the newest that was published
+        self._announcer = Announcer(bus, self._queue, lambda: len(self.running()), self.devices)
 
     def start(self, source: WorkerSource | None = None) -> None:
         """Start the workers and begin to drain the queue. ``source`` brings more workers."""
         self._source = source
         listener = Listener(
-            begun=self._publish_queue,
+            begun=self._announcer.queue_changed,
             ended=self._end,
             free=self._on_free,
-            devices_changed=self._publish_state,
+            devices_changed=self._announcer.devices_changed,
             returned=self._put_back,
         )
-        self._publish_state()
+        self._announcer.devices_changed()
         self._dispatcher.start(self._supervisor, listener)
         if source is not None:
             self._supervisor.keep("workers of the cluster", lambda: source.keep(self._pool))
@@ -106,9 +106,7 @@ class Executor:
         order = self._queue.tasks.next_order if row_id is None else Fraction(row_id)
         order = self._queue.tasks.fair_order(task.delivery.key, order)
         self._enqueue(Waiting(task=task, order=order))
-        position = self.position(task.task_id) or 0
-        self._bus.publish(TaskQueued(position=position), task.task_id)
-        self._publish_queue()
+        self._announcer.task_queued(task.task_id)
 
     def restore(self, entries: Iterable[Waiting]) -> None:
         """Queue what waited when the server stopped. Published as one change for all of them."""
@@ -119,7 +117,7 @@ class Executor:
                 self._enqueue(msgspec.structs.replace(entry, order=order))
             else:
                 self._enqueue(entry)
-        self._publish_queue()
+        self._announcer.queue_changed()
 
     async def wait(self, task_id: str) -> Outcome:
         """The end of a live task. Raises KeyError if it is unknown or has ended: see its row."""
@@ -133,7 +131,7 @@ class Executor:
         there was nothing to end, which asking twice makes normal.
         """
         if task_id is not None and (entry := self._queue.tasks.withdraw(task_id)) is not None:
-            self._publish_queue()
+            self._announcer.queue_changed()
             await self._end(entry.task, Outcome(status="stop", finished_mills=now_ms()))
             return True
         return self._dispatcher.ask(task_id, RunningTask.ask_to_stop)
@@ -162,12 +160,12 @@ class Executor:
     def pause(self) -> None:
         """Begin no more tasks; those that run go on."""
         self._queue.pause()
-        self._publish_queue()
+        self._announcer.queue_changed()
 
     def resume(self) -> None:
         """Go on with the queue."""
         self._queue.resume()
-        self._publish_queue()
+        self._announcer.queue_changed()
 
     @property
     def paused(self) -> bool:
@@ -273,14 +271,12 @@ class Executor:
 
     def _on_free(self) -> None:
         self._queue.look_again()
-        self._publish_queue()
+        self._announcer.queue_changed()
 
     def _put_back(self, waiting: Waiting) -> None:
         """The worker of a running task was lost; the task takes its old place in the queue."""
         self._queue.put_nowait(waiting)
-        position = self.position(waiting.task.task_id) or 0
-        self._bus.publish(TaskQueued(position=position), waiting.task.task_id)
-        self._publish_queue()
+        self._announcer.task_queued(waiting.task.task_id)
 
     async def _end(self, task: Task, outcome: Outcome) -> None:
         """Close the task's row, then publish its terminal event."""
@@ -291,42 +287,13 @@ class Executor:
         end = self._ends.pop(task.task_id, None)
         if end is not None:  # ``close`` may have ended it
             end.set_result(outcome)
-        log.info(
-            "task %s%s %s: %d images of %s, %d steps, %.2f s",
-            task.task_id,
-            f" of key {task.delivery.key}" if task.delivery.key else "",
-            outcome.status,
-            len(outcome.images),
-            task.params.aspect_ratios_selection,
-            outcome.steps,
-            outcome.seconds,
-        )
+        log.info("%s", end_line(task, outcome))
 
     def _enqueue(self, entry: Waiting) -> None:
         self._ends[entry.task.task_id] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(entry)
 
-    def _publish_queue(self) -> None:
-        tasks = self._queue.tasks
-        changed = QueueChanged(
-            pending=len(tasks),
-            running=len(self.running()),
-            paused=self._queue.paused,
-            revision=tasks.revision,
-            change=tasks.last_change,
-        )
-        self._bus.publish(changed)
-
-    def _publish_state(self) -> None:
-        """Publish what the devices' states amount to, if that has changed."""
-        devices = self.devices()
-        detail = next((device.error for device in devices if device.error), "")
-        status = ServerStatus(status=overall_state(devices), detail=detail)
-        if status != self._status:
-            self._status = status
-            self._bus.publish(status)
-
     def _rearranged(self, entry: Waiting | None) -> Waiting | None:
         if entry is not None:
-            self._publish_queue()
+            self._announcer.queue_changed()
         return entry

@@ -191,6 +191,15 @@ def model_event(state: ModelState, device: str) -> EventData:
             return ModelUnloaded(name=state.name, kind=state.kind, device=device)
 
 
+def end_line(task: Task, outcome: Outcome) -> str:
+    """The log line of an ended task."""
+    key = f" of key {task.delivery.key}" if task.delivery.key else ""
+    return (
+        f"task {task.task_id}{key} {outcome.status}: {len(outcome.images)} images of"
+        f" {task.params.aspect_ratios_selection}, {outcome.steps} steps, {outcome.seconds:.2f} s"
+    )
+
+
 def terminal_event(outcome: Outcome) -> EventData:
     """The bus event of a task's end."""
     match outcome.status:
