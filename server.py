@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from bus.bus import EventBus
@@ -27,6 +28,7 @@ from pipeline.engine.workers import local_workers, ray_fleet
 from pipeline.errors import PipelineError
 from pipeline.files.hashes import HashCache
 from pipeline.files.library import open_library
+from pipeline.files.model_server import ModelServer
 from pipeline.files.resolve import Resolver
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.pool import WorkerSource
@@ -120,6 +122,9 @@ def _workers(settings: Settings, spec: EngineSpec) -> tuple[Sequence[Worker], Wo
     gpus = ALL_GPUS if settings.ray_gpus == "auto" else int(settings.ray_gpus)
     shares = Shares(gpus=gpus, cpus=settings.ray_cpus_per_worker)
     local = () if settings.device == "auto" else local_workers(settings.device, spec)
+    if settings.ray_models_url:
+        server = ModelServer(url=settings.ray_models_url, key=settings.api_key)
+        spec = msgspec.structs.replace(spec, model_server=server)
     return local, ray_fleet(settings.workers, spec, shares)
 
 

@@ -111,6 +111,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=1024,
         ),
     ] = 0
+    ray_models_url: Annotated[
+        str,
+        Meta(
+            description="This server's address, from where Ray's workers fetch model files that"
+            " their machine lacks; empty: all machines see the models folder. With keys, --api-key"
+            " is what they send.",
+            pattern=r"^(https?://[^\s?#@]+)?$",
+        ),
+    ] = ""
     cpu_noise: Annotated[
         bool,
         Meta(

@@ -36,6 +36,7 @@ from handlers.web.gallery import history_summary, list_history, mark
 from handlers.web.inputs import store_input
 from handlers.web.login import login, logout, token
 from handlers.web.media import input_file, output_file, thumbnail_file
+from handlers.web.model_file import model_file
 from handlers.web.model_pictures import model_picture
 from handlers.web.model_source import model_source
 from handlers.web.models import models, unload
@@ -93,6 +94,7 @@ def own_routes(socket: Handler = websocket) -> list[web.RouteDef]:
         web.post("/v1/presets/rename", rename_preset),
         web.post("/v1/presets/delete", delete_preset),
         web.get("/v1/models/source", model_source),
+        web.get("/v1/models/file", model_file),
         web.post("/v1/tools/describe-image", describe_image),
         web.post("/v1/tools/generate_mask", generate_mask),
         web.post("/v1/tools/read-metadata", picture_metadata),

@@ -10,6 +10,7 @@ import msgspec
 from pipeline.engine.options import EngineOptions
 from pipeline.errors import PipelineError
 from pipeline.files.library import open_library
+from pipeline.files.model_server import ModelServer
 from pipeline.files.resolve import installed_default
 from pipeline.scheduling.worker_events import Download, ModelState, Sink
 
@@ -30,6 +31,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     start_preset: str
     device: str = "auto"  # or cpu, cuda, cuda:1, mps
     downloads: bool = False  # may missing model files be fetched?
+    model_server: ModelServer | None = None  # that has the model files which are not here
     options: EngineOptions = EngineOptions()
 
 
@@ -49,6 +51,7 @@ def build_engine(spec: EngineSpec, sink: Sink) -> "Engine":
         Path(spec.models_dir),
         spec.start_preset,
         downloads=spec.downloads,
+        server=spec.model_server,
         on_progress=lambda name, received, total: sink(
             Download(name=name, received=received, total=total)
         ),

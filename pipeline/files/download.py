@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
+from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import TimeoutError as TimedOut
 
@@ -92,14 +93,15 @@ class Download:
         self._limits = limits or DownloadLimits()
         self._part = PartFile(target)
         self._place = place or str(target.parent)
-        self._token = environment.get("HF_TOKEN", "")
+        self.auth: AuthBase = HubToken(environment.get("HF_TOKEN", ""))
+        """Adds credentials to each request."""
 
     def run(self, watch: Watch) -> None:
         """Fetch the file to its place. Raises DownloadFailed, and whatever ``watch`` raises."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with requests.Session() as session:
-                session.auth = HubToken(self._token)
+                session.auth = self.auth
                 self._try_until_whole(session, watch)
             self._part.finish()
         except OSError as error:  # requests' own errors are handled before

@@ -19,6 +19,7 @@ from pipeline.errors import DownloadFailed, ModelNotInstalled, PipelineError
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, VAES, Field, ModelCatalog
 from pipeline.files.download import Download, DownloadLimits, megabytes
 from pipeline.files.hub import shown
+from pipeline.files.model_server import ModelServer, ServerKey
 from pipeline.files.registry import find_known
 from pipeline.request.model_file import ModelFile
 from pipeline.request.presets import INITIAL, Preset, PresetStore
@@ -45,8 +46,14 @@ class ModelFiles:
         allowed: bool = True,
         on_progress: OnProgress | None = None,
         limits: DownloadLimits | None = None,
+        server: ModelServer | None = None,
     ) -> None:
-        """``allowed``: whether files may be fetched. ``presets`` name more files and their URLs."""
+        """``allowed``: whether files may be fetched. ``presets`` name more files and their URLs.
+
+        ``server`` has what requests name and is not here, whether or not files may be fetched from
+        elsewhere.
+        """
+        self._server = server
         self.catalog = catalog
         self.models_dir = catalog.models_dir
         self.allowed = allowed
@@ -75,7 +82,7 @@ class ModelFiles:
         Raises ModelNotFound for an unknown name, ModelNotInstalled for a missing file that may not
         be fetched here.
         """
-        if self.catalog.has(folder, name):
+        if self.catalog.has(folder, name) or self._server is not None:
             return ModelFile(folder, name)
         file = self.find(folder, name)
         if file is None:
@@ -93,7 +100,9 @@ class ModelFiles:
         path = self._path(file.folder, file.name)
         if path.exists():
             return path
-        if not file.url or not self.allowed:
+        if self._server is not None and not file.url:
+            file = self._server.offered(file)
+        elif not file.url or not self.allowed:
             raise self.not_installed(file)
         check = _never if reporter is None else partial(check_stopped, reporter)
         watch = _Told(file.name, check, reporter, self._on_progress)
@@ -128,7 +137,10 @@ class ModelFiles:
         log.info("downloading %s from %s", known.name, shown(known.url))
         started = time.perf_counter()
         place = f"models/{known.folder}"
-        Download(known.url, path, known.checksum, self._limits, place=place).run(watch)
+        download = Download(known.url, path, known.checksum, self._limits, place=place)
+        if self._server is not None and known.url.startswith(self._server.url):
+            download.auth = ServerKey(self._server)
+        download.run(watch)
         size = megabytes(path.stat().st_size)
         log.info("downloaded %s: %d MB in %.1f s", path, size, time.perf_counter() - started)
 
