@@ -140,7 +140,7 @@ async def interrupt(request: web.Request) -> web.Response:
     body, headers = await read_json(request, Interrupt, optional=True)
     tasks = request.app[TASKS]
     if not body.prompt_id:
-        await tasks.stop()
+        await tasks.stop_running()
     elif tasks.running(task_id := task_id_of(body.prompt_id)) is not None:
         await tasks.stop(task_id)
     return web.Response(headers=headers)

@@ -11,7 +11,7 @@ from handlers.fooocus.schemas import (
     GenerateMask,
 )
 from handlers.http.body import read_json
-from handlers.http.form import read_form
+from handlers.http.form import MULTIPART_FORM, read_form
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import json_response, own_urls
 from handlers.keys import EXECUTOR
@@ -37,7 +37,7 @@ from pipeline.scheduling.worker import Describe, DrawMask
 )
 async def describe_image(request: web.Request, query: DescribeQuery) -> web.Response:
     """A prompt that describes an image."""
-    if request.content_type == "multipart/form-data":
+    if request.content_type == MULTIPART_FORM:
         picture, image_type = await _uploaded(request, query)
         headers: dict[str, str] = {}
     else:

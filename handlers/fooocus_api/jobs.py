@@ -109,7 +109,7 @@ async def job_history(request: web.Request, query: JobHistoryQuery) -> web.Respo
 )
 async def stop(request: web.Request) -> web.Response:
     """End the running jobs; waiting ones stay."""
-    await request.app[TASKS].stop()
+    await request.app[TASKS].stop_running()
     return json_response(Stopped())
 
 

@@ -4,13 +4,16 @@ from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from handlers.http.body import body_limit, read_body, receiving, too_large
 from handlers.http.refusal import RequestRefused, wrong_field
 
 FIELDS_LIMIT: Final = 200
+MULTIPART_FORM: Final = "multipart/form-data"
+URL_ENCODED_FORM: Final = "application/x-www-form-urlencoded"
+_TYPES: Final = frozenset({MULTIPART_FORM, URL_ENCODED_FORM})
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -31,9 +34,14 @@ class Form(msgspec.Struct, frozen=True):
 
 
 async def read_form(request: web.Request, limit_bytes: int | None = None) -> Form:
-    """The body as a form. Raises RequestRefused: as ``read_body``, and 400 for no form."""
+    """The body as a form. Raises RequestRefused: as ``read_body``, and 400 for no form.
+
+    A body that does not say what it is counts as URL-encoded.
+    """
+    if hdrs.CONTENT_TYPE in request.headers and request.content_type not in _TYPES:
+        raise _no_form(f"it is {request.content_type}, not {MULTIPART_FORM}")
     try:
-        if request.content_type == "multipart/form-data":
+        if request.content_type == MULTIPART_FORM:
             return await _read_multipart(request, body_limit(request, limit_bytes))
         body = await read_body(request, limit_bytes)
         return Form(parse_qs(body.decode("ascii"), max_num_fields=FIELDS_LIMIT))

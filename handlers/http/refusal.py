@@ -47,7 +47,12 @@ class RequestRefused(Exception):
         """The detail as one line, for families whose errors have no list of fields."""
         if isinstance(self.detail, str):
             return self.detail
-        return "; ".join(f"{'.'.join(map(str, e.loc[1:]))}: {e.msg}" for e in self.detail)
+        return "; ".join(f"{_place(fault.loc)}: {fault.msg}" for fault in self.detail)
+
+
+def _place(loc: Location) -> str:
+    """A field by its path below ``body`` or ``query``; that name itself for the whole of it."""
+    return ".".join(map(str, loc[1:] or loc))
 
 
 def wrong_field(

@@ -94,14 +94,20 @@ class Tasks:
                 await self._executor.wait(task_id)
 
     async def stop(self, task_id: str | None = None) -> bool:
-        """End the running tasks, or the named one in any state. False if there was nothing to end.
+        """End the named task in any state, or without a name the running one of each device: of
+        several that it makes together the first. False if there was nothing to end.
 
         Completes when the caller is cancelled, so that a stop that has begun closes the row.
         """
         return await asyncio.shield(self._executor.stop(task_id))
 
+    async def stop_running(self) -> None:
+        """End every running task, also those that a device makes together. Those that wait stay."""
+        for running in self._executor.running():
+            await self.stop(running.task.task_id)
+
     def skip(self, task_id: str | None = None) -> bool:
-        """End the picture being made of the running tasks, or of the named one. False if none."""
+        """End the picture being made of the named task, or of one task a device. False if none."""
         return self._executor.skip(task_id)
 
     async def read_picture(self, path: str) -> bytes:

@@ -8,14 +8,13 @@ from aiohttp import hdrs, web
 from msgspec import Meta
 
 from handlers.http.body import read_json
-from handlers.http.form import read_form
+from handlers.http.form import URL_ENCODED_FORM, read_form
 from handlers.http.operation import Operation, Payload
 from handlers.keys import HISTORY, OUTPUTS
 from handlers.service.archive import archive_of
 from handlers.service.errors import NotFound
 
 PICTURES_LIMIT: Final = 10_000
-_FORM: Final = "application/x-www-form-urlencoded"
 
 Texts = Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], Meta(max_length=PICTURES_LIMIT)]
 
@@ -68,7 +67,7 @@ async def history_zip(request: web.Request) -> web.StreamResponse:
 
 async def _wanted(request: web.Request) -> tuple[ZipRequest, dict[str, str]]:
     """The body, and the reply header that names its unknown fields."""
-    if request.content_type != _FORM:
+    if request.content_type != URL_ENCODED_FORM:
         return await read_json(request, ZipRequest)
     form = await read_form(request)
     fields = {

@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from handlers.http.body import read_body
-from handlers.http.form import read_form
+from handlers.http.form import MULTIPART_FORM, read_form
 from handlers.http.operation import Operation, Payload
 from handlers.http.refusal import wrong_field
 from handlers.http.respond import base_url, json_response
@@ -61,7 +61,7 @@ async def store_input(request: web.Request) -> web.Response:
 
 def _is_form(request: web.Request) -> bool:
     """curl and urllib call bytes a URL-encoded form unless told otherwise, so that is none here."""
-    return request.content_type == "multipart/form-data"
+    return request.content_type == MULTIPART_FORM
 
 
 async def _file_in_form(request: web.Request) -> bytes:

@@ -130,3 +130,26 @@ async def test_waiting_tasks_are_made_together_and_each_is_told_of_itself(
         assert {"task.progress", "task.preview"} <= set(types)
     for one, other in zip(singly, together, strict=True):
         assert ((one - other) ** 2).mean() <= 255.0**2 / 10**8  # 80 dB
+
+
+@pytest.mark.asyncio(loop_scope="function")
+@pytest.mark.parametrize("path", ["/interrupt", "/v1/generation/stop"])
+async def test_what_ends_all_that_runs_ends_tasks_made_together(
+    tmp_path_factory: pytest.TempPathFactory, path: str
+) -> None:
+    asked = {**ASKED, "overwrite_step": 200}
+    options = EngineOptions(batch=3)
+    async with serve_engine(tmp_path_factory.mktemp("focal"), options) as focal:
+        focal.app[EXECUTOR].pause()
+        ids = [await focal.queue(**asked) for _ in range(3)]
+        other = await focal.queue(**ASKED, sampler_name="lcm")
+        with focal.app[BUS].subscribe() as subscription:
+            focal.app[EXECUTOR].resume()
+            while True:
+                event = await asyncio.wait_for(anext(subscription), WAIT_S)
+                if event.data.type == "task.preview":
+                    break
+        async with focal.session.post(path, json={}) as answer:
+            assert answer.status == 200
+        assert [(await focal.ended(each))["task_status"] for each in ids] == ["stop"] * 3
+        assert (await focal.ended(other))["task_status"] == "finished"

@@ -265,6 +265,19 @@ async def test_bad_input_is_refused_in_the_family_s_form_and_leaves_nothing(
     await focal.nothing_is_left()
 
 
+async def test_a_body_that_is_wrong_as_a_whole_is_named_so(focal: Focal) -> None:
+    error = (await post(focal, [], 400))["error"]
+    assert (error["message"], error["param"]) == ("body: Expected `object`, got `array`", "body")
+
+
+@pytest.mark.parametrize("path", [EDIT, VARY, "/v1/generation/image-prompt", "/upload/image"])
+async def test_json_where_a_form_is_wanted_is_told_that_and_not_of_missing_fields(
+    focal: Focal, path: str
+) -> None:
+    reply = await post(focal, {"prompt": "a", "image": "b"}, 400, path)
+    assert "not a form: it is application/json" in json.dumps(reply)
+
+
 @pytest.mark.parametrize(
     ("path", "files", "param"),
     [
