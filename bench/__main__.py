@@ -22,6 +22,7 @@ ALONE: Final = (
     "parsers",
     "upscalers",
     "batches",
+    "cpu_engines",
 )
 
 

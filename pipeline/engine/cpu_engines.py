@@ -11,8 +11,8 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Final, NamedTuple, cast
+from weakref import WeakSet
 
 import torch
 
@@ -23,9 +23,9 @@ from pipeline.engine.sdxl import MadeRow
 from pipeline.errors import PipelineError
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.flat_networks import LatentShape, fits, is_flat
+from pipeline.models.openvino_files import IrFiles
 from pipeline.models.openvino_networks import DecoderSample, Shape, UNetSample
 from pipeline.models.openvino_runtime import is_installed
-from pipeline.models.unet import UNet
 from pipeline.request.plan import ImagePlan
 from pipeline.sampling.guidance import positive_only
 
@@ -57,8 +57,8 @@ class CpuEngines:
     def __init__(self, options: EngineOptions, device: torch.device, models_dir: Path) -> None:
         """Raises EngineMissing."""
         self._precision = options.precision
-        self._models_dir = models_dir
-        self._known: WeakKeyDictionary[UNet, _Known] = WeakKeyDictionary()
+        self._files = IrFiles(models_dir)
+        self._preparations: WeakSet[Preparation] = WeakSet()
         self._told: set[str] = set()
         self._is_on = _wants_openvino(options, device)
 
@@ -76,7 +76,7 @@ class CpuEngines:
         run = _Run(checkpoint, plan, conditions)
         if reason := run.unfit():
             return self._torch(checkpoint, reason)
-        known = self._known.setdefault(checkpoint.unet, OrderedDict())
+        known = cast(_Known, checkpoint.unet.prepared)
         if (preparation := known.get(run.key)) is None:
             preparation = known[run.key] = self._preparation(run)
             while len(known) > _KEPT:
@@ -92,12 +92,7 @@ class CpuEngines:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for all that is being prepared; whether it ended in time."""
-        begun = [each for known in self._known.values() for each in known.values()]
-        return all(each.wait(timeout_s) for each in begun)
-
-    def release(self) -> None:
-        """Drop every compiled network."""
-        self._known.clear()
+        return all(each.wait(timeout_s) for each in list(self._preparations))
 
     def _preparation(self, run: "_Run") -> Preparation:
         checkpoint = run.checkpoint
@@ -107,14 +102,16 @@ class CpuEngines:
             # In float32 the VAE gains nothing: 122 ms against 128.
             latent = (1, checkpoint.model_sampling.latents.channels, *shape.latent)
             decoder = DecoderSample(checkpoint.own_vae, latent)
-        return Preparation(
+        preparation = Preparation(
             checkpoint=checkpoint,
             shape=shape,
             precision=self._precision,
-            models_dir=self._models_dir,
+            files=self._files,
             unet=UNetSample(checkpoint.unet),
             decoder=decoder,
         )
+        self._preparations.add(preparation)
+        return preparation
 
     def _torch(self, checkpoint: Checkpoint, reason: str) -> "ChosenEngine":
         if reason not in self._told:

@@ -108,7 +108,6 @@ class Engine:
     def release(self) -> tuple[str, ...]:
         """Drop every model; their names."""
         self._expansion.release()
-        self._engines.release()
         return self._manager.release()
 
     def hardware(self) -> Hardware:

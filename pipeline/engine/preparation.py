@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
@@ -29,7 +28,6 @@ from pipeline.weights.main_memory import memory_bytes, resident_bytes
 log = logging.getLogger(__name__)
 
 _NICE: Final = 10  # pictures come first
-_ONE_AT_A_TIME: Final = threading.Lock()  # preparations of all devices: they take a core and memory
 
 # Bytes wanted for each byte of the network's weights: to export it, and to have it compiled.
 _EXPORT_SHARE: Final = 2.0
@@ -60,7 +58,7 @@ class Preparation:
         checkpoint: Checkpoint,
         shape: Shape,
         precision: Precision,
-        models_dir: Path,
+        files: IrFiles,
         unet: UNetSample,
         decoder: DecoderSample | None,
     ) -> None:
@@ -70,7 +68,7 @@ class Preparation:
         self._module = checkpoint.unet.module
         self._shape = shape
         self._precision = precision
-        self._models_dir = models_dir
+        self._files = files
         self._changed: Mapping[str, Tensor] = checkpoint.loras.changed(self._module)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -100,7 +98,7 @@ class Preparation:
         if hasattr(os, "setpriority"):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
-            with _ONE_AT_A_TIME:
+            with self._files.lock:
                 prepared = self._prepare()
         except (ExportFailed, PreparationFailed, ImportError, KeyError, RuntimeError) as error:
             failure = str(error).strip().splitlines()[0][:200] or type(error).__name__
@@ -115,7 +113,7 @@ class Preparation:
         self._check_memory()
         runtime = Runtime(torch.get_num_threads())
         precision = runtime.precision(self._precision)
-        folder = IrFiles(self._models_dir, runtime.version).folder_of(self._path)
+        folder = self._files.folder_of(self._path, runtime.version)
         unet = compile_unet(runtime, folder, self._module, self._shape, self._changed, precision)
         self._check("network", self.unet.psnr(unet), precision)
         decoder = None

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Final
 
 from pipeline.files.hashes import hash_file
+from pipeline.files.stamp import Stamp, stamp_of
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +32,22 @@ class ExportFailed(Exception):
 
 
 class IrFiles:
-    """The folders of exported checkpoints below one folder. One thread at a time."""
+    """The folders of exported checkpoints below a models folder. Hold ``lock`` meanwhile."""
 
-    def __init__(self, models_dir: Path, version: str) -> None:
+    def __init__(self, models_dir: Path) -> None:
+        self.lock = threading.Lock()
         self._folder = models_dir / FOLDER
-        self._version = version
+        self._digests: dict[tuple[Path, Stamp], str] = {}
 
-    def folder_of(self, checkpoint: Path) -> Path:
-        """The folder with the IR of a checkpoint (file or folder), exported if need be.
+    def folder_of(self, checkpoint: Path, version: str) -> Path:
+        """The folder with the IR of a checkpoint (file or folder) for a version of OpenVINO.
 
         Takes as long as reading the file, and for the first time minutes. Raises ExportFailed.
         """
-        folder = self._folder / f"{_digest(checkpoint)}-{_FORMAT}-{self._version}"
+        key = (checkpoint, stamp_of(checkpoint))
+        if key not in self._digests:
+            self._digests[key] = _digest(checkpoint)
+        folder = self._folder / f"{self._digests[key]}-{_FORMAT}-{version}"
         if not folder.is_dir():
             try:
                 self._export(checkpoint, folder)
@@ -74,15 +80,17 @@ def _run(program: list[str]) -> "subprocess.CompletedProcess[bytes]":
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
+    timer = threading.Timer(_EXPORT_S, process.kill)
+    timer.start()
     with process:
         try:
             os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
             # Not communicate(), which closes the pipe at once.
             said = process.stderr.read() if process.stderr else b""
-            process.wait(_EXPORT_S)
-        except BaseException:
-            process.kill()
-            raise
+            process.wait()
+        finally:
+            timer.cancel()
+            process.kill()  # nothing if it has ended
     return subprocess.CompletedProcess(program, process.returncode, b"", said)
 
 

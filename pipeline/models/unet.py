@@ -1,7 +1,8 @@
 """A diffusers UNet as the sampler calls it."""
 
 import logging
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ class UNet:
         self.module = module
         self._dtype = working_dtype(module)
         self._engine: ControllableUNet | None = None
+        self.prepared: OrderedDict[Hashable, Any] = OrderedDict()
+        """What engines keep for this network, by their own keys; it is gone with the network."""
         self._compiled: Any = None
         self._failures: tuple[type[Exception], ...] = ()  # what compiling raises
 

@@ -3,10 +3,12 @@
 Without openvino (requirements-openvino.txt) the tests that run it are skipped.
 """
 
+import gc
 import io
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from pipeline.models.openvino_runtime import is_installed
 from pipeline.request.presets import PresetStore
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
-from tests.integration.test_engine import ROOT, Listener, make
+from tests.integration.test_engine import GIVEN, ROOT, Listener, make
 
 WAIT_S = 110
 BEHIND = "torch (OpenVINO is prepared behind the first picture)"
@@ -117,7 +119,7 @@ def test_the_first_picture_is_torch_s_and_the_next_as_exact_as_rounding(
 
 
 @with_openvino
-def test_loras_and_controls_work_with_it(
+def test_loras_work_with_it_and_leave_it_as_it_was(
     by_torch: Engine, exact: Engine, presets: PresetStore, models_dir: Path
 ) -> None:
     shape = (128, 128)
@@ -158,6 +160,30 @@ def test_what_hooks_on_layers_is_made_by_torch_which_the_record_says(
     made = warmed(exact, presets, freeu_enabled=True)
     assert made.notes["engine"] == "torch (FreeU works on the network's layers)"
     assert np.array_equal(pixels(made), pixels(make(by_torch, presets, freeu_enabled=True)))
+
+
+@with_openvino
+def test_controls_work_with_it_and_image_prompts_are_torch_s(
+    by_torch: Engine, exact: Engine, presets: PresetStore
+) -> None:
+    hint = {"controlnet_image": [{"cn_img": GIVEN, "cn_type": "PyraCanny"}]}
+    made, expected = warmed(exact, presets, **hint), make(by_torch, presets, **hint)
+    assert made.notes["engine"] == "openvino exact"
+    assert decibels(made, expected) >= 80
+    assert decibels(made, make(by_torch, presets)) < 60  # the control shows
+    prompt = {"controlnet_image": [{"cn_img": GIVEN, "cn_type": "ImagePrompt"}]}
+    made = warmed(exact, presets, **prompt)
+    assert made.notes["engine"] == "torch (image prompts work on the network's layers)"
+
+
+@with_openvino
+def test_compiled_networks_go_with_the_model(models_dir: Path, presets: PresetStore) -> None:
+    engine = engine_of(models_dir, presets, cpu_engine="openvino")
+    warmed(engine, presets)
+    network = weakref.ref(engine._manager.checkpoint("embedded").unet)
+    engine.release()
+    gc.collect()
+    assert network() is None
 
 
 @with_openvino
