@@ -14,6 +14,7 @@ from handlers.families import ALL, family_routes
 from handlers.fooocus.catalog import all_models, styles
 from handlers.fooocus.control import control
 from handlers.fooocus.generate import generate, generate_image
+from handlers.fooocus.grids import draw_grid, queue_grid
 from handlers.fooocus.metadata import picture_metadata
 from handlers.fooocus.tasks import get_task, list_tasks
 from handlers.fooocus.tools import describe_image, generate_mask
@@ -60,6 +61,8 @@ def own_routes(socket: Handler = websocket) -> list[web.RouteDef]:
         web.post("/v1/engine/generate", generate),
         web.post("/v1/engine/image", generate_image),
         web.post("/v1/engine/control", control),
+        web.post("/v1/grids", queue_grid),
+        web.post("/v1/grids/sheet", draw_grid),
         web.post("/v1/engine/unload", unload),
         web.get("/tasks", list_tasks, allow_head=False),
         web.get("/tasks/{task_id}", get_task),
