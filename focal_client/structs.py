@@ -23,6 +23,19 @@ class AllModels(Reply, frozen=True, kw_only=True):
     lora_filenames: list[str]
 
 
+class Axis(Reply, frozen=True, kw_only=True):
+    """One axis of a grid: a field of the request and its values, in order.
+
+    ``lora_weight`` sets the weight of every LoRA of the request; ``prompt_part`` replaces its first
+    value, which the prompt must have, by each of the values..
+
+    """
+
+    # A request field, or as above.
+    field: str
+    values: list[str | int | float | list[str]]
+
+
 class Board(Reply, frozen=True, kw_only=True):
     """A board and how many tasks of the history are on it."""
 
@@ -125,6 +138,14 @@ class Grant(Reply, frozen=True, kw_only=True):
 
     expires: int
     token: str | None = None
+
+
+class Grid(Reply, frozen=True, kw_only=True):
+    """A grid's axes and its tasks, x fastest, then y, then z."""
+
+    # x, y and z.
+    axes: list[Axis]
+    task_ids: list[str]
 
 
 class Health(Reply, frozen=True, kw_only=True):
@@ -427,6 +448,19 @@ class WorkersView(Reply, frozen=True, kw_only=True):
     """All workers; those of a cluster come and go."""
 
     workers: list[WorkerInfo]
+
+
+class Axis(TypedDict, total=False):
+    """One axis of a grid: a field of the request and its values, in order.
+
+    ``lora_weight`` sets the weight of every LoRA of the request; ``prompt_part`` replaces its first
+    value, which the prompt must have, by each of the values..
+
+    """
+
+    # A request field, or as above.
+    field: str
+    values: list[str | int | float | list[str]]
 
 
 class BoardChange(TypedDict, total=False):
@@ -828,6 +862,23 @@ class GenerateRequest(TypedDict, total=False):
     require_base64: bool | None
     # Where the finished record is posted.
     webhook_url: str | None
+
+
+class Grid(TypedDict, total=False):
+    """A grid's axes and its tasks, x fastest, then y, then z."""
+
+    # x, y and z.
+    axes: list[Axis]
+    task_ids: list[str]
+
+
+class GridRequest(TypedDict, total=False):
+    """A request and the axes along which it varies."""
+
+    # Fields of a generate request.
+    parameters: dict[str, Any]
+    # x, y and z.
+    axes: list[Axis]
 
 
 class PresetNamed(TypedDict, total=False):
