@@ -23,19 +23,6 @@ class AllModels(Reply, frozen=True, kw_only=True):
     lora_filenames: list[str]
 
 
-class Axis(Reply, frozen=True, kw_only=True):
-    """One axis of a grid: a field of the request and its values, in order.
-
-    ``lora_weight`` sets the weight of every LoRA of the request; ``prompt_part`` replaces its first
-    value, which the prompt must have, by each of the values..
-
-    """
-
-    # A request field, or as above.
-    field: str
-    values: list[str | int | float | list[str]]
-
-
 class Board(Reply, frozen=True, kw_only=True):
     """A board and how many tasks of the history are on it."""
 
@@ -141,11 +128,10 @@ class Grant(Reply, frozen=True, kw_only=True):
 
 
 class Grid(Reply, frozen=True, kw_only=True):
-    """A grid's axes and its tasks, x fastest, then y, then z."""
+    """A grid's tasks, x fastest, then y, then z; and the labels of each axis."""
 
-    # x, y and z.
-    axes: list[Axis]
     task_ids: list[str]
+    labels: list[list[str]]
 
 
 class Health(Reply, frozen=True, kw_only=True):
@@ -864,14 +850,6 @@ class GenerateRequest(TypedDict, total=False):
     webhook_url: str | None
 
 
-class Grid(TypedDict, total=False):
-    """A grid's axes and its tasks, x fastest, then y, then z."""
-
-    # x, y and z.
-    axes: list[Axis]
-    task_ids: list[str]
-
-
 class GridRequest(TypedDict, total=False):
     """A request and the axes along which it varies."""
 
@@ -879,6 +857,14 @@ class GridRequest(TypedDict, total=False):
     parameters: dict[str, Any]
     # x, y and z.
     axes: list[Axis]
+
+
+class GridSheet(TypedDict, total=False):
+    """What a sheet shows: the reply that the grid was queued with, or labels of one's own."""
+
+    task_ids: list[str]
+    # Of x, y and z.
+    labels: list[list[str]]
 
 
 class PresetNamed(TypedDict, total=False):

@@ -1,7 +1,8 @@
 """/v1/grids: an X/Y/Z grid as one group of tasks, and its labelled sheet."""
 
 import asyncio
-from typing import Annotated
+import math
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
@@ -13,11 +14,13 @@ from handlers.http.respond import delivery_to, json_response, own_urls
 from handlers.keys import HISTORY, OUTPUTS
 from handlers.service.images import RequestImages
 from handlers.service_keys import SUBMISSIONS, TASKS
-from pipeline.errors import PipelineError
+from pipeline.errors import InvalidParameter, PipelineError
 from pipeline.images.grid_sheet import grid_sheet
 from pipeline.request.decode import decoded_from
 from pipeline.request.grids import CELLS_LIMIT, Axis, grid_requests
 from storage.outputs import OutputStore
+
+LABEL_LIMIT: Final = 200  # characters
 
 Axes = Annotated[list[Axis], Meta(min_length=1, max_length=3, description="x, y and z.")]
 
@@ -30,11 +33,21 @@ class GridRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True):
-    """A grid's axes and its tasks, x fastest, then y, then z."""
+    """A grid's tasks, x fastest, then y, then z; and the labels of each axis."""
 
-    axes: Axes
+    task_ids: list[str]
+    labels: list[list[str]]
+
+
+class GridSheet(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sheet shows: the reply that the grid was queued with, or labels of one's own."""
+
     task_ids: Annotated[
         list[Annotated[str, Meta(max_length=255)]], Meta(min_length=1, max_length=CELLS_LIMIT)
+    ]
+    labels: Annotated[
+        list[Annotated[list[Annotated[str, Meta(max_length=LABEL_LIMIT)]], Meta(max_length=50)]],
+        Meta(min_length=1, max_length=3, description="Of x, y and z."),
     ]
 
 
@@ -62,7 +75,8 @@ async def queue_grid(request: web.Request) -> web.Response:
         for task_id in task_ids:
             await request.app[TASKS].stop(task_id)
         raise
-    return json_response(Grid(axes=body.axes, task_ids=task_ids), headers=headers)
+    labels = [[_label(axis, value) for value in axis.values] for axis in body.axes]
+    return json_response(Grid(task_ids=task_ids, labels=labels), headers=headers)
 
 
 @Operation(
@@ -71,25 +85,26 @@ async def queue_grid(request: web.Request) -> web.Response:
     summary="The pictures of a grid on one labelled sheet",
     description="The body is the reply that the grid was queued with. Cells without a picture stay"
     " empty, so a sheet can be had at any time.",
-    body=Payload(type=Grid),
+    body=Payload(type=GridSheet),
     reply=Payload(media_types=("image/png",)),
     errors=(400, 401, 403, 413, 422),
 )
 async def draw_grid(request: web.Request) -> web.Response:
     """Draw the sheet as it is by now."""
-    body, headers = await read_json(request, Grid)
+    body, headers = await read_json(request, GridSheet)
+    if math.prod(map(len, body.labels)) > CELLS_LIMIT:
+        raise InvalidParameter(("labels",), f"Expected at most {CELLS_LIMIT} cells in all")
     paths: list[str | None] = []
     for task_id in body.task_ids:
         record = await request.app[HISTORY].get(task_id)
         paths.append(record.result[0] if record is not None and record.result else None)
-    labels = [[_label(axis, value) for value in axis.values] for axis in body.axes]
-    sheet = await asyncio.to_thread(_draw, request.app[OUTPUTS], labels, paths)
+    sheet = await asyncio.to_thread(_draw, request.app[OUTPUTS], body.labels, paths)
     return web.Response(body=sheet, content_type="image/png", headers=headers)
 
 
 def _label(axis: Axis, value: object) -> str:
     text = ", ".join(value) if isinstance(value, list) else str(value)
-    return f"{axis.field}: {text}"
+    return f"{axis.field}: {text}"[:LABEL_LIMIT]
 
 
 def _draw(outputs: OutputStore, labels: list[list[str]], paths: list[str | None]) -> bytes:

@@ -22,6 +22,7 @@ async def test_every_combination_is_queued_with_one_seed_and_drawn(focal: Focal)
         {"field": "prompt_part", "values": ["red", "blue"]},
     ]
     queued = await grid(focal, parameters={"prompt": "a red star", "image_number": 4}, axes=axes)
+    assert queued["labels"][1] == ["prompt_part: red", "prompt_part: blue"]
     records = [await focal.ended(task_id) for task_id in queued["task_ids"]]
     made = [
         (record["req_params"]["guidance_scale"], record["req_params"]["prompt"])
@@ -56,7 +57,7 @@ async def test_a_wrong_grid_is_refused_whole(
 
 
 async def test_a_sheet_of_nothing_is_empty_cells(focal: Focal) -> None:
-    body = {"axes": [{"field": "sharpness", "values": [1, 2]}], "task_ids": ["a", "b"]}
+    body = {"labels": [["1", "2"]], "task_ids": ["a", "b"]}
     async with focal.session.post("/v1/grids/sheet", json=body) as answer:
         assert answer.status == 200
         assert Image.open(io.BytesIO(await answer.read())).width > 2 * CELL_PX
