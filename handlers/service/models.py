@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.errors import PipelineError
+from pipeline.errors import InvalidModelFile, PipelineError
 from pipeline.files.catalog import CHECKPOINTS, EMBEDDINGS, LORAS, UPSCALERS, VAES, ModelCatalog
+from pipeline.files.diffusers_folder import read_folder
 from pipeline.files.model_pictures import note_beside, picture_beside
+from pipeline.request.architectures import acting_parameters
 from pipeline.request.choices import DEFAULT_VAE, EMBEDDED
 from pipeline.request.presets import INITIAL, PresetStore, preset_values
 from pipeline.request.styles import StyleLibrary
@@ -32,6 +34,16 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ] = ()
     has_picture: Annotated[bool, Meta(description="GET /v1/models/picture has it.")] = False
     notes: Annotated[str, Meta(description="What name.txt beside the file says.")] = ""
+    architecture: Annotated[
+        str, Meta(description="Of a checkpoint that a pipeline of diffusers runs, such as Sana.")
+    ] = ""
+    parameters: Annotated[
+        tuple[str, ...],
+        Meta(description="Request fields that act with such a checkpoint; left out: all do."),
+    ] = ()
+    grid: Annotated[
+        int, Meta(description="Pixels: its sizes are whole multiples; left out: 8.")
+    ] = 0
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,12 +149,29 @@ def _file(catalog: ModelCatalog, folder: str, name: str) -> ModelFile:
     except OSError:
         size = 0
     header = catalog.header(folder, name)
-    return ModelFile(
+    file = ModelFile(
         name=name,
         bytes=size,
         has_picture=picture_beside(path) is not None,
         notes=note_beside(path),
         **msgspec.structs.asdict(header),
+    )
+    return _with_capabilities(file, path) if folder == CHECKPOINTS and path.is_dir() else file
+
+
+def _with_capabilities(file: ModelFile, folder: Path) -> ModelFile:
+    """A checkpoint folder with what a pipeline of diffusers does with requests."""
+    try:
+        model = read_folder(folder)
+    except InvalidModelFile:  # a request for it says what is wrong
+        return file
+    if model is None:
+        return file
+    return msgspec.structs.replace(
+        file,
+        architecture=model.architecture.name,
+        parameters=acting_parameters(model.architecture),
+        grid=model.grid,
     )
 
 

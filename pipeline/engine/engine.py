@@ -5,6 +5,7 @@ Imports torch, which takes seconds: import it on the device thread.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -13,16 +14,18 @@ import torch
 
 from pipeline.engine.batching import batch_limit
 from pipeline.engine.cpu_engines import CpuEngines
+from pipeline.engine.diffusers_pipeline import DiffusersPipeline
 from pipeline.engine.image_pipeline import ImagePipeline, PatchedSdxl
 from pipeline.engine.options import EngineOptions
 from pipeline.engine.planner import TaskPlanner
 from pipeline.engine.sdxl import SdxlPipeline
-from pipeline.engine.task_context import TaskContext
+from pipeline.engine.task_context import SdxlModels, TaskContext
 from pipeline.engine.task_run import TaskRun
 from pipeline.engine.task_runner import TaskRunner
 from pipeline.errors import DeviceOutOfMemory, PipelineError
 from pipeline.files.auxiliary import AuxiliaryFiles, upscaler_of
-from pipeline.files.catalog import PROMPT_EXPANSION
+from pipeline.files.catalog import CHECKPOINTS, PROMPT_EXPANSION
+from pipeline.files.diffusers_folder import read_folder
 from pipeline.files.hashes import HashCache
 from pipeline.files.library import Library
 from pipeline.memory.cache import choose_budgets
@@ -34,6 +37,7 @@ from pipeline.memory.device import (
 )
 from pipeline.models.manager import ModelManager, OnUnloaded
 from pipeline.models.model_sampling import sampling_note
+from pipeline.request.choices import EMBEDDED
 from pipeline.request.plan import ImagePlan
 from pipeline.request.prompts import PromptSources
 from pipeline.request.resolved import ResolvedRequest
@@ -92,14 +96,14 @@ class Engine:
 
     def images_together(self, request: ResolvedRequest) -> int:
         """As ``MakesBatches``."""
+        if request.architecture is not None:
+            return 1
         sampler = request.fast_mode.sampler if request.fast_mode else request.params.sampler_name
         return self._batch_limit(sampler, request.size.native)
 
     def preload(self, model: str) -> None:
         """Load a model before the first task asks for it. Raises PipelineError."""
-        self._within_memory(
-            lambda: self._manager.checkpoint(model), f"{self.device} has no memory for {model}"
-        )
+        self._within_memory(partial(self._load, model), f"{self.device} has no memory for {model}")
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """As ``HoldsModels.loaded``."""
@@ -143,6 +147,13 @@ class Engine:
             self.release()
             raise DeviceOutOfMemory(lack)
 
+    def _load(self, model: str) -> None:
+        path = self._library.catalog.models_dir / CHECKPOINTS / model
+        if model != EMBEDDED and read_folder(path) is not None:
+            self._manager.diffusers_model(model)
+        else:
+            self._manager.checkpoint(model)
+
     def _make_images(self, jobs: Sequence[TaskJob], ended: TaskEnded) -> None:
         self._manager.begin_task(file for job in jobs for file in job.task.request.files)
         runs: dict[TaskRun, int] = {}
@@ -165,16 +176,21 @@ class Engine:
         sources = PromptSources(self._library.styles, self._library.wildcards)
         planner = TaskPlanner(task.request, sources, self._expansion, self._manager, reporter)
         check_stopped(reporter)
-        context = self._context(task, planner.images[0], reporter, inputs)
-        pipeline = self._pipeline(planner.images[0], context)
+        plan = planner.images[0]
+        context = self._context(task, plan, reporter, inputs)
+        if task.request.architecture is None:
+            context = replace(context, sdxl=self._sdxl_models(plan, reporter))
+            pipeline = self._pipeline(plan, context)
+        else:
+            model = self._manager.diffusers_model(plan.model, reporter)
+            pipeline = DiffusersPipeline(context, model)
         planner.fetch_inversions()
         return TaskRun(task, planner, context, pipeline, self._hashes)
 
     def _context(
         self, task: Task, plan: ImagePlan, reporter: Reporter, inputs: Inputs
     ) -> TaskContext:
-        """The models of a task; all its images use the same."""
-        checkpoint = self._manager.checkpoint(plan.model, reporter, plan.refiner)
+        """What a task works with, before its base model is loaded."""
         return TaskContext(
             manager=self._manager,
             files=AuxiliaryFiles(self._files),
@@ -182,14 +198,18 @@ class Engine:
             inputs=inputs,
             device=self.device,
             model=plan.model,
-            checkpoint=checkpoint,
-            vae=self._manager.vae(plan.vae, checkpoint, reporter),
+            sdxl=None,
             reporter=reporter,
             upscaler=upscaler_of(task.request.params),
         )
 
+    def _sdxl_models(self, plan: ImagePlan, reporter: Reporter) -> SdxlModels:
+        """The models of a task; all its images use the same."""
+        checkpoint = self._manager.checkpoint(plan.model, reporter, plan.refiner)
+        return SdxlModels(checkpoint, self._manager.vae(plan.vae, checkpoint, reporter))
+
     def _pipeline(self, plan: ImagePlan, context: TaskContext) -> ImagePipeline:
-        """What makes a task's images. Other families of models get a class of their own here."""
+        """What makes a task's images with SDXL's networks."""
         checkpoint, cpu_noise = context.checkpoint, self._options.cpu_noise
         refiner = self._manager.refiner(plan.refiner, context.reporter)
         for note, model in (("prediction", checkpoint), ("refiner_prediction", refiner)):

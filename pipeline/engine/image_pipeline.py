@@ -11,12 +11,15 @@ from PIL import Image
 from pipeline.adapters.inpaint_head import load_inpaint_head
 from pipeline.engine.conditioned import ImageConditions, InpaintPatch
 from pipeline.engine.cpu_engines import CpuEngines
+from pipeline.engine.initial_latents import request_start
 from pipeline.engine.sdxl import ImageRun, MadeRow, SdxlPipeline
 from pipeline.engine.start import Start
 from pipeline.engine.task_context import TaskContext
 from pipeline.errors import InvalidModelFile
 from pipeline.files.registry import INPAINT_HEAD, INPAINT_PATCHES
+from pipeline.request.goals import StartGoal
 from pipeline.request.plan import ImagePlan
+from pipeline.request.resolved import ResolvedRequest
 from pipeline.request.sizes import ImageSize
 from pipeline.sampling.inpainting import inputs_added
 from pipeline.sampling.interface import OnStep
@@ -26,6 +29,16 @@ from pipeline.weights.lora import ChosenLora
 
 class ImagePipeline(Protocol):
     """Makes the images of a task. A family of models is a class of its own."""
+
+    @property
+    def most_together(self) -> int | None:
+        """How many images it makes in one run at most; None: as many as the device gains from."""
+
+    def start(self, goal: StartGoal, request: ResolvedRequest) -> Start:
+        """What the images begin from, made from the request's input image.
+
+        Raises InvalidParameter, and what loading files does.
+        """
 
     @property
     def rgb(self) -> LatentRgb:
@@ -57,6 +70,15 @@ class PatchedSdxl:
         self._context = context
         self._networks = networks
         self._engines = engines
+
+    @property
+    def most_together(self) -> int | None:
+        """As ``ImagePipeline``."""
+        return None
+
+    def start(self, goal: StartGoal, request: ResolvedRequest) -> Start:
+        """As ``ImagePipeline``."""
+        return request_start(goal, request, self._context)
 
     @property
     def rgb(self) -> LatentRgb:

@@ -33,7 +33,7 @@ def request_start(goal: StartGoal, request: ResolvedRequest, context: TaskContex
     picture, mask = context.picture(params.inpaint_input_image), None
     if params.inpaint_mask_image_upload:
         mask = context.mask(params.inpaint_mask_image_upload)
-        _note_resized(mask, picture, context)
+        note_resized(mask, picture, context)
     return latents.start(goal, picture, mask)
 
 
@@ -48,18 +48,19 @@ def initial_latents(
         context.vae,
         seed,
         native_side,
-        _enlarger(goal, context, check),
+        enlarger(goal, context, check),
         shows_surroundings=context.checkpoint.unet.is_inpainting,
     )
 
 
-def _note_resized(mask: Image.Image, picture: Image.Image, context: TaskContext) -> None:
+def note_resized(mask: Image.Image, picture: Image.Image, context: TaskContext) -> None:
+    """Tell in the record that a mask is not as large as its picture."""
     if mask.size != picture.size:
         sizes = f"{mask.width}x{mask.height}", f"{picture.width}x{picture.height}"
         context.reporter.note("mask", "resized from {} to the picture's {}".format(*sizes))
 
 
-def _enlarger(goal: StartGoal, context: TaskContext, check: Check) -> Enlarge | None:
+def enlarger(goal: StartGoal, context: TaskContext, check: Check) -> Enlarge | None:
     """The upscaler; None where it is not to be had and small areas can be resampled instead."""
     if not isinstance(goal, Upscale):
         try:

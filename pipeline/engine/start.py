@@ -61,11 +61,27 @@ class InpaintTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """The image that a run starts from, and the area of it that is painted, if not all."""
+
+    image: Image.Image
+    mask: Image.Image | None = None
+    area: InpaintArea | None = None
+
+    def finished(self, made: Image.Image) -> Image.Image:
+        """What was made, or the whole input image with the area as it was made."""
+        if self.area is None:
+            return made
+        return Image.fromarray(self.area.paste(np.asarray(made)))
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start of a run of ``width`` x ``height`` pixels.
 
     ``latent`` is in the VAE's space; None: noise alone. ``denoise`` is the share of the schedule
-    that is run. ``tiled`` images are decoded in tiles too. One that is ``finished`` needs no run.
+    that is run. ``tiled`` images are decoded in tiles too. ``picture`` is for pipelines that encode
+    it themselves. One that is ``finished`` needs no run.
     """
 
     width: int
@@ -75,6 +91,7 @@ class Start:
     tiled: bool = False
     inpaint: InpaintTask | None = None
     finished: Image.Image | None = None
+    picture: Picture | None = None
 
 
 class InitialLatents:
@@ -125,7 +142,7 @@ class InitialLatents:
 
         Raises InvalidParameter if the result would be larger than images may be.
         """
-        _check_room(image.width, image.height, goal.factor)
+        check_room(image.width, image.height, goal.factor)
         picture = _rgb(image)
         made = (image.width * goal.factor, image.height * goal.factor)
         size, ceil = (int(made[0]), int(made[1])), shape_ceil(*made, self._step)
@@ -140,13 +157,8 @@ class InitialLatents:
 
     def inpaint(self, goal: Inpaint, image: Image.Image, mask: Image.Image | None) -> Start:
         """The area around the mask, and around what outpainting adds. Raises NothingToPaint."""
-        picture, painted = _outpainted(goal, _rgb(image), mask)
-        if not (painted > MIDDLE).any():
-            raise NothingToPaint(
-                ("inpaint_mask_image_upload",),
-                "there is nothing to paint: send a mask that is white somewhere, also after"
-                " inpaint_erode_or_dilate and invert_mask_checkbox, or sides to outpaint",
-            )
+        picture, painted = outpainted(goal, _rgb(image), mask)
+        painted_somewhere(painted)
         if goal.strength < LEAST_DENOISE:
             return _finished(picture)
         shown = Shown(self._native_side, self._step, self._enlarge)
@@ -212,7 +224,17 @@ class InitialLatents:
         return width, height
 
 
-def _outpainted(goal: Inpaint, picture: Pixels, mask: Image.Image | None) -> tuple[Pixels, Pixels]:
+def painted_somewhere(painted: Pixels) -> None:
+    """Raise NothingToPaint for a mask without white."""
+    if not (painted > MIDDLE).any():
+        raise NothingToPaint(
+            ("inpaint_mask_image_upload",),
+            "there is nothing to paint: send a mask that is white somewhere, also after"
+            " inpaint_erode_or_dilate and invert_mask_checkbox, or sides to outpaint",
+        )
+
+
+def outpainted(goal: Inpaint, picture: Pixels, mask: Image.Image | None) -> tuple[Pixels, Pixels]:
     """Image and mask: the mask grown and inverted as asked, then both extended to outpaint."""
     height, width = picture.shape[:2]
     if mask is None:
@@ -231,7 +253,7 @@ def _finished(picture: Pixels) -> Start:
     return Start(width=width, height=height, finished=Image.fromarray(picture))
 
 
-def _check_room(width: int, height: int, factor: float) -> None:
+def check_room(width: int, height: int, factor: float) -> None:
     """Raise InvalidParameter where enlarging would take more memory than any image may."""
     made = width * height * max(factor, _ENLARGED) ** 2
     if made > PIXEL_LIMIT:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from PIL import Image
 
-from pipeline.errors import InputMissing
+from pipeline.errors import InputMissing, InvalidModelFile
 from pipeline.files.auxiliary import AuxiliaryFiles
 from pipeline.files.registry import UPSCALER
 from pipeline.images.read import open_mask, open_upright
@@ -23,6 +23,13 @@ from pipeline.vision.toolbox import Toolbox
 T = TypeVar("T")
 
 
+class SdxlModels(NamedTuple):
+    """A loaded SDXL model, with the VAE that is used: its own, or the one of the request."""
+
+    checkpoint: Checkpoint
+    vae: Vae
+
+
 @dataclass(frozen=True, slots=True)
 class TaskContext:
     """The loaded base model, and access to auxiliary models, image tools and input images."""
@@ -33,10 +40,25 @@ class TaskContext:
     inputs: Inputs
     device: torch.device
     model: str  # the base model's name
-    checkpoint: Checkpoint
-    vae: Vae  # the checkpoint's own, or the one that the request names
+    sdxl: SdxlModels | None  # None for a model that diffusers runs
     reporter: Reporter
     upscaler: ModelFile = UPSCALER  # or the one that the request names
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The SDXL model. Raises InvalidModelFile if the base model is none."""
+        return self._sdxl.checkpoint
+
+    @property
+    def vae(self) -> Vae:
+        """The VAE of SDXL's runs. Raises as ``checkpoint``."""
+        return self._sdxl.vae
+
+    @property
+    def _sdxl(self) -> SdxlModels:
+        if self.sdxl is None:
+            raise InvalidModelFile(f"{self.model} is no SDXL model")
+        return self.sdxl
 
     def check(self) -> None:
         """Raise TaskAborted if the task was stopped. A skip is ignored: no image has begun."""

@@ -10,7 +10,6 @@ from pipeline.engine.enhance import Enhanced, Enhancer
 from pipeline.engine.image_conditions import load_image_conditions, preprocessed
 from pipeline.engine.image_file import ImageFile, encode_described, model_hashes
 from pipeline.engine.image_pipeline import ImagePipeline, sized
-from pipeline.engine.initial_latents import request_start
 from pipeline.engine.planner import TaskPlanner
 from pipeline.engine.progress import TaskProgress
 from pipeline.engine.start import Start
@@ -70,7 +69,7 @@ class TaskRun:
         goals = request.goals
         model_hashes(self._planner.images[0], self._hashes)  # computed while images are made
         if goals.start is not None:
-            self.start = request_start(goals.start, request, context)
+            self.start = self.pipeline.start(goals.start, request)
         plans = [sized(plan, self.start) for plan in self._planner.images]
         if (shown := self._instead(goals, plans[0], self.start)) is not None:
             self._progress = TaskProgress(context.reporter, images=1)

@@ -78,13 +78,18 @@ class TaskRunner:
             job = waiting[0]
             if job.task in self._open:
                 if not batch:
-                    plan = job.plan
-                    limit = self._limit_of(plan.sampling.sampler, plan.size.native)
+                    limit = self._limit(job)
                 elif not _may_share(batch[0], job):
                     break
                 batch.append(job)
             waiting.popleft()
         return batch
+
+    def _limit(self, job: _Job) -> int:
+        """How many images such as this one are made in one run."""
+        plan, most = job.plan, job.task.pipeline.most_together
+        limit = self._limit_of(plan.sampling.sampler, plan.size.native)
+        return limit if most is None else min(limit, most)
 
     def _make(self, batch: Sequence[_Job]) -> None:
         """Make a batch; in halves where the device has no memory for it."""

@@ -6,10 +6,12 @@ from typing import Final
 
 import msgspec
 
-from pipeline.errors import ModelNotFound, ModelNotInstalled
+from pipeline.errors import InvalidParameter, ModelNotFound, ModelNotInstalled
 from pipeline.files.auxiliary import check_parts
 from pipeline.files.catalog import CHECKPOINTS, LORAS, UPSCALERS, VAES, Field, ModelCatalog
+from pipeline.files.diffusers_folder import read_folder
 from pipeline.files.locate import ModelFiles
+from pipeline.request.architectures import FolderModel, fitted
 from pipeline.request.choices import DEFAULT_UPSCALER, DEFAULT_VAE, EMBEDDED, NO_MODEL
 from pipeline.request.images import check_images
 from pipeline.request.model_file import ModelFile
@@ -46,17 +48,29 @@ class Resolver:
         if params.image_seed < 0:
             seed = secrets.randbelow(RANDOM_SEED_LIMIT)
             params = msgspec.structs.replace(params, image_seed=seed)
+        model = self._diffusers_model(params)
+        fit_notes: dict[str, object] = {}
+        if model is not None:
+            params, fit_notes = fitted(params, present, model.architecture)
         files = list(self._named_files(params, present))
-        preset = self._presets.describing(params)
-        request = resolve_params(params, preset, self._files.catalog.loras())
+        preset, known_loras = self._presets.describing(params), self._files.catalog.loras()
+        request = resolve_params(params, preset, known_loras, model)
+        _check_prompt_loras(request)
         files += [ModelFile(LORAS, name) for name in request.prompt_loras]
         if request.fast_mode is not None:
             files.append(self._mode_lora(params.performance_selection, request.fast_mode))
         self._styles.check(params.style_selections)
         check_images(request)
         check_parts(request, self._files)
-        notes = request.notes | dict(self._stand_in_notes(params))
+        notes = request.notes | dict(self._stand_in_notes(params)) | fit_notes
         return msgspec.structs.replace(request, files=tuple(dict.fromkeys(files)), notes=notes)
+
+    def _diffusers_model(self, params: GenerateParams) -> FolderModel | None:
+        """The base model if a pipeline of diffusers runs it. Raises InvalidModelFile."""
+        catalog, name = self._files.catalog, params.base_model_name
+        if name == EMBEDDED or not catalog.has(CHECKPOINTS, name):
+            return None
+        return read_folder(catalog.models_dir / CHECKPOINTS / name)
 
     def _named_files(self, params: GenerateParams, present: frozenset[str]) -> Iterator[ModelFile]:
         """The files that the parameters name."""
@@ -96,6 +110,14 @@ class Resolver:
         for name in (params.preset, INITIAL):
             if (preset := self._presets.find(name)) is not None:
                 yield preset
+
+
+def _check_prompt_loras(request: ResolvedRequest) -> None:
+    """Raise InvalidParameter for a LoRA in the prompt of a model that takes none."""
+    if request.architecture is not None and request.prompt_loras:
+        model = f"{request.params.base_model_name} ({request.architecture.name})"
+        named = ", ".join(request.prompt_loras)
+        raise InvalidParameter(("prompt",), f"LoRAs have no effect with {model}: {named}")
 
 
 def choose_start_preset(presets: PresetStore, catalog: ModelCatalog) -> str:

@@ -27,6 +27,7 @@ from pipeline.memory.cache_key import (
 )
 from pipeline.memory.release import release_memory
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
+from pipeline.models.diffusers_model import DiffusersModel, load_diffusers_model
 from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.models.vae import Vae
 from pipeline.models.vae_files import load_vae
@@ -98,6 +99,14 @@ class ModelManager:
         source = model_source(_CHECKPOINT, name, self._path(name, ("base_model_name",), reporter))
         self._cache.keep_in_use(_REFINER, refiner)
         return self._get(source, lambda path: self._load(name, path), reporter)
+
+    def diffusers_model(self, name: str, reporter: Reporter | None = None) -> DiffusersModel:
+        """The checkpoint folder ``name`` as a pipeline of diffusers, loaded if need be.
+
+        Raises what ``checkpoint`` does.
+        """
+        source = model_source(_CHECKPOINT, name, self._path(name, ("base_model_name",), reporter))
+        return self._get(source, self._load_diffusers, reporter)
 
     def refiner(self, name: str, reporter: Reporter | None = None) -> Refiner | None:
         """The refiner ``name``, loaded if need be; None for "None".
@@ -277,6 +286,9 @@ class ModelManager:
             )
         inversions = InversionLibrary(self._files.models_dir / EMBEDDINGS)
         return load_checkpoint(path, self._device, inversions)
+
+    def _load_diffusers(self, path: Path) -> "DiffusersModel":
+        return load_diffusers_model(path, self._device)
 
     def _get(self, source: ModelSource, load: Callable[[Path], T], reporter: Reporter | None) -> T:
         """The model from the cache, from main memory, or from its file."""

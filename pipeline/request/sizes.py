@@ -87,18 +87,23 @@ class ImageSize(msgspec.Struct, frozen=True, kw_only=True):
         return self.native if self.resized else self.asked
 
 
-def image_size(params: GenerateParams, native_sizes: Sequence[tuple[int, int]] = ()) -> ImageSize:
+def image_size(
+    params: GenerateParams,
+    native_sizes: Sequence[tuple[int, int]] = (),
+    grid: int = LATENT_FACTOR,
+) -> ImageSize:
     """The size of a request's images; ``native_sizes`` are those the model is limited to, if any.
 
-    Of them the one of the nearest shape is used; other models get whole latents.
+    Of them the one of the nearest shape is used; other models get whole multiples of ``grid``
+    pixels.
     """
     asked = asked_size(params)
     if native_sizes:
         native = min(native_sizes, key=lambda size: _shape_distance(size, asked))
         made, how = asked, "resized"
     else:
-        native = made = _whole_latents(*asked)
-        how = f"whole latents of {LATENT_FACTOR} pixels"
+        native = made = on_grid(*asked, grid)
+        how = f"whole latents of {grid} pixels"
     note = f"asked {asked[0]}x{asked[1]}, made {native[0]}x{native[1]} ({how})"
     return ImageSize(
         width=made[0],
@@ -121,8 +126,9 @@ def asked_size(params: GenerateParams) -> tuple[int, int]:
     return width, height
 
 
-def _whole_latents(width: int, height: int) -> tuple[int, int]:
-    return width - width % LATENT_FACTOR, height - height % LATENT_FACTOR
+def on_grid(width: int, height: int, grid: int) -> tuple[int, int]:
+    """Width and height rounded down to multiples of ``grid``, of which there is at least one."""
+    return max(grid, width - width % grid), max(grid, height - height % grid)
 
 
 def _shape_distance(size: tuple[int, int], asked: tuple[int, int]) -> float:
