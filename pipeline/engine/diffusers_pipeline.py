@@ -113,8 +113,6 @@ class DiffusersPipeline:
             asked[architecture.guidance] = plan.guidance.cfg
         if negative := self._negative(plan):
             asked["negative_prompt"] = negative
-        if architecture.clip_skip and plan.clip_skip > 1:
-            asked["clip_skip"] = plan.clip_skip - 1  # diffusers counts the layers left out
         if architecture.rescale and plan.guidance.rescale:
             asked["guidance_rescale"] = plan.guidance.rescale
         return asked

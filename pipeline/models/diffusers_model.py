@@ -46,7 +46,7 @@ class DiffusersModel:
             kind = getattr(whole_diffusers(), pipeline)
             # Not from_pipe, which casts the shared modules to float32 unless told their dtype.
             known = inspect.signature(kind.__init__).parameters
-            given = {**self.pipe.components, **self.pipe.config}
+            given = {**self.pipe.config, **self.pipe.components}
             parts = {name: each for name, each in given.items() if name in known}
             self._twins[pipeline] = quiet(kind(**parts))
         return self._twins[pipeline]

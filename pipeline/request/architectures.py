@@ -31,7 +31,6 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     inpaint: str = ""
     guidance: str = "guidance_scale"  # the argument that guidance_scale becomes; "" for none
     negative: bool = True  # whether the pipeline takes a negative prompt
-    clip_skip: bool = False
     rescale: bool = False  # whether it takes guidance_rescale
     patch: int = 2  # latent cells a token, each way: with the VAE's factor, the grid of its sizes
     grid: int = 8  # pixels that the pipeline's own check of sizes counts in
@@ -56,16 +55,15 @@ def _with_twins(name: str, stem: str, **options: object) -> Architecture:
 
 
 _ARCHITECTURES: Final = (
-    _with_twins(
-        "Stable Diffusion 1 and 2", "StableDiffusion", clip_skip=True, rescale=True, patch=1
-    ),
-    _with_twins("Stable Diffusion 3", "StableDiffusion3", clip_skip=True),
+    _with_twins("Stable Diffusion 1 and 2", "StableDiffusion", rescale=True, patch=1),
+    _with_twins("Stable Diffusion 3", "StableDiffusion3"),
     _with_twins("Flux.1", "Flux", negative=False),
     Architecture(name="Flux.2", pipeline="Flux2Pipeline", negative=False),
     Architecture(name="Flux.2 Klein", pipeline="Flux2KleinPipeline", negative=False),
     _with_twins("Qwen-Image", "QwenImage", guidance="true_cfg_scale"),
     _with_twins("Z-Image", "ZImage"),
-    _with_twins("Chroma", "Chroma"),
+    # Its inpainting asks the network's configuration for what it has not (diffusers 0.42.1).
+    _with_twins("Chroma", "Chroma", inpaint=""),
     Architecture(name="Sana", pipeline="SanaPipeline", patch=1, grid=32),
     Architecture(name="Lumina", pipeline="LuminaPipeline"),
     Architecture(name="Lumina 2", pipeline="Lumina2Pipeline"),
@@ -79,7 +77,6 @@ _ARCHITECTURES: Final = (
         pipeline="LatentConsistencyModelPipeline",
         image_to_image="LatentConsistencyModelImg2ImgPipeline",
         negative=False,
-        clip_skip=True,
         patch=1,
     ),
 )
@@ -183,7 +180,6 @@ def acting_parameters(architecture: Architecture) -> tuple[str, ...]:
     named = {
         "negative_prompt": architecture.negative,
         "guidance_scale": bool(architecture.guidance),
-        "clip_skip": architecture.clip_skip,
         "guidance_rescale": architecture.rescale,
     }
     return (

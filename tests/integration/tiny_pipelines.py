@@ -12,7 +12,20 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-WORDS: Final = "a red green blue boat house tree on the lake under with photo of cat dog".split()
+WORDS: Final = (
+    "a",
+    "red",
+    "green",
+    "blue",
+    "boat",
+    "house",
+    "tree",
+    "on",
+    "the",
+    "lake",
+    "cat",
+    "dog",
+)
 _SPECIAL: Final = ("<pad>", "<s>", "</s>", "<unk>")
 _CHAT: Final = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}"
 _VOCABULARY: Final = len(WORDS) + len(_SPECIAL)
@@ -181,14 +194,14 @@ def stable_diffusion_3() -> Any:
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=32,
         patch_size=2,
-        in_channels=8,
+        in_channels=16,  # as its inpainting asks
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
         joint_attention_dim=_HIDDEN * 2,
         caption_projection_dim=_HIDDEN,
         pooled_projection_dim=_HIDDEN * 2,
-        out_channels=8,
+        out_channels=16,
     )
     with_projection = transformers.CLIPTextModelWithProjection
     encoder = transformers.T5EncoderModel(
@@ -199,7 +212,7 @@ def stable_diffusion_3() -> Any:
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=_flow(shift=3.0),
-        vae=vae(8, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06),
+        vae=vae(16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06),
         text_encoder=clip(with_projection),
         tokenizer=tokenizer(),
         text_encoder_2=clip(with_projection),
