@@ -41,6 +41,7 @@ from focal_client.transport import (
     encoded,
     has_ended,
     headers_of,
+    opening,
     request_of,
 )
 
@@ -63,9 +64,10 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout = timeout
-        self._http = httpx.AsyncClient(
-            base_url=base_url, headers=headers_of(key), timeout=timeout, transport=transport
-        )
+        with opening(base_url):
+            self._http = httpx.AsyncClient(
+                base_url=base_url, headers=headers_of(key), timeout=timeout, transport=transport
+            )
         self.tasks = AsyncTasks(self)
         self.queue = AsyncQueue(self)
 

@@ -136,7 +136,9 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> ApiErro
     if isinstance(body.detail, str):
         return kind(status, body.code, body.detail, retry_after=after)
     fields = tuple(body.detail)
-    detail = "; ".join(f"{'.'.join(map(str, each.loc[1:]))}: {each.msg}" for each in fields)
+    detail = "; ".join(
+        f"{'.'.join(map(str, each.loc[1:] or each.loc))}: {each.msg}" for each in fields
+    )
     return kind(status, body.code, detail, fields, after)
 
 

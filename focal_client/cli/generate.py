@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +11,13 @@ from focal_client.cli.output import Output
 from focal_client.client import Client
 from focal_client.errors import FocalError
 from focal_client.pictures import Picture
+from focal_client.structs import GenerateRequest
 
 _FORMATS: Final = {".png": "png", ".jpg": "jpg", ".jpeg": "jpeg", ".webp": "webp"}
 _EXAMPLE: Final = (
     'example: focal generate "a red star on a blue background" -o star.png --size 256*256 --seed 7'
 )
+_KNOWN_BY_SERVER: Final = ("/inputs/", "/outputs/", "http://", "https://", "data:")
 # Image options: each a file here, or anything that the server takes as an image.
 _IMAGES: Final = {
     "vary": ("uov_input_image", {"uov_method": "Vary (Subtle)"}),
@@ -33,7 +36,7 @@ def add_parser(commands: Any) -> None:
         description="Make pictures and save them; prints where. What is left out is the preset's.",
     )
     parser.add_argument("prompt", nargs="?", help="what to draw; - reads it from standard input")
-    parser.add_argument("-o", "--output", default=".", help="file, folder, or - (one picture)")
+    parser.add_argument("-o", "--output", default=".", help="file, folder/, or - (one picture)")
     parser.add_argument("-n", "--number", type=int, help="pictures to make")
     parser.add_argument("--negative", help="what to keep out of the picture")
     parser.add_argument("--size", help="WIDTH*HEIGHT in pixels; x may stand for *")
@@ -59,6 +62,9 @@ def run(client: Client, options: argparse.Namespace, output: Output) -> int:
     """Make the pictures; a task that is interrupted is stopped."""
     target = Path(options.output)
     params = request_of(options, target)
+    for field in sorted(params.keys() - GenerateRequest.__annotations__.keys()):
+        output.error(f"warning: a field that this client does not know: {field}")
+    _make_folder(options.output)  # before pictures are made for it
     task = client.submit(**params)
     try:
         with output.progress() as show:
@@ -115,9 +121,20 @@ def saved(pictures: list[Picture], target: Path) -> list[Path]:
     return [picture.save(path) for picture, path in zip(pictures, names, strict=True)]
 
 
+def _make_folder(output: str) -> None:
+    """The folder that pictures go to: what ends in a slash, else where the file is to lie."""
+    is_folder = output.endswith(("/", os.sep))
+    (Path(output) if is_folder else Path(output).parent).mkdir(parents=True, exist_ok=True)
+
+
 def _picture(text: str) -> str | Path:
     """A file here, else what the server knows: a path of its own, a URL."""
-    return Path(text) if Path(text).is_file() else text
+    path = Path(text)
+    if path.is_file():
+        return path
+    if path.suffix.lower() in _FORMATS and not text.startswith(_KNOWN_BY_SERVER):
+        raise FocalError(f"there is no file {text}")
+    return text
 
 
 def _value(text: str) -> Any:

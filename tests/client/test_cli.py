@@ -116,6 +116,36 @@ async def test_several_pictures_are_numbered_and_the_suffix_is_the_format(focal:
         assert image.format == "WEBP"
 
 
+async def test_a_slash_makes_a_folder_and_missing_ones_are_made(focal: Focal) -> None:
+    done = await run(focal, "generate", "a", "-n", "2", "-o", "stars/")
+    assert done.code == 0, done.err
+    assert sorted(done.out.split()) == [
+        str(Path("stars") / path.name) for path in sorted((focal.folder.parent / "stars").iterdir())
+    ]
+    assert len(done.out.split()) == 2
+    assert all(name.endswith(".png") for name in done.out.split())
+    done = await run(focal, "generate", "a", "-o", "of/today/star.png")
+    assert done.out.split() == ["of/today/star.png"]
+
+
+async def test_what_cannot_be_saved_is_not_made(focal: Focal) -> None:
+    (focal.folder.parent / "file").write_bytes(b"")
+    done = await run(focal, "generate", "a", "-o", "file/star.png")
+    assert done.code == 1
+    assert not focal.device.seen
+
+
+async def test_a_picture_file_that_is_not_there_is_said_here(focal: Focal) -> None:
+    done = await run(focal, "generate", "a", "--vary", "sketch.png")
+    assert (done.code, done.err) == (1, "focal: there is no file sketch.png\n")
+
+
+async def test_a_misspelt_field_is_warned_of(focal: Focal) -> None:
+    done = await run(focal, "generate", "a", "--set", "sharpnes=3", "-o", "x.png")
+    assert done.code == 0
+    assert "sharpnes" in done.err.splitlines()[0]
+
+
 async def test_one_picture_may_go_to_standard_output(focal: Focal) -> None:
     process = await started(focal, "generate", "a", "-o", "-")
     async with asyncio.timeout(WAIT_S):

@@ -183,6 +183,34 @@ async def test_a_server_that_is_not_there_is_a_failed_connection() -> None:
         await asyncio.to_thread(client.health)
 
 
+@pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1:99999", "http://a:b"])
+async def test_a_wrong_url_is_a_failed_connection(url: str) -> None:
+    with pytest.raises(ConnectionFailed), Client(url) as client:
+        await asyncio.to_thread(client.health)
+    with pytest.raises(ConnectionFailed):
+        async with AsyncClient(url) as other:
+            await other.health()
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "gopher://127.0.0.1:9"])
+async def test_a_proxy_that_cannot_be_used_is_a_failed_connection(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConnectionFailed, match="127"):
+        Client("http://127.0.0.1:9")
+    with pytest.raises(ConnectionFailed, match="127"):
+        AsyncClient("http://127.0.0.1:9")
+
+
+async def test_a_key_may_have_any_letters(tmp_path: Path) -> None:
+    async with (
+        serve(tmp_path, api_key="schlüssel") as focal,
+        AsyncClient(focal.url, key="schlüssel\n") as client,
+    ):
+        assert await client.styles()
+
+
 async def test_the_async_client_does_the_same(focal: Focal) -> None:
     async with AsyncClient(focal.url) as client:
         (picture,) = await client.generate("a cat", image_seed=5)
