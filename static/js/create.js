@@ -459,8 +459,12 @@ class CreatePage {
     }
     (await this.loadingInputs?.catch(() => null))?.finishMask();
     const body = this.request.request();
-    if (!(await this.hasModel())) return;
+    if (this.send.disabled) return;
     this.send.disabled = true;
+    if (!(await this.hasModel())) {
+      this.send.disabled = false;
+      return;
+    }
     const key = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
     const record = await attempt(() => this.post(body, key));
     this.send.disabled = false;

@@ -12,8 +12,8 @@ export function seedOf({ req_params: { image_seed: seed, disable_seed_increment:
 
 /** Seconds as people read them: 0.8 s, 42 s, 3 min 5 s. */
 export function spell(seconds) {
-  if (seconds < 10) return t("time.seconds", { seconds: Math.max(0.1, seconds).toFixed(1) });
   const whole = Math.round(seconds);
+  if (seconds < 10 && seconds !== whole) return t("time.seconds", { seconds: Math.max(0.1, seconds).toFixed(1) });
   return whole < 60 ? t("time.seconds", { seconds: whole }) : t("time.minutes", { minutes: Math.floor(whole / 60), seconds: whole % 60 });
 }
 

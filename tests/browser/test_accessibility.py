@@ -77,3 +77,32 @@ def test_axe_finds_nothing_serious_in_the_docs(app: Page, axe: Callable[[], None
     app.goto("/docs")
     app.get_by_text("/v1/engine/generate/", exact=True).click()
     axe()
+
+
+def test_axe_finds_nothing_serious_while_names_are_offered(
+    app: Page, axe: Callable[[], None]
+) -> None:
+    visit(app, "create")
+    app.get_by_label("Prompt", exact=True).focus()
+    app.keyboard.type("a red __co")
+    expect(app.get_by_role("listbox", name="Names that fit")).to_be_visible()
+    axe()
+
+
+def test_axe_finds_nothing_serious_beside_a_fresh_picture_and_in_the_large_editor(
+    app: Page, axe: Callable[[], None]
+) -> None:
+    visit(app, "create")
+    app.get_by_label("Images").fill("2")
+    app.get_by_role("button", name="Generate").click()
+    tools = app.get_by_role("toolbar", name="What to do with the picture")
+    expect(tools).to_be_visible()
+    axe()
+    tools.get_by_role("button", name="Inpaint").click()
+    app.get_by_role("button", name="Paint the mask large").click()
+    expect(app.get_by_role("dialog", name="Paint the mask large")).to_be_visible()
+    axe()
+    app.keyboard.press("Escape")
+    app.get_by_role("button", name="Keys").click()
+    expect(app.get_by_role("dialog", name="Keys")).to_be_visible()
+    axe()
