@@ -58,11 +58,12 @@ class ModelsPage {
 
   async refresh() {
     this.refreshDownloads();
-    const models = await attempt(() => api.models());
+    const [models, health] = (await attempt(() => Promise.all([api.models(), api.health()]))) ?? [];
     if (!models) return;
+    const devices = new Map(health.devices.map((device) => [device.name, device.hardware?.description ?? device.name]));
     this.models = models;
     this.loaded.replaceChildren(...models.loaded.map((model) => make("li", {}, make("strong", {}, model.name),
-      make("span", { class: "muted" }, `${t(`kind.${model.kind}`)} · ${model.device} · ${t("models.since", { time: when(model.since_mills) })}`))));
+      make("span", { class: "muted" }, `${t(`kind.${model.kind}`)} · ${devices.get(model.device) ?? model.device} · ${t("models.since", { time: when(model.since_mills) })}`))));
     this.showMemory(models.memory);
     const opened = [...this.lists.querySelectorAll("details[open]")].map((each) => each.dataset.key);
     this.lists.replaceChildren(...Object.keys(FOLDERS).map((kind) => this.cards(kind, models[kind] ?? [])),

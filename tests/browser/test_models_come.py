@@ -56,3 +56,6 @@ def test_a_presets_missing_model_is_asked_for_with_its_size(app: Page) -> None:
 def test_the_real_device_is_named(page: Page) -> None:
     page.goto("/static/index.html#system")
     expect(page.get_by_text("cpu (").first).to_be_visible(timeout=60_000)
+    page.goto("/static/index.html#models")
+    loaded = page.get_by_role("list", name="Loaded").get_by_role("listitem")
+    expect(loaded).to_contain_text("cpu (", timeout=60_000)
