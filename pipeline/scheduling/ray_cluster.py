@@ -91,7 +91,8 @@ class RayCluster:
         self._calls.submit(quietly)
 
     def close(self) -> Future[None]:
-        """Leave the cluster, and end it if it was started here."""
+        """Leave the cluster, and end it if it was started here. For a process that goes on, when
+        all workers are closed: Ray ends a process whose threads still call it."""
         return self._calls.submit(self._close)
 
     def open_actor(self, name: str, build: BuildEngine, place: Place) -> "RayActor":

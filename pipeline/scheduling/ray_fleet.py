@@ -20,7 +20,6 @@ from pipeline.scheduling.worker import DeviceState
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 2.0  # between two looks at the nodes
-CLOSE_S: Final = 3.0  # for Ray to end
 ALL_GPUS: Final = -1
 
 
@@ -88,11 +87,9 @@ class RayFleet:
             raise
 
     async def close(self) -> None:
-        """As ``WorkerSource.close``."""
-        done = asyncio.wrap_future(self._cluster.close())
-        await asyncio.wait((done,), timeout=CLOSE_S)
-        if done.done() and not done.cancelled() and done.exception() is not None:
-            log.warning("Ray did not end in order: %s", done.exception())
+        """As ``WorkerSource.close``. What the server started ends with its process, and actors
+        with the server that made them; ``ray.shutdown`` would let a reader's next call end the
+        process at once, with code 1."""
 
     def _match(self, nodes: Sequence[Node], pool: WorkerPool) -> None:
         """Have a worker at each place: those whose node is gone leave."""
