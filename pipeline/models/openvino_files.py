@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 FOLDER: Final = ".openvino"  # below the models folder
 
 _FORMAT: Final = 1  # of what is exported; raised when that changes
+_MAKING: Final = "making-"
 _PROGRAM: Final = "pipeline.models.openvino_export"
 _ROOT: Final = Path(__file__).parents[2]
 _EXPORT_S: Final = 3600.0
@@ -58,7 +60,10 @@ class IrFiles:
     def _export(self, checkpoint: Path, folder: Path) -> None:
         """Export in a process of its own, and have the folder whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(dir=self._folder, prefix="making-"))
+        for left in self._folder.glob(f"{_MAKING}*"):  # by a server that was killed meanwhile
+            if time.time() - left.stat().st_mtime > _EXPORT_S:
+                shutil.rmtree(left, ignore_errors=True)
+        making = Path(tempfile.mkdtemp(dir=self._folder, prefix=_MAKING))
         try:
             log.info("exporting %s for OpenVINO, once, in the background", checkpoint.name)
             program = [sys.executable, "-m", _PROGRAM, str(checkpoint.absolute()), str(making)]
