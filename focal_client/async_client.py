@@ -35,6 +35,7 @@ from focal_client.structs import (
 )
 from focal_client.transport import (
     DEFAULT_URL,
+    PATIENCE_S,
     PAUSES_S,
     POLL_S,
     SILENCE_S,
@@ -130,7 +131,7 @@ class AsyncClient:
         *types: str,
         task_id: str | None = None,
         since: int | None = None,
-        patience_s: float = 60.0,
+        patience_s: float = PATIENCE_S,
         quiet_s: float | None = None,
     ) -> AsyncIterator[Event]:
         """Everything that happens, of these types and this task, without end.
@@ -185,10 +186,20 @@ class AsyncClient:
             pictures.append(Picture(data, path, seed_of(record, index), record))
         return pictures
 
-    async def wait(self, task_id: str) -> TaskRecord:
-        """The record of a task when it has ended. Raises TaskError unless it has finished."""
+    async def wait(self, task_id: str, patience_s: float = PATIENCE_S) -> TaskRecord:
+        """The record of a task when it has ended. Raises TaskError unless it has finished.
+
+        The server may be restarted meanwhile. Raises ConnectionFailed if it does not answer for
+        ``patience_s``.
+        """
+        backoff = Backoff(patience_s)
         while True:
-            record = await self.send(calls.task(task_id, POLL_S))
+            try:
+                record = await self.send(calls.task(task_id, POLL_S))
+            except (ConnectionFailed, Unavailable) as error:
+                await asyncio.sleep(backoff.pause_s(error))
+                continue
+            backoff.connected()
             if has_ended(record):
                 check_ended(record)
                 return record
@@ -215,7 +226,10 @@ class AsyncClient:
         return body
 
     async def _bytes(self, path: str) -> bytes:
-        response = await self._http.get(path)
+        try:
+            response = await self._http.get(path)
+        except httpx.TransportError as error:
+            raise ConnectionFailed(f"{self._http.base_url}: {error}") from error
         if response.status_code >= 400:
             raise error_of(response.status_code, response.headers, response.content)
         return response.content

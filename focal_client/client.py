@@ -35,6 +35,7 @@ from focal_client.structs import (
 from focal_client.tasks import Task, Tasks
 from focal_client.transport import (
     DEFAULT_URL,
+    PATIENCE_S,
     PAUSES_S,
     POLL_S,
     SILENCE_S,
@@ -128,7 +129,7 @@ class Client:
         *types: str,
         task_id: str | None = None,
         since: int | None = None,
-        patience_s: float = 60.0,
+        patience_s: float = PATIENCE_S,
         quiet_s: float | None = None,
     ) -> Iterator[Event]:
         """Everything that happens, of these types and this task, without end.
@@ -182,10 +183,20 @@ class Client:
             pictures.append(Picture(data, path, seed_of(record, index), record))
         return pictures
 
-    def wait(self, task_id: str) -> TaskRecord:
-        """The record of a task when it has ended. Raises TaskError unless it has finished."""
+    def wait(self, task_id: str, patience_s: float = PATIENCE_S) -> TaskRecord:
+        """The record of a task when it has ended. Raises TaskError unless it has finished.
+
+        The server may be restarted meanwhile. Raises ConnectionFailed if it does not answer for
+        ``patience_s``.
+        """
+        backoff = Backoff(patience_s)
         while True:
-            record = self.send(calls.task(task_id, POLL_S))
+            try:
+                record = self.send(calls.task(task_id, POLL_S))
+            except (ConnectionFailed, Unavailable) as error:
+                time.sleep(backoff.pause_s(error))
+                continue
+            backoff.connected()
             if has_ended(record):
                 check_ended(record)
                 return record
@@ -212,7 +223,10 @@ class Client:
         return body
 
     def _bytes(self, path: str) -> bytes:
-        response = self._http.get(path)
+        try:
+            response = self._http.get(path)
+        except httpx.TransportError as error:
+            raise ConnectionFailed(f"{self._http.base_url}: {error}") from error
         if response.status_code >= 400:
             raise error_of(response.status_code, response.headers, response.content)
         return response.content

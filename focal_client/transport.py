@@ -14,6 +14,7 @@ from focal_client.structs import TaskRecord
 DEFAULT_URL: Final = "http://127.0.0.1:7866"
 PAUSES_S: Final = (0.2, 1.0)  # before a call that may be repeated is
 LAST_PORT: Final = 65535
+PATIENCE_S: Final = 60.0  # with a server that is being restarted
 POLL_S: Final = 20.0  # that the server holds a question for a task's end
 SILENCE_S: Final = 45.0  # of a stream, after which it is dead: the server says something every 15 s
 _ENDED: Final = frozenset({"finished", "stop", "skip", "failed"})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -308,6 +309,45 @@ async def test_a_stream_that_is_cut_ends_with_the_pictures_all_the_same(focal: F
             steps = await following
         assert len(steps[-1].pictures) == 1
     assert len(focal.device.seen) == 1
+
+
+async def test_a_task_is_waited_for_over_a_restart_of_the_server(focal: Focal) -> None:
+    task_id = await focal.queue(prompt="a cat")
+    await focal.ended(task_id)
+    async with focal.session.get(f"/tasks/{task_id}") as answer:
+        record = await answer.read()
+    faults: list[Exception | httpx.Response] = [
+        *(httpx.ConnectError("refused") for _ in range(4)),
+        httpx.Response(503, json={"detail": "the server is stopping", "code": "server_stopping"}),
+    ]
+
+    def answered(_: httpx.Request) -> httpx.Response:
+        fault = faults.pop(0) if faults else httpx.Response(200, content=record)
+        if isinstance(fault, Exception):
+            raise fault
+        return fault
+
+    async with AsyncClient(focal.url, transport=httpx.MockTransport(answered)) as client:
+        assert (await client.wait(task_id)).task_id == task_id
+    faults.extend(httpx.ConnectError("refused") for _ in range(4))
+    with Client(focal.url, transport=httpx.MockTransport(answered)) as waiting:
+        assert (await asyncio.to_thread(waiting.wait, task_id)).task_id == task_id
+    faults.extend(httpx.ConnectError("refused") for _ in range(99))
+    with (
+        Client(focal.url, transport=httpx.MockTransport(answered)) as impatient,
+        pytest.raises(ConnectionFailed),
+    ):
+        await asyncio.to_thread(impatient.wait, task_id, 0.0)
+
+
+async def test_a_picture_that_cannot_be_fetched_is_a_failed_connection(focal: Focal) -> None:
+    task_id = await focal.queue(prompt="a cat")
+    await focal.ended(task_id)
+    async with AsyncClient(focal.url) as client:
+        record = await client.wait(task_id)
+    async with AsyncClient("http://127.0.0.1:9", timeout=1) as other:
+        with pytest.raises(ConnectionFailed):
+            await other.fetch(record)
 
 
 async def test_patience_with_a_server_that_is_gone_ends(focal: Focal) -> None:
