@@ -1,59 +1,42 @@
 """The two windows on the bus, over real sockets: /v1/events and /ws."""
 
 import asyncio
-import base64
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import httpx_sse
 import pytest
 import pytest_asyncio
-from aiohttp import ClientResponse, ClientWebSocketResponse, WSMsgType, web
+from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bus.bus import EventBus
-from bus.events import TaskFailed, TaskImage, TaskPreview, TaskProgress, TaskQueued, TaskStarted
+from bus.events import TaskFailed, TaskQueued
 from handlers.http.errors import error_middleware
 from handlers.keys import BUS, EXECUTOR
 from handlers.live.events import events
 from handlers.live.websocket import websocket
 from handlers.service.tasks import Tasks
 from handlers.service_keys import TASKS
-from pipeline.request.decode import GenerateParams
-from pipeline.request.resolved import resolve_params
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.storage import TaskStorage
-from pipeline.scheduling.task import MadeImage, Outcome, Task
 from storage.database import open_database
 from storage.history import HistoryRepository
 from storage.outputs import OutputStore
+from tests.integration.event_clients import (
+    STARTED,
+    WAIT_S,
+    Client,
+    NoPictures,
+    next_frame,
+    on_ended,
+    picture,
+    settle,
+)
 
-WAIT_S = 5.0
-TASK = "0123456789abcdef" * 2
-STARTED = TaskStarted(device="cpu")
 QUEUED = TaskQueued(position=1)
-
-Client = TestClient[web.Request, web.Application]
-
-
-class NoPictures:
-    """A picture store for tasks that never run."""
-
-    def check(self) -> None:
-        """They are always there."""
-
-    def save(self, made: MadeImage, *, task_id: str) -> str:
-        raise AssertionError("nothing runs here")
-
-    def delete(self, path: str) -> None:
-        raise AssertionError("nothing runs here")
-
-
-async def on_ended(task: Task, outcome: Outcome) -> None:
-    """There are no rows here."""
 
 
 @pytest_asyncio.fixture
@@ -95,31 +78,6 @@ async def read_sse(response: ClientResponse, count: int) -> list[dict[str, str]]
                 name, _, value = line.rstrip("\n").partition(": ")
                 fields[name] = value
     return found
-
-
-async def next_frame(ws: ClientWebSocketResponse) -> dict[str, Any]:
-    frame: dict[str, Any] = await ws.receive_json(timeout=WAIT_S)
-    return frame
-
-
-async def ask(ws: ClientWebSocketResponse, **command: Any) -> dict[str, Any]:
-    await ws.send_json(command)
-    return await next_frame(ws)
-
-
-async def settle(bus: EventBus, *published: tuple[str | None, Any]) -> None:
-    """Publish, and let the loop deliver it."""
-    for task_id, data in published:
-        bus.publish(data, task_id)
-    await asyncio.sleep(0)
-
-
-def picture(index: int) -> TaskImage:
-    return TaskImage(url="/outputs/a.png", seed=1, index=index)
-
-
-def waiting_task(task_id: str) -> Task:
-    return Task(task_id=task_id, request=resolve_params(GenerateParams()), in_queue_mills=1)
 
 
 async def test_an_sse_event_has_its_name_its_number_and_the_whole_event(
@@ -250,122 +208,6 @@ async def test_types_may_be_repeated_or_joined(client: Client, bus: EventBus, pa
                 await settle(bus, ("a", picture(0)), ("a", QUEUED), ("a", STARTED))
                 types = [event["event"] for event in await read_sse(response, 2)]
         assert types == ["task.image", "task.started"]
-
-
-async def test_a_newcomer_is_told_how_things_stand(client: Client) -> None:
-    client.app[EXECUTOR].submit(waiting_task(TASK))
-    async with client.ws_connect("/ws") as ws:
-        hello = await next_frame(ws)
-    revision = client.app[EXECUTOR].queue_revision
-    state = {"pending": 1, "running": [], "paused": False, "revision": revision}
-    assert hello == {"type": "hello", "seq": 2, "data": state}
-
-
-async def test_websocket_replays_instead_of_greeting_when_it_says_since(
-    client: Client, bus: EventBus
-) -> None:
-    await settle(bus, *[("a", picture(index)) for index in range(3)])
-    async with client.ws_connect("/ws?since=1") as ws:
-        assert [(await next_frame(ws))["seq"] for _ in range(2)] == [2, 3]
-
-
-async def test_a_client_frame_widens_and_narrows_what_is_heard(
-    client: Client, bus: EventBus
-) -> None:
-    async with client.ws_connect("/ws?types=task.started") as ws:
-        await next_frame(ws)
-        heard = await ask(ws, op="subscribe", types=["task.image"], task_id="b")
-        assert heard == {
-            "op": "subscribe",
-            "types": ["task.image", "task.started"],
-            "task_id": "b",
-        }
-        await settle(bus, ("a", STARTED), ("b", picture(0)))
-        assert (await next_frame(ws))["seq"] == 2
-        heard = await ask(ws, op="unsubscribe", types=["task.image"])
-        assert heard["types"] == ["task.started"]
-        heard = await ask(ws, op="subscribe", task_id=None)
-        assert heard == {"op": "subscribe", "types": None, "task_id": None}
-
-
-async def test_a_waiting_task_is_stopped_by_a_client_frame(client: Client) -> None:
-    client.app[EXECUTOR].submit(waiting_task(TASK))
-    async with client.ws_connect("/ws?types=task.stopped") as ws:
-        await next_frame(ws)
-        await ws.send_json({"op": "stop", "task_id": TASK})
-        frames = [await next_frame(ws), await next_frame(ws)]
-        assert {"op": "stop", "message": "Stopped"} in frames
-        assert "task.stopped" in [frame.get("type") for frame in frames]
-        again = await ask(ws, op="stop", task_id=TASK)
-        assert again == {"op": "stop", "message": "Nothing to stop"}
-        assert await ask(ws, op="skip") == {"op": "skip", "message": "Nothing to skip"}
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("hello", "invalid_json"),
-        ('{"x":' + "[" * 10_000, "invalid_json"),
-        ('{"op": "fly"}', "invalid_frame"),
-        ('{"op": "stop", "task_id": 7}', "invalid_frame"),
-        ('{"op": "subscribe", "types": ["nonsense"]}', "invalid_parameter"),
-    ],
-)
-async def test_a_bad_client_frame_is_answered_and_the_connection_stays(
-    client: Client, text: str, code: str
-) -> None:
-    async with client.ws_connect("/ws") as ws:
-        await next_frame(ws)
-        await ws.send_str(text)
-        answer = await next_frame(ws)
-        assert answer["code"] == code
-        assert answer["error"]
-        assert await ask(ws, op="ping") == {"op": "pong", "seq": 0}
-
-
-async def test_a_client_frame_that_is_too_large_ends_the_connection(client: Client) -> None:
-    async with client.ws_connect("/ws") as ws:
-        await next_frame(ws)
-        await ws.send_str(" " * 2**17)
-        closed = await ws.receive(timeout=WAIT_S)
-    assert closed.type in {WSMsgType.CLOSE, WSMsgType.CLOSED}
-    assert ws.close_code == 1009
-
-
-async def test_previews_come_as_pictures_where_asked_for(client: Client, bus: EventBus) -> None:
-    image = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 300).decode()
-    step = TaskProgress(progress=13, step=1, steps=4, image=1, images=1, message="")
-    async with client.ws_connect("/ws?preview=binary") as ws, client.ws_connect("/ws") as plain:
-        await next_frame(ws)
-        await next_frame(plain)
-        await settle(bus, (TASK, TaskPreview(image=image)), (TASK, step))
-        frame = await ws.receive_bytes(timeout=WAIT_S)
-        assert frame == b"FPV\x01\x02" + TASK.encode() + bytes(range(256)) * 300
-        assert (await next_frame(ws))["type"] == "task.progress"
-        assert (await next_frame(plain))["data"] == {"image": image}
-
-
-async def test_a_websocket_that_overflows_is_closed_with_where_to_resume(
-    client: Client, bus: EventBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("handlers.live.websocket.MAILBOX_LIMIT", 2)
-    async with client.ws_connect("/ws") as ws:
-        await next_frame(ws)
-        await settle(bus, ("a", picture(0)))
-        assert (await next_frame(ws))["seq"] == 1
-        await settle(bus, *[("a", picture(index)) for index in range(3)])
-        closed = await ws.receive(timeout=WAIT_S)
-    assert (closed.data, closed.extra) == (1013, "too slow; resync with since=1")
-
-
-async def test_websockets_are_told_that_the_server_stops(client: Client, bus: EventBus) -> None:
-    async with client.ws_connect("/ws") as ws:
-        await next_frame(ws)
-        bus.publish(STARTED, "a")
-        bus.close()
-        assert (await next_frame(ws))["type"] == "task.started"
-        closed = await ws.receive(timeout=WAIT_S)
-    assert (closed.data, closed.extra) == (1001, "the server is stopping")
 
 
 @pytest.mark.parametrize("path", ["/ws", "/v1/events"])

@@ -23,8 +23,8 @@ from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.sampling.inpainting import inputs_added
 from pipeline.scheduling.task import Task
+from tests.integration.refiner_files import ROOT
 from tests.integration.test_engine import Listener
-from tests.integration.test_refiner import ROOT
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
 
 CPU = torch.device("cpu")

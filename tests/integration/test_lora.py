@@ -1,145 +1,29 @@
 """LoRA files in the layouts that users have, on a small model of SDXL's structure."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.engine.engine import Engine, load_engine
-from pipeline.engine.sdxl import TextCache
-from pipeline.errors import InvalidModelFile, ModelNotInstalled
-from pipeline.files.catalog import ModelCatalog
-from pipeline.files.library import Library
-from pipeline.files.locate import ModelFiles
+from pipeline.errors import InvalidModelFile
 from pipeline.models.checkpoint import Checkpoint, load_checkpoint
-from pipeline.request.decode import decode_params
-from pipeline.request.presets import PresetStore
-from pipeline.request.resolved import resolve_params
-from pipeline.request.styles import StyleLibrary
-from pipeline.request.wildcards import Wildcards
-from pipeline.scheduling.task import MadeImage, Task
 from pipeline.weights.lora import ChosenLora, LoraStack
 from pipeline.weights.lora_names import LoraModules
-from tests.integration.serving import GENERATE, Focal
+from tests.integration.lora_layouts import (
+    ALPHA,
+    CPU,
+    LAYOUTS,
+    RANK,
+    Factors,
+    a_lora,
+    make_factors,
+    save,
+    weights_of,
+)
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
-
-ROOT = Path(__file__).resolve().parents[2]
-CPU = torch.device("cpu")
-RANK = 2
-ALPHA = 1.0
-
-# A module of each sort: diffusers' name and the original one.
-UNET = {
-    "down_blocks.0.resnets.0.conv1": "input_blocks.1.0.in_layers.2",
-    "down_blocks.0.downsamplers.0.conv": "input_blocks.3.0.op",
-    "time_embedding.linear_1": "time_embed.0",
-    "mid_block.attentions.0.proj_in": "middle_block.1.proj_in",
-    "up_blocks.0.upsamplers.0.conv": "output_blocks.2.2.conv",
-}
-ATTENTION = {
-    f"down_blocks.1.attentions.0.transformer_blocks.0.{name}": (
-        f"input_blocks.4.1.transformer_blocks.0.{name}"
-    )
-    for name in ("attn2.to_k", "attn1.to_out.0")
-}
-TEXT = ("encoder.layers.1.self_attn.q_proj", "encoder.layers.0.self_attn.out_proj")
-
-Factors = tuple[Tensor, Tensor]
-Layout = Callable[[dict[str, Factors]], dict[str, Tensor]]
-
-
-def flat(name: str) -> str:
-    return name.replace(".", "_")
-
-
-def original(name: str) -> str:
-    return {**UNET, **ATTENTION}[name]
-
-
-def spelled(
-    name_of: Callable[[str, str], str], up: str, down: str, *, alpha: bool = False
-) -> Layout:
-    """A layout: ``name_of(part, module)``, and the endings of the two factors."""
-
-    def write(factors: dict[str, Factors]) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
-        for key, (first, second) in factors.items():
-            part, _, module = key.partition(":")
-            name = name_of(part, module)
-            # Without alpha the factors are stored so that they give the same change.
-            tensors[name + up] = first.clone() if alpha else first * (ALPHA / RANK)
-            tensors[name + down] = second.clone()
-            if alpha:
-                tensors[f"{name}.alpha"] = torch.tensor(ALPHA)
-        return tensors
-
-    return write
-
-
-def kohya(unet: Callable[[str], str]) -> Callable[[str, str], str]:
-    prefixes = {"clip_l": "lora_te1_text_model_", "clip_g": "lora_te2_text_model_"}
-
-    def name_of(part: str, module: str) -> str:
-        if part == "unet":
-            return f"lora_unet_{flat(unet(module))}"
-        return prefixes[part] + flat(module)
-
-    return name_of
-
-
-def dotted(part: str, module: str) -> str:
-    prefixes = {
-        "unet": "unet.",
-        "clip_l": "text_encoder.text_model.",
-        "clip_g": "text_encoder_2.text_model.",
-    }
-    return prefixes[part] + module
-
-
-def original_dotted(part: str, module: str) -> str:
-    if part == "unet":
-        return f"diffusion_model.{original(module)}"
-    return f"{part}.transformer.text_model.{module}"
-
-
-def processors(part: str, module: str) -> str:
-    """diffusers' oldest layout, which knows attention only."""
-    name = dotted(part, module).removesuffix(".0")
-    if part == "unet":
-        return name.replace(".to_", ".processor.to_")
-    return name.replace(".q_proj", ".to_q").replace(".out_proj", ".to_out")
-
-
-def peft(part: str, module: str) -> str:
-    return module if part == "unet" else dotted(part, module)
-
-
-LAYOUTS: dict[str, Layout] = {
-    "kohya, original names": spelled(
-        kohya(original), ".lora_up.weight", ".lora_down.weight", alpha=True
-    ),
-    "kohya, diffusers names": spelled(
-        kohya(lambda name: name), ".lora_up.weight", ".lora_down.weight", alpha=True
-    ),
-    "diffusers": spelled(dotted, ".lora_B.weight", ".lora_A.weight"),
-    "diffusers before PEFT": spelled(dotted, ".lora.up.weight", ".lora.down.weight"),
-    "transformers": spelled(
-        dotted, ".lora_linear_layer.up.weight", ".lora_linear_layer.down.weight"
-    ),
-    "attention processors": spelled(processors, "_lora.up.weight", "_lora.down.weight"),
-    "original": spelled(original_dotted, ".lora_up.weight", ".lora_down.weight", alpha=True),
-    "PEFT": spelled(
-        lambda part, module: f"base_model.model.{peft(part, module)}",
-        ".lora_B.default.weight",
-        ".lora_A.default.weight",
-    ),
-}
 
 
 @pytest.fixture(scope="module")
@@ -168,38 +52,6 @@ def modules(checkpoint: Checkpoint) -> Iterator[LoraModules]:
     after = weights_of(modules)
     assert all(torch.equal(after[name], tensor) for name, tensor in kept.items())
     assert all(after[name].data_ptr() == tensor.data_ptr() for name, tensor in before.items())
-
-
-def weights_of(modules: LoraModules) -> dict[str, Tensor]:
-    found = {}
-    for part, module in modules._asdict().items():
-        for name, tensor in module.state_dict().items():
-            found[f"{part}:{name.removeprefix('text_model.')}"] = tensor
-    return found
-
-
-def make_factors(modules: LoraModules, *, attention_only: bool = False) -> dict[str, Factors]:
-    """Random factors for some modules of each part."""
-    generator = torch.Generator().manual_seed(3)
-    unet = [*ATTENTION] if attention_only else [*UNET, *ATTENTION]
-    keys = [f"unet:{name}" for name in unet]
-    keys += [f"{part}:{name}" for part in ("clip_l", "clip_g") for name in TEXT]
-    factors = {}
-    for key in keys:
-        shape = weights_of(modules)[f"{key}.weight"].shape
-        ones = [1] * (len(shape) - 2)
-        up = torch.randn(shape[0], RANK, *ones, generator=generator)
-        factors[key] = (up, torch.randn(RANK, *shape[1:], generator=generator))
-    return factors
-
-
-def save(path: Path, tensors: dict[str, Tensor], weight: float = 0.7) -> ChosenLora:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    return ChosenLora(path.name, path, weight)
-
-
-def a_lora(path: Path, modules: LoraModules, weight: float = 0.7) -> ChosenLora:
-    return save(path, LAYOUTS["diffusers"](make_factors(modules)), weight)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -404,153 +256,3 @@ def test_what_does_not_fit_is_left_out_and_told(
         f"l.safetensors at 0.7: {len(tensors) // 2} weights changed, 2 left out"
         " (note is unknown; unet.extra is not in the model)"
     )
-
-
-class Listener:
-    """Takes what the engine tells."""
-
-    def __init__(self) -> None:
-        self.images: list[MadeImage] = []
-        self.models: list[tuple[str, str, bool]] = []
-        self.notes: dict[str, Any] = {}
-
-    def check(self) -> None: ...
-
-    def progress(self, percent: int, message: str, *, step: int = 0, steps: int = 0) -> None: ...
-
-    def begin_image(self, image: int, images: int) -> None: ...
-
-    def wants_preview(self) -> bool:
-        return False
-
-    def preview(self, data: bytes, mime: str) -> None: ...
-
-    def image(self, made: MadeImage) -> None:
-        self.images.append(made)
-
-    def note(self, key: str, value: object) -> None:
-        self.notes[key] = value
-
-    def model(self, kind: str, name: str, seconds: float | None) -> None:
-        self.models.append((kind, name, seconds is not None))
-
-
-@pytest.fixture(scope="module")
-def presets() -> PresetStore:
-    return PresetStore(ROOT / "presets", "embedded")
-
-
-@pytest.fixture(scope="module")
-def engine(models_dir: Path, presets: PresetStore) -> Engine:
-    styles, wildcards = StyleLibrary(ROOT / "sdxl_styles"), Wildcards(ROOT / "wildcards")
-    files = ModelFiles(ModelCatalog(models_dir), allowed=False)
-    return load_engine("cpu", Library(files, presets, styles, wildcards))
-
-
-def run(engine: Engine, presets: PresetStore, **asked: object) -> Listener:
-    body = {
-        "prompt": "a cat",
-        "image_seed": 7,
-        "base_model_name": "tiny",
-        "overwrite_width": 64,
-        "overwrite_height": 64,
-        "overwrite_step": 2,
-        "style_selections": [],
-        "save_metadata_to_images": False,
-        **asked,
-    }
-    decoded = decode_params(msgspec.json.encode(body))
-    params = presets.apply(decoded.params, decoded.present)
-    listener = Listener()
-    loras = engine._library.catalog.loras()
-    request = resolve_params(params, presets.describing(params), loras)
-    engine(Task(task_id="a" * 32, request=request, in_queue_mills=0), listener)
-    return listener
-
-
-def test_a_task_has_its_loras_and_the_next_one_has_not(
-    engine: Engine, presets: PresetStore, models_dir: Path, modules: LoraModules
-) -> None:
-    a_lora(models_dir / "loras" / "soft.safetensors", modules)
-    slot = {"model_name": "soft.safetensors", "weight": 0.7}
-    plain = run(engine, presets)
-    changed = run(engine, presets, loras=[slot])
-    prompted = run(engine, presets, prompt="a cat <lora:soft:0.7>")
-    again = run(engine, presets)
-    assert changed.images[0].data != plain.images[0].data
-    assert prompted.images[0].data == changed.images[0].data
-    assert again.images[0].data == plain.images[0].data
-    assert changed.notes["loras"] == ["soft.safetensors at 0.7: 11 weights changed"]
-    assert ("lora", "soft.safetensors", True) in changed.models
-    assert prompted.models == []  # the same set was in already
-    assert "loras" not in again.notes
-
-
-def test_a_file_that_is_no_lora_fails_its_task_and_the_next_one_works(
-    engine: Engine, presets: PresetStore, models_dir: Path
-) -> None:
-    (models_dir / "loras" / "broken.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InvalidModelFile, match=r"broken\.safetensors"):
-        run(engine, presets, loras=[{"model_name": "broken.safetensors"}])
-    assert len(run(engine, presets).images) == 1
-
-
-@pytest.mark.parametrize(
-    ("mode", "file", "weight"),
-    [
-        ("Extreme Speed", "sdxl_lcm_lora.safetensors", "1"),
-        ("Lightning", "sdxl_lightning_4step_lora.safetensors", "1"),
-        ("Hyper-SD", "sdxl_hyper_sd_4step_lora.safetensors", "0.8"),
-    ],
-)
-def test_a_few_step_mode_puts_its_lora_in(
-    engine: Engine,
-    presets: PresetStore,
-    models_dir: Path,
-    modules: LoraModules,
-    mode: str,
-    file: str,
-    weight: str,
-) -> None:
-    with pytest.raises(ModelNotInstalled, match=f"{file}.*huggingface"):
-        run(engine, presets, performance_selection=mode)
-    a_lora(models_dir / "loras" / file, modules)
-    made = run(engine, presets, performance_selection=mode)
-    assert made.notes["loras"] == [f"{file} at {weight}: 11 weights changed"]
-    assert len(made.images) == 1
-
-
-async def test_a_few_step_mode_without_its_file_is_a_503_that_says_what_to_do(focal: Focal) -> None:
-    path = focal.folder / "models" / "checkpoints" / "sdxl.safetensors"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    body = {"base_model_name": "sdxl.safetensors", "performance_selection": "Lightning"}
-    reply = await focal.generate(body, 503)
-    assert reply["code"] == "model_not_installed"
-    assert "sdxl_lightning_4step_lora.safetensors" in reply["detail"]
-    assert "huggingface.co" in reply["detail"]
-    await focal.nothing_is_left()
-    lora = focal.folder / "models" / "loras" / "sdxl_lightning_4step_lora.safetensors"
-    lora.parent.mkdir()
-    lora.touch()
-    async with focal.session.post(GENERATE, json=body) as answer:
-        assert answer.status == 200
-
-
-@torch.inference_mode()
-def test_a_text_is_encoded_anew_under_other_loras(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    torch.manual_seed(4)
-    name = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
-    file = {f"{name}.lora_up.weight": torch.randn(32, 2)}
-    file[f"{name}.lora_down.weight"] = torch.randn(2, 16)
-    path = tmp_path / "words.safetensors"
-    save_file(file, path)
-    encode = TextCache(checkpoint)
-    plain = encode(("ugly",), 2)
-    assert encode(("ugly",), 2) is plain
-    checkpoint.loras.use([ChosenLora("words", path, 1.0)])
-    try:
-        changed = encode(("ugly",), 2, loras=(("words", 1.0),))
-    finally:
-        checkpoint.loras.remove()
-    assert not torch.equal(changed.context, plain.context)

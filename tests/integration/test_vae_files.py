@@ -20,7 +20,7 @@ from pipeline.request.presets import PresetStore
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
 from pipeline.weights import layout
-from tests.integration.test_refiner import ROOT, make, pixels
+from tests.integration.refiner_files import ROOT, make, pixels
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
 from tools.original_layout import original_names
 

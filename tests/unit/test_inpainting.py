@@ -12,41 +12,13 @@ from torch.nn import functional
 from pipeline.adapters.inpaint_head import InpaintHead, load_inpaint_head
 from pipeline.errors import InvalidModelFile
 from pipeline.request.choices import SAMPLER_NAMES, SwapMethod
-from pipeline.request.sampling import SamplingSettings
-from pipeline.sampling.diffusion import NetworkDenoise, sample
 from pipeline.sampling.inpainting import Inpainting, MaskedDenoise, feature_added
-from pipeline.sampling.interface import OnStep
 from pipeline.sampling.latent_format import LatentFormat
-from pipeline.sampling.noise import ImageNoise
-from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
-from pipeline.sampling.sigmas import make_sigmas
+from pipeline.sampling.refiner import RefinerSwap
+from tests.unit.sampling_runs import SHAPE, STEPS, Network, Watcher, run, run_of, run_swap
 
-SHAPE = (1, 4, 8, 8)
-STEPS = 6
 # They end a little above level 0.
 LEAVE_NOISE = ("dpm_fast", "dpm_adaptive", "tcd", "uni_pc", "uni_pc_bh2")
-
-
-class Network:
-    """Guesses a share of ``x``; keeps what it is asked."""
-
-    def __init__(self, share: float = 0.5) -> None:
-        self.model_sampling = ModelSampling()
-        self.seen: list[tuple[Tensor, Tensor]] = []
-        self._share = share
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        self.seen.append((x, sigma))
-        return x * self._share / (1 + sigma)
-
-
-class Watcher:
-    def __init__(self) -> None:
-        self.guesses: list[Tensor] = []
-
-    def __call__(self, _index: int, denoised: Tensor) -> None:
-        self.guesses.append(denoised)
 
 
 def make_inpainting() -> Inpainting:
@@ -54,30 +26,6 @@ def make_inpainting() -> Inpainting:
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1.0
     return Inpainting(torch.randn(SHAPE, generator=torch.Generator().manual_seed(5)) * 5, mask)
-
-
-def run(
-    denoise: NetworkDenoise,
-    settings: SamplingSettings,
-    on_step: OnStep,
-    latent: Tensor | None = None,
-) -> Tensor:
-    sigmas = make_sigmas(settings, denoise.model_sampling.levels)
-    noise = ImageNoise(settings.seed, SHAPE)
-    return sample(denoise, settings, sigmas, noise, on_step, latent)
-
-
-def run_swap(
-    swap: RefinerSwap,
-    settings: SamplingSettings,
-    on_step: OnStep,
-    latent: Tensor | None = None,
-) -> Tensor:
-    return sample_with_refiner(swap, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
-
-
-def run_of(sampler: str = "euler", seed: int = 3) -> SamplingSettings:
-    return SamplingSettings(sampler=sampler, scheduler="karras", steps=STEPS, seed=seed)
 
 
 def masked(network: Network, seed: int = 3) -> MaskedDenoise:

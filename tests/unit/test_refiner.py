@@ -7,63 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.request.choices import SwapMethod
-from pipeline.request.sampling import SamplingSettings
-from pipeline.sampling.diffusion import NetworkDenoise, sample
-from pipeline.sampling.interface import OnStep
-from pipeline.sampling.noise import ImageNoise
-from pipeline.sampling.parametrisation import ModelSampling
-from pipeline.sampling.refiner import RefinerSwap, sample_with_refiner
-from pipeline.sampling.sigmas import make_sigmas
-
-SHAPE = (1, 4, 8, 8)
-STEPS = 6
-
-
-class Network:
-    """Guesses a share of ``x``; counts what it is asked."""
-
-    def __init__(self, share: float) -> None:
-        self.model_sampling = ModelSampling()
-        self.asked: list[float] = []
-        self._share = share
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        self.asked.append(float(sigma))
-        return x * self._share / (1 + sigma)
-
-
-class Watcher:
-    def __init__(self) -> None:
-        self.told: list[int] = []
-
-    def __call__(self, index: int, _denoised: Tensor) -> None:
-        self.told.append(index)
-
-
-def run(
-    denoise: NetworkDenoise,
-    settings: SamplingSettings,
-    on_step: OnStep,
-    latent: Tensor | None = None,
-) -> Tensor:
-    sigmas = make_sigmas(settings, denoise.model_sampling.levels)
-    noise = ImageNoise(settings.seed, SHAPE)
-    return sample(denoise, settings, sigmas, noise, on_step, latent)
-
-
-def run_swap(
-    swap: RefinerSwap,
-    settings: SamplingSettings,
-    on_step: OnStep,
-    latent: Tensor | None = None,
-) -> Tensor:
-    return sample_with_refiner(swap, settings, ImageNoise(settings.seed, SHAPE), on_step, latent)
-
-
-def run_of(sampler: str, denoise: float = 1.0) -> SamplingSettings:
-    return SamplingSettings(
-        sampler=sampler, scheduler="karras", steps=STEPS, seed=3, denoise=denoise
-    )
+from pipeline.sampling.refiner import RefinerSwap
+from tests.unit.sampling_runs import SHAPE, STEPS, Network, Watcher, run, run_of, run_swap
 
 
 def swap(

@@ -7,10 +7,8 @@ from torch import Tensor
 from pipeline.errors import InvalidParameter, TaskAborted
 from pipeline.request.choices import SAMPLER_NAMES
 from pipeline.request.sampling import SamplingSettings
-from pipeline.sampling.diffusion import NetworkDenoise, sample
-from pipeline.sampling.interface import OnStep, ancestral_split
+from pipeline.sampling.interface import ancestral_split
 from pipeline.sampling.latent_format import LatentFormat
-from pipeline.sampling.noise import ImageNoise
 from pipeline.sampling.noise_levels import (
     ContinuousLevels,
     DiscreteLevels,
@@ -27,8 +25,8 @@ from pipeline.sampling.parametrisation import (
 )
 from pipeline.sampling.samplers import sampler_for
 from pipeline.sampling.sigmas import SCHEDULES, make_sigmas
+from tests.unit.sampling_runs import SHAPE, run
 
-SHAPE = (1, 4, 8, 8)
 LEVELS = DiscreteLevels()
 # These give the schedule only its ends, and stop at its last level above 0.
 STOP_ABOVE_ZERO = frozenset({"dpm_fast", "dpm_adaptive"})
@@ -67,17 +65,6 @@ class OnePoint:
 
 def make_run(sampler: str, steps: int = 20, seed: int = 1) -> SamplingSettings:
     return SamplingSettings(sampler=sampler, scheduler="karras", steps=steps, seed=seed)
-
-
-def run(
-    denoise: NetworkDenoise,
-    settings: SamplingSettings,
-    on_step: OnStep,
-    latent: Tensor | None = None,
-) -> Tensor:
-    sigmas = make_sigmas(settings, denoise.model_sampling.levels)
-    noise = ImageNoise(settings.seed, SHAPE)
-    return sample(denoise, settings, sigmas, noise, on_step, latent)
 
 
 def ignore(_index: int, _denoised: Tensor) -> None:

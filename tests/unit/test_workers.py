@@ -1,8 +1,6 @@
 """More than one worker: who gets what, and what happens when one fails, dies or comes back."""
 
 import asyncio
-import threading
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -10,93 +8,31 @@ import pytest
 from bus.events import (
     ModelLoaded,
     ServerStatus,
-    TaskImage,
     TaskQueued,
     TaskStarted,
 )
 from bus.supervision import Backoff
-from pipeline.errors import DeviceBusy, InternalError, PipelineError, SavingFailed, WorkerLost
+from pipeline.errors import PipelineError
 from pipeline.request.delivery import Delivery
 from pipeline.scheduling.dispatch import RUN_LIMIT
-from pipeline.scheduling.engine_protocol import Generate, Inputs, LoadedModel
+from pipeline.scheduling.engine_protocol import Inputs, LoadedModel
 from pipeline.scheduling.key_limits import KeyLimits
 from pipeline.scheduling.local_worker import BuildEngine
 from pipeline.scheduling.pool import WorkerPool
 from pipeline.scheduling.task import Reporter, Task
-from pipeline.scheduling.worker import Describe, ToolReply, Worker
+from pipeline.scheduling.worker import Worker
 from pipeline.scheduling.worker_events import Sink
+from tests.unit.failing_devices import Device, MortalDevice, fails, started
 from tests.unit.scheduling import (
     NEVER,
     Gate,
-    House,
     draw,
     entered,
     house,
-    make_image,
     make_task,
     read_until_ends,
     within,
 )
-
-DESCRIBE = Describe(picture=b"a cat", image_type="Photo")
-
-
-class Device:
-    """An engine that waits at a gate, and tells which tasks and tools it had."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-        self.tasks: list[str] = []
-        self.tools = 0
-
-    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
-        self.tasks.append(task.task_id)
-        self.gate.hold(reporter)
-        draw(task, reporter, inputs)
-
-    def describe(self, picture: bytes, image_type: str) -> str:
-        """The picture as text."""
-        self.tools += 1
-        return picture.decode()
-
-    def generate_mask(self, picture: bytes, options: object) -> bytes:
-        """The picture itself."""
-        return picture
-
-
-class MortalDevice:
-    """An engine whose device breaks with certain tasks, after their first image."""
-
-    def __init__(self, deadly: set[str]) -> None:
-        self.deadly = deadly
-        self.fault: str | None = None
-
-    def __call__(self, task: Task, reporter: Reporter, inputs: Inputs) -> None:
-        reporter.image(make_image(7))
-        if task.task_id in self.deadly:
-            self.fault = "an illegal memory access was encountered"
-            raise RuntimeError(self.fault)
-
-    def device_fault(self) -> str | None:
-        """Why the device is broken."""
-        return self.fault
-
-
-def fails(error: BaseException, times: int | None = None) -> BuildEngine:
-    """Builds no engine, so many times (None: never)."""
-    left: Iterator[int] = iter(range(times)) if times is not None else iter(int, 1)
-
-    def build(_sink: Sink) -> Generate:
-        if next(left, None) is not None:
-            raise error
-        return draw
-
-    return build
-
-
-async def started(built: House, *names: str) -> None:
-    """Wait until all devices are ready, so that tasks are spread over them."""
-    await built.states(*("ready" for _ in names))
 
 
 async def test_two_devices_work_at_once_and_a_stop_without_a_name_ends_both() -> None:
@@ -257,20 +193,6 @@ async def test_whatever_is_raised_on_the_device_thread_ends_the_task_and_not_the
     assert type(error).__name__ in caplog.text
 
 
-async def test_whatever_a_tool_raises_is_an_error_and_the_device_goes_on() -> None:
-    class Odd(Device):
-        def describe(self, picture: bytes, image_type: str) -> str:
-            if self.tools == 0:
-                self.tools += 1
-                raise SystemExit(3)
-            return super().describe(picture, image_type)
-
-    async with house(Odd()) as built:
-        with pytest.raises(InternalError):
-            await within(built.executor.run_tool(DESCRIBE))
-        assert await within(built.executor.run_tool(DESCRIBE)) == ToolReply(text="a cat")
-
-
 async def test_a_dispatcher_that_dies_is_logged_and_loses_no_task(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -290,70 +212,6 @@ async def test_a_dispatcher_that_dies_is_logged_and_loses_no_task(
         assert [(await built.ended(name)).status for name in names] == ["finished"] * 2
         assert [name for name, _ in built.rows] == ["one", "two"]
     assert "dispatcher ended" in caplog.text
-
-
-async def test_a_tool_goes_to_the_device_that_is_free() -> None:
-    busy, free = Device(), Device()
-    async with house(devices={"a": lambda _: busy, "b": lambda _: free}) as built:
-        await started(built, "a", "b")
-        built.executor.submit(make_task("one"))
-        await entered(busy.gate)
-        assert await within(built.executor.run_tool(DESCRIBE)) == ToolReply(text="a cat")
-        assert (busy.tools, free.tools) == (0, 1)
-        busy.gate.leave.set()
-        await built.ended("one")
-
-
-async def test_a_task_goes_to_the_device_that_has_no_tool() -> None:
-    may_end = threading.Event()
-    begun = threading.Event()
-
-    class Slow(Device):
-        def describe(self, picture: bytes, image_type: str) -> str:
-            begun.set()
-            assert may_end.wait(5.0)
-            return super().describe(picture, image_type)
-
-    slow, free = Slow(), Device()
-    free.gate.leave.set()
-    async with house(devices={"a": lambda _: slow, "b": lambda _: free}) as built:
-        await started(built, "a", "b")
-        asked = asyncio.create_task(built.executor.run_tool(DESCRIBE))
-        assert await asyncio.to_thread(begun.wait, 5.0)
-        built.executor.submit(make_task("one"))
-        assert (await built.ended("one")).status == "finished"
-        may_end.set()
-        await within(asked)
-    assert free.tasks == ["one"]
-
-
-async def test_a_device_that_a_tool_breaks_is_started_again() -> None:
-    class Broken(MortalDevice):
-        def describe(self, picture: bytes, image_type: str) -> str:
-            if self.deadly:
-                self.fault = "an illegal memory access was encountered"
-                raise RuntimeError(self.fault)
-            return "a cat"
-
-        def generate_mask(self, picture: bytes, options: object) -> bytes:
-            return picture
-
-    engines = iter([Broken({"tool"}), Broken(set())])
-    async with house(devices={"cpu": lambda _: next(engines)}) as built:
-        with pytest.raises(WorkerLost):
-            await within(built.executor.run_tool(DESCRIBE))
-        await built.states("ready")
-        assert await within(built.executor.run_tool(DESCRIBE)) == ToolReply(text="a cat")
-        built.executor.submit(make_task("one"))
-        assert (await built.ended("one")).status == "finished"
-
-
-async def test_a_tool_is_refused_at_once_where_every_device_has_failed() -> None:
-    devices = {"cpu": fails(PipelineError("no such device"))}
-    async with house(devices=devices, backoff=NEVER) as built:
-        await built.states("failed")
-        with pytest.raises(DeviceBusy, match="no such device"):
-            await within(built.executor.run_tool(DESCRIBE))
 
 
 async def test_what_is_loaded_is_told_by_each_device_for_itself() -> None:
@@ -389,19 +247,6 @@ async def test_what_is_loaded_is_told_by_each_device_for_itself() -> None:
     assert [data.device for data in told if isinstance(data, ModelLoaded)] == ["a"]
 
 
-async def test_input_images_reach_the_engine_as_bytes() -> None:
-    seen: list[dict[str, bytes]] = []
-
-    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
-        seen.append(dict(inputs))
-
-    path = "/inputs/cat.png"
-    async with house(generate, inputs={path: b"a picture"}) as built:
-        built.executor.submit(make_task("one", uov_input_image=path))
-        await built.ended("one")
-    assert seen == [{path: b"a picture"}]
-
-
 async def test_a_task_stopped_before_its_worker_has_it_never_runs() -> None:
     device = Device()
     device.gate.leave.set()
@@ -424,83 +269,6 @@ async def test_a_task_stopped_before_its_worker_has_it_never_runs() -> None:
         hold.set()
         assert (await built.ended("one")).status == "stop"
     assert device.tasks == []
-
-
-async def test_images_are_saved_in_order_on_neither_the_device_nor_the_loop() -> None:
-    threads: list[threading.Thread] = []
-    device_threads: list[threading.Thread] = []
-
-    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
-        device_threads.append(threading.current_thread())
-        draw(task, reporter, inputs)
-
-    async with house(generate) as built:
-        built.images.before_saving = lambda _made: threads.append(threading.current_thread())
-        with built.bus.subscribe() as events:
-            built.executor.submit(make_task("one", images=5))
-            told = await read_until_ends(events, 1)
-        outcome = built.rows[0][1]
-    images = [(data.index, data.seed) for _, data in told if isinstance(data, TaskImage)]
-    assert images == [(index, index) for index in range(5)]
-    assert outcome.images == tuple(f"/outputs/{index}.png" for index in range(5))
-    assert not {*threads} & {*device_threads, threading.current_thread()}
-
-
-async def test_the_device_does_not_wait_for_the_disk() -> None:
-    may_save = threading.Event()
-    drawn = threading.Event()
-
-    def wait_to_save(made: object) -> None:
-        assert may_save.wait(5.0)
-
-    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
-        draw(task, reporter, inputs)
-        drawn.set()
-
-    async with house(generate) as built:
-        built.images.before_saving = wait_to_save
-        built.executor.submit(make_task("one", images=3))
-        assert await asyncio.to_thread(drawn.wait, 5.0)
-        assert built.images.kept == []
-        may_save.set()
-        assert len((await built.ended("one")).images) == 3
-
-
-async def test_an_image_that_cannot_be_saved_ends_the_task() -> None:
-    gate = Gate()
-
-    def generate(task: Task, reporter: Reporter, inputs: Inputs) -> None:
-        reporter.image(make_image(1))
-        reporter.image(make_image(2))
-        gate.hold(reporter)  # until the failure cancels it
-
-    def full(made: object) -> None:
-        raise SavingFailed("the disk is full")
-
-    async with house(generate) as built:
-        built.images.before_saving = full
-        built.executor.submit(make_task("one"))
-        outcome = await built.ended("one")
-    assert (outcome.status, outcome.code, outcome.error) == (
-        "failed",
-        "saving_failed",
-        "the disk is full",
-    )
-
-
-async def test_a_fault_while_saving_ends_the_task_as_internal() -> None:
-    def odd(made: object) -> None:
-        raise ZeroDivisionError("secret detail")
-
-    async with house() as built:
-        built.images.before_saving = odd
-        built.executor.submit(make_task("one"))
-        outcome = await built.ended("one")
-        built.images.before_saving = lambda _made: None
-        built.executor.submit(make_task("two"))
-        assert (await built.ended("two")).status == "finished"
-    assert (outcome.status, outcome.code) == ("failed", "internal")
-    assert "secret" not in outcome.error
 
 
 def task_of(key: str, name: str) -> Task:
