@@ -222,5 +222,6 @@ def _unused(
             value = tuple(each for each in value if each.enabled and each.model_name != NO_MODEL)
         elif field == "controlnet_image":
             value = tuple(each for each in value if each.cn_img)
-        if value != getattr(_DEFAULTS, field):
+        default = getattr(_DEFAULTS, field)
+        if value not in (default, _WITHOUT.get(field, default)):
             yield field

@@ -277,6 +277,13 @@ async def test_sdxl_and_others_take_turns(focal: Focal) -> None:
     np.testing.assert_array_equal(pixels(other), bare(focal, "sd15"))
 
 
+async def test_a_request_made_again_has_the_same_notes(focal: Focal) -> None:
+    first, (data,) = await made(focal, **asked(focal, "sd15"))
+    again, (second,) = await made(focal, **first["req_params"])
+    np.testing.assert_array_equal(pixels(second), pixels(data))
+    assert again["notes"].get("unused_parameters", "").count("inpaint_engine") == 0
+
+
 def picture(side: int = 64) -> Image.Image:
     rows, columns = np.mgrid[0:side, 0:side]
     waves = [np.sin(columns / 5), np.cos(rows / 7), np.sin((rows + columns) / 3)]
