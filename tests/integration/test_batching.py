@@ -1,7 +1,7 @@
 """Images made together: each is the one that is made alone, whatever becomes of the others."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -42,6 +42,8 @@ CPU = torch.device("cpu")
 LEAST_PSNR = 80.0
 TOLERANCE = 1e-5  # relative, of latents
 STEPS = 5
+# What is adaptive is made alone; the others' names are those of the same samplers on a device.
+SAMPLERS = [name for name in SAMPLER_NAMES if name != "dpm_adaptive" and not name.endswith("_gpu")]
 SEEDS = (5, 2**63 - 2, 7)
 
 
@@ -50,6 +52,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("tiny")
     write_folder(folder, make_weights(write_configs(folder)))
     return load_checkpoint(folder, CPU)
+
+
+def some_at_once(names: Iterable[str], quick: set[str]) -> list[Any]:
+    """Parameters of which all but the ``quick`` ones are slow."""
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in names]
 
 
 def plans_of(**changes: Any) -> list[ImagePlan]:
@@ -70,10 +77,7 @@ def relative(made: Tensor, expected: Tensor) -> float:
     return float((made - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize(
-    "sampler",
-    [name for name in SAMPLER_NAMES if name != "dpm_adaptive" and not name.endswith("_gpu")],
-)
+@pytest.mark.parametrize("sampler", some_at_once(SAMPLERS, {"euler_ancestral", "dpmpp_2m_sde"}))
 def test_each_latent_is_the_one_that_is_made_alone(checkpoint: Checkpoint, sampler: str) -> None:
     plans = plans_of(sampler=sampler)[:2]
     together = latents_of(checkpoint, plans)
@@ -246,7 +250,7 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", ASKED)
+@pytest.mark.parametrize("what", some_at_once(ASKED, {"text", "inpaint engine"}))
 def test_the_images_of_a_task_are_those_made_one_by_one(
     alone: Engine, batching: Engine, presets: PresetStore, what: str
 ) -> None:
