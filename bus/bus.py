@@ -1,4 +1,4 @@
-"""Fan-out: one door for every thread to publish through, and a mailbox for each reader."""
+"""Fan-out of events: thread-safe publishing, a replay ring, a mailbox for each subscriber."""
 
 import asyncio
 from collections import deque
@@ -32,7 +32,7 @@ class ReplayRing:
         return self._next_seq - 1
 
     def add(self, ts: int, task_id: str | None, data: EventData) -> Event:
-        """Number an event and keep it, in place of the oldest if need be."""
+        """Number an event and keep it; evicts the oldest beyond the bounds."""
         event = Event(self._next_seq, ts, task_id, data)
         self._next_seq += 1
         self._kept.append(event)
@@ -44,8 +44,8 @@ class ReplayRing:
     def after(self, since: int) -> list[Event]:
         """The events after ``since``, with a gap before them if some of those are gone.
 
-        A ``since`` that was never given out is another start's: then all of this start's events
-        are a gap, since nobody knows which of them the reader has missed.
+        A ``since`` above ``last_seq`` belongs to another start of the server: all events of this
+        start are then a gap, because it is unknown which of them the subscriber has missed.
         """
         last = self.last_seq
         if since > last:
@@ -59,10 +59,10 @@ class ReplayRing:
 
 
 class EventBus:
-    """Numbers every event and hands it to every open subscription. Bound to one loop for life.
+    """Numbers every event and delivers it to every open subscription. Bound to one event loop.
 
-    ``publish`` may be called by any thread, everything else by the loop's only. A ``first_seq``
-    above those of earlier starts lets readers of an earlier one replay this one's events whole.
+    ``publish`` is thread-safe; all else runs on the loop's thread. With a ``first_seq`` above the
+    numbers of earlier starts, their subscribers can replay all events of this one.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class EventBus:
 
     @property
     def subscribers(self) -> int:
-        """How many readers there are."""
+        """Number of open subscriptions."""
         return len(self._subscriptions)
 
     def publish(self, data: EventData, task_id: str | None = None) -> None:
-        """Deliver on the event loop, in call order. Never blocks; nothing is heard after close."""
+        """Deliver on the event loop, in call order. Never blocks; a no-op after ``close``."""
         self._inbox.put((now_ms(), task_id, data))
 
     @contextmanager
@@ -100,8 +100,8 @@ class EventBus:
     ) -> Iterator[Subscription]:
         """Open a mailbox for the length of a ``with`` block.
 
-        ``since`` puts the events after that one into it first, ``limit`` notwithstanding, and a
-        BusGap before them if some are gone.
+        With ``since`` the mailbox begins with the events after that number, whatever ``limit``
+        is, and with a BusGap before them if some are no longer kept.
         """
         subscription = Subscription(limit, filter)
         if since is not None:

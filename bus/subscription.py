@@ -1,4 +1,4 @@
-"""What one reader of the bus gets: a filter and a bounded mailbox. Knows no socket."""
+"""A subscription to the bus: a filter and a bounded mailbox, independent of any transport."""
 
 import asyncio
 import base64
@@ -28,10 +28,10 @@ class _Wire(msgspec.Struct, frozen=True):
 
 
 class Event:
-    """One event with its number, shared by all readers; each encoding is made once for all.
+    """One numbered event, shared by all subscribers; each encoding is computed once.
 
     ``ts`` is Unix milliseconds. ``key`` is equal for events of which only the newest matters.
-    Belongs to the event loop.
+    Event loop only.
     """
 
     def __init__(self, seq: int, ts: int, task_id: str | None, data: EventData) -> None:
@@ -46,7 +46,7 @@ class Event:
 
     @cached_property
     def json(self) -> bytes:
-        """The event as it goes over the wire."""
+        """The event as JSON, as it is sent."""
         return _encode(_Wire(self.seq, self.ts, self.type, self.task_id, self.data))
 
     @cached_property
@@ -65,7 +65,7 @@ class Event:
         return b"".join((PREVIEW_MAGIC, bytes((PREVIEW_FORMATS[mime],)), task, image))
 
     def encoded(self, form: Callable[["Event"], bytes]) -> bytes:
-        """``form(self)``, worked out for the first reader and kept for the others."""
+        """``form(self)``, computed for the first subscriber and cached for the others."""
         made = self._encoded.get(form)
         if made is None:
             made = self._encoded[form] = form(self)
@@ -87,7 +87,7 @@ class EventFilter(msgspec.Struct, frozen=True):
     general: frozenset[str] = frozenset()
 
     def accepts(self, event: Event) -> bool:
-        """Is this one for the reader?"""
+        """Whether the subscriber gets this event."""
         if self.types is not None and event.type not in self.types:
             return _is_gap(event)
         if self.task_id is None or self.task_id == event.task_id:
@@ -103,11 +103,11 @@ def _is_gap(event: Event) -> bool:
 
 
 class Subscription:
-    """Bounded, ordered mailbox of one reader. Belongs to the event loop: no other thread may call.
+    """Bounded, ordered mailbox of one subscriber. Event loop only.
 
-    A lossy event replaces the pending one with its key, so a slow reader sees fewer steps, never
-    stale ones. In a full mailbox an event that may not be lost takes the place of a lossy one; if
-    there is none, the mailbox closes as ``overflowed``, and the reader has to replay.
+    A lossy event replaces the pending one with its key, so a slow subscriber sees fewer steps but
+    no stale ones. In a full mailbox a lossless event evicts a lossy one; if there is none, the
+    mailbox closes as ``overflowed``, and the subscriber has to replay.
     """
 
     def __init__(self, limit: int, filter: EventFilter = EVERYTHING) -> None:  # noqa: A002
@@ -120,25 +120,25 @@ class Subscription:
         self._waiter: asyncio.Future[None] | None = None
         self._closed = asyncio.Event()
         self.on_ready: Callable[[], None] | None = None
-        """Called while the reader waits in ``take``, before it is woken: it may ``take_now`` what
-        there is and spare the reader the wake. Waking a thousand tasks costs more than writing to
-        a thousand sockets."""
+        """Called while the subscriber waits in ``take``, before it is woken. If it empties the
+        mailbox with ``take_now``, the subscriber is not woken: waking a thousand tasks costs more
+        than writing to a thousand sockets."""
 
     @property
     def closed(self) -> bool:
-        """Will nothing more be taken in?"""
+        """Whether the mailbox accepts no more events."""
         return self._closed.is_set()
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Put past events before all others. They exist anyway, so they do not count as pending."""
+        """Put past events before all others. They do not count towards ``limit``."""
         self._replay.extend(filter(self.filter.accepts, events))
 
     def offer(self, event: Event) -> None:
-        """Take one event in, if the filter accepts it."""
+        """Add an event if the filter accepts it."""
         self.offer_all((event,))
 
     def offer_all(self, events: Iterable[Event]) -> None:
-        """Take in what the filter accepts, and wake the reader once for all of it."""
+        """Add the events that the filter accepts, and wake the subscriber once."""
         if self._closed.is_set():
             return
         pending = self._pending
@@ -156,21 +156,21 @@ class Subscription:
             self._wake()
 
     def close(self) -> None:
-        """Take nothing more in. The reader still gets what is pending, then the iteration ends."""
+        """Accept no more events. Pending ones are still delivered, then the iteration ends."""
         self._closed.set()
         self._wake()
 
     async def wait_closed(self) -> None:
-        """Return once nothing more will be taken in."""
+        """Return once the mailbox is closed."""
         await self._closed.wait()
 
     async def take(self, limit: int = 64) -> list[Event]:
-        """Wait for events and take up to ``limit``; an empty list ends the mailbox."""
+        """Wait for events and take up to ``limit``; an empty list means that it is closed."""
         await self._something()
         return self.take_now(limit)
 
     def take_now(self, limit: int = 64) -> list[Event]:
-        """Up to ``limit`` of the events that are there, without waiting."""
+        """Up to ``limit`` pending events, without waiting."""
         count = min(limit, len(self._replay) + len(self._pending))
         return [self._pop() for _ in range(count)]
 
@@ -197,7 +197,7 @@ class Subscription:
         return self._pending.pop(next(iter(self._pending)))
 
     def _make_room(self, event: Event) -> bool:
-        """In a full mailbox: may this one come in? Closes it if this one may not be lost."""
+        """Evict a lossy event for ``event``; False if it was dropped or the mailbox closed."""
         self.replaced += 1
         if event.lossy:
             return False
@@ -214,7 +214,7 @@ class Subscription:
 
     def _wake(self) -> None:
         if self._waiter is None or self._waiter.done():
-            return  # the reader is at work, and looks again when it is done
+            return  # the subscriber is not waiting; it checks the mailbox before it waits again
         if self.on_ready is not None and (self._pending or self._replay):
             self.on_ready()
         if self._pending or self._replay or self._closed.is_set():

@@ -41,20 +41,20 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Translator:
-    """Makes one client's messages. Knows which tasks it was told of as running."""
+    """Encodes one client's messages; tracks the tasks that were reported to it as running."""
 
     def __init__(self, *, with_metadata: bool = False) -> None:
         self.with_metadata = with_metadata  # of previews, for a client that says it takes it
         self._running: set[str] = set()
 
     def resumed(self, running: RunningTask) -> Iterator[Message]:
-        """What tells a new client of a task that runs already."""
+        """The messages for a client that connects while a task runs."""
         task_id = running.task.task_id
         yield from self._started(task_id, running.started_mills)
         yield from _progress(prompt_id_of(task_id), running.snapshot.progress)
 
     def messages(self, event: Event) -> Iterator[Message]:
-        """The messages of an event, none for what ComfyUI has no word for."""
+        """The messages of an event; none where ComfyUI has no equivalent."""
         data, task_id = event.data, event.task_id or ""
         match data:
             case QueueChanged(pending=pending, running=running):
@@ -136,7 +136,7 @@ def message(kind: str, **data: object) -> str:
 
 
 def _progress(prompt_id: str, percent: int) -> Iterator[Message]:
-    """Per cent of the whole task, so that it never falls."""
+    """Percentage of the whole task, so that it never decreases."""
     yield message("progress", value=percent, max=100, prompt_id=prompt_id, node=NODE)
     node = {
         "value": percent,

@@ -53,7 +53,7 @@ _decode: Final = msgspec.json.Decoder(_FirstFrame).decode
     is_stream=True,
 )
 async def watch(request: web.Request) -> web.WebSocketResponse:
-    """Tell of every task until either side leaves. Events that were missed are not replayed."""
+    """Send the events of every task until either side closes. Missed ones are not replayed."""
     ws = web.WebSocketResponse(
         timeout=CLOSE_GRACE_S,
         heartbeat=HEARTBEAT_S,
@@ -79,7 +79,7 @@ def also_for_watchers(own: Handler) -> Handler:
 
 
 class _Watcher:
-    """One client: a coroutine that writes, and one that reads what it sends."""
+    """One connection: a writing and a reading coroutine."""
 
     def __init__(
         self, request: web.Request, ws: web.WebSocketResponse, subscription: Subscription

@@ -31,7 +31,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request is to be answered. ``kind`` begins the names of a stream's events."""
+    """How a request is answered. ``kind`` is the prefix of a stream's event names."""
 
     kind: Literal["image_generation", "image_edit"]
     quality: str = ""  # as replies call it; "" where none was asked for
@@ -186,7 +186,7 @@ async def _picture(tasks: Tasks, path: str, seed: int | UnsetType) -> Picture:
 
 
 def _without_picture(row: TaskRecord) -> RequestRefused:
-    """Why an ended task has no picture, to be raised."""
+    """The refusal for an ended task without images, to be raised."""
     if row.task_status != "failed":
         return RequestRefused(409, "stopped", "the task was ended before it had a picture")
     code = row.code if row.code is not UNSET else "internal"

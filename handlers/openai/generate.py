@@ -93,7 +93,7 @@ async def _make(
 
 
 async def _mask(request: web.Request, form: FormBody, pictures: Sequence[bytes]) -> bytes:
-    """White where to paint; empty to redraw the whole picture. Raises RequestRefused."""
+    """A mask, white where to inpaint; empty for the whole image. Raises RequestRefused."""
     decoding = request.app[DECODING]
     if mask := form.file("mask"):
         painted = await decoding.run(partial(alpha_mask, mask), mask, copies=COPIES)
@@ -118,6 +118,6 @@ def _wish(body: Mapping[str, Any], kind: Literal["image_generation", "image_edit
 
 
 def _ignored(form: FormBody) -> list[str]:
-    """What means nothing here; the size as well, which the picture decides."""
+    """Ignored fields; the size as well, which is the input image's."""
     size = ["size"] if form.values.get("size") not in (None, "auto") else []
     return [*form.unknown, *ignored_of(form.values), *size]

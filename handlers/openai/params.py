@@ -19,7 +19,7 @@ _QUALITY: Final = {
     "hd": "Quality",
 }
 TOLD_QUALITY: Final = {"standard": "medium", "hd": "high"}
-"""Older words for a quality, and what replies call them."""
+"""Older names of a quality → the names in replies."""
 _SIZE: Final = re.compile(r"\s*([0-9]{1,5})\s*[xX*\u00d7]\s*([0-9]{1,5})\s*", re.ASCII)
 _WHOLE: Final = "Vary (Strong)"  # how a picture without a mask is redrawn
 _FULL_COMPRESSION: Final = 100
@@ -33,7 +33,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def to_params(body: Mapping[str, Any]) -> Wanted:
-    """The settings that all requests share. Raises RequestRefused."""
+    """The fields common to all requests. Raises RequestRefused."""
     fields = {name: value for name, value in body.items() if name not in OWN_FIELDS}
     named = {
         "base_model_name": body.get("model") or None,
@@ -51,7 +51,7 @@ def to_params(body: Mapping[str, Any]) -> Wanted:
 
 
 def ignored_of(body: Mapping[str, Any]) -> list[str]:
-    """The family's fields that are sent and change nothing here."""
+    """The sent fields that have no effect on this server."""
     return [name for name in UNUSED if body.get(name)]
 
 
