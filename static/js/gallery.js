@@ -49,15 +49,15 @@ class GalleryPage {
     shell.live.addEventListener("ended", () => this.later(GATHER_MS));
     shell.live.addEventListener("resync", () => this.later(0));
     shell.live.connection.addEventListener("event", ({ detail }) => { if (CHANGES.has(detail.type)) this.later(GATHER_MS); });
+    this.grid.reload(); // first: the cards are what is waited for
     this.fillModels();
     this.boards.refresh();
-    this.grid.reload();
   }
 
   show() {
+    this.grid.reload({ keep: true });
     this.fillModels();
     this.boards.refresh();
-    this.grid.reload({ keep: true });
   }
 
   /** Another question: its answer is shown from the beginning. */
