@@ -45,14 +45,25 @@ def painted() -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Starts a Chromium with more flags than ``FLAGS``. One Playwright: a process has no second."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         missing("no Chromium is installed (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield launched
-        launched.close()
+
+        def start(*flags: str) -> Browser:
+            arguments = [*FLAGS, *flags]
+            return playwright.chromium.launch(executable_path=chromium, args=arguments)
+
+        yield start
+
+
+@pytest.fixture(scope="package")
+def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
+    launched = launch()
+    yield launched
+    launched.close()
 
 
 @contextmanager

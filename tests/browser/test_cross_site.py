@@ -4,17 +4,15 @@ Such a name is not trustworthy to browsers: they send no Sec-Fetch-Site to it, a
 what a page merely loads.
 """
 
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import FLAGS, PAINTED, PRESET
-from tests.requirement import missing
+from tests.browser.conftest import PAINTED, PRESET
 from tools.server_process import ServerProcess, running_server
 
 pytestmark = pytest.mark.browser
@@ -48,15 +46,11 @@ ATTACKS = {
 
 
 @pytest.fixture(scope="module")
-def named() -> Iterator[Browser]:
+def named(launch: Callable[..., Browser]) -> Iterator[Browser]:
     """A browser to which both names lead to this machine."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        missing("no Chromium is installed (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, RULES])
-        yield launched
-        launched.close()
+    launched = launch(RULES)
+    yield launched
+    launched.close()
 
 
 @pytest.fixture(scope="module")
