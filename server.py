@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from bus.bus import EventBus
@@ -22,17 +21,15 @@ from handlers.http.listening import split_hosts
 from handlers.http.serving import run
 from handlers.routes import install
 from handlers.service_keys import DECODING, DOWNLOADS, install_services
-from pipeline.engine.options import AUTO_BATCH, EngineOptions
+from pipeline.engine.options import EngineOptions, batch_limit
 from pipeline.engine.spec import EngineSpec
-from pipeline.engine.workers import local_workers, ray_fleet
+from pipeline.engine.workers import RayOptions, chosen_workers
 from pipeline.errors import PipelineError
 from pipeline.files.hashes import HashCache
 from pipeline.files.library import open_library
-from pipeline.files.model_server import ModelServer
 from pipeline.files.resolve import Resolver
 from pipeline.scheduling.executor import Executor
 from pipeline.scheduling.pool import WorkerSource
-from pipeline.scheduling.ray_fleet import ALL_GPUS, Shares
 from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.worker import Worker
 from settings import Settings, SettingsError, load_settings
@@ -58,7 +55,7 @@ def engine_spec(settings: Settings, start_preset: str) -> EngineSpec:
         options=EngineOptions(
             cpu_noise=settings.cpu_noise,
             compile_unet=settings.compile,
-            batch=_batch(settings.batch),
+            batch=batch_limit(settings.batch),
             cpu_engine=settings.cpu_engine,
             precision=settings.precision,
             device_memory_gb=settings.device_memory_gb,
@@ -67,10 +64,14 @@ def engine_spec(settings: Settings, start_preset: str) -> EngineSpec:
     )
 
 
-def _batch(asked: str) -> int:
-    """As ``EngineOptions.batch``."""
-    named = {"auto": AUTO_BATCH, "off": 1}
-    return named[asked] if asked in named else int(asked)
+def _ray_options(settings: Settings) -> RayOptions:
+    return RayOptions(
+        address=settings.workers,
+        gpus=settings.ray_gpus,
+        cpus=settings.ray_cpus_per_worker,
+        models_url=settings.ray_models_url,
+        api_key=settings.api_key,
+    )
 
 
 def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> web.Application:
@@ -109,23 +110,11 @@ def create_app(settings: Settings, workers: Sequence[Worker] | None = None) -> w
     app[keys.INPUTS] = InputStore(settings.inputs_dir)
     source: WorkerSource | None = None
     if workers is None:
-        workers, source = _workers(settings, engine_spec(settings, library.presets.initial))
+        spec = engine_spec(settings, library.presets.initial)
+        workers, source = chosen_workers(settings.device, _ray_options(settings), spec)
     app.cleanup_ctx.append(partial(_run_parts, settings, workers, source))
     install(app, chosen_families(settings.apis))
     return app
-
-
-def _workers(settings: Settings, spec: EngineSpec) -> tuple[Sequence[Worker], WorkerSource | None]:
-    """The workers of the settings, and what brings more of them. Raises ValueError."""
-    if settings.workers == "local":
-        return local_workers(settings.device, spec), None
-    gpus = ALL_GPUS if settings.ray_gpus == "auto" else int(settings.ray_gpus)
-    shares = Shares(gpus=gpus, cpus=settings.ray_cpus_per_worker)
-    local = () if settings.device == "auto" else local_workers(settings.device, spec)
-    if settings.ray_models_url:
-        server = ModelServer(url=settings.ray_models_url, key=settings.api_key)
-        spec = msgspec.structs.replace(spec, model_server=server)
-    return local, ray_fleet(settings.workers, spec, shares)
 
 
 async def _run_parts(

@@ -7,6 +7,12 @@ import msgspec
 AUTO_BATCH: Final = 0  # as many images together as the device gains from
 
 
+def batch_limit(asked: str) -> int:
+    """``auto``, ``off`` or a number of images, as ``EngineOptions.batch``."""
+    named = {"auto": AUTO_BATCH, "off": 1}
+    return named[asked] if asked in named else int(asked)
+
+
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Start options that concern the picture side."""
 
