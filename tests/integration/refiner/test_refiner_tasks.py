@@ -16,9 +16,7 @@ from pipeline.files.locate import ModelFiles
 from pipeline.images.embedded_text import read_text
 from pipeline.images.read import open_image
 from pipeline.memory.cache import Budgets
-from pipeline.models.checkpoint import Checkpoint, load_checkpoint
 from pipeline.models.manager import ModelManager
-from pipeline.models.refiner import Refiner, load_refiner
 from pipeline.request.presets import PresetStore
 from pipeline.request.styles import StyleLibrary
 from pipeline.request.wildcards import Wildcards
@@ -26,38 +24,9 @@ from tests.integration.refiner_files import (
     CPU,
     ROOT,
     make,
-    make_unet,
     pixels,
-    write_refiner_config,
     write_strange_file,
 )
-from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
-
-
-@pytest.fixture(scope="module")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_folder(folder, make_weights(write_configs(folder)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def base(base_folder: Path) -> Checkpoint:
-    return load_checkpoint(base_folder, CPU)
-
-
-@pytest.fixture(scope="module")
-def refiner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("refiner")
-    weights = make_unet(write_refiner_config(folder))
-    save_file(dict(weights), folder / "unet" / "diffusion_pytorch_model.safetensors")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def refiner(refiner_folder: Path) -> Refiner:
-    return load_refiner(refiner_folder, CPU)
-
 
 NO_ROOM = Budgets(1, 1)  # bytes: nothing stays that is not in use
 

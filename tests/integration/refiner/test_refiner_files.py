@@ -10,8 +10,8 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from pipeline.errors import InvalidModelFile
-from pipeline.models.checkpoint import SDXL_BASE, Checkpoint, load_checkpoint
-from pipeline.models.refiner import SDXL_REFINER, Refiner, RefinerConfigs, load_refiner
+from pipeline.models.checkpoint import SDXL_BASE, Checkpoint
+from pipeline.models.refiner import SDXL_REFINER, RefinerConfigs, load_refiner
 from pipeline.weights.layout import unet_prefixes
 from tests.integration.refiner_files import (
     CPU,
@@ -21,33 +21,7 @@ from tests.integration.refiner_files import (
     write_refiner_file,
     write_strange_file,
 )
-from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 from tools.original_layout import original_names
-
-
-@pytest.fixture(scope="module")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_folder(folder, make_weights(write_configs(folder)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def base(base_folder: Path) -> Checkpoint:
-    return load_checkpoint(base_folder, CPU)
-
-
-@pytest.fixture(scope="module")
-def refiner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("refiner")
-    weights = make_unet(write_refiner_config(folder))
-    save_file(dict(weights), folder / "unet" / "diffusion_pytorch_model.safetensors")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def refiner(refiner_folder: Path) -> Refiner:
-    return load_refiner(refiner_folder, CPU)
 
 
 def write_lora_file(path: Path) -> None:

@@ -1,6 +1,5 @@
 """LoRAs of a task: merged for it alone, few-step modes, texts encoded anew."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from pipeline.errors import InvalidModelFile, ModelNotInstalled
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
 from pipeline.files.locate import ModelFiles
-from pipeline.models.checkpoint import Checkpoint, load_checkpoint
+from pipeline.models.checkpoint import Checkpoint
 from pipeline.request.decode import decode_params
 from pipeline.request.presets import PresetStore
 from pipeline.request.resolved import resolve_params
@@ -24,39 +23,10 @@ from pipeline.request.wildcards import Wildcards
 from pipeline.scheduling.task import MadeImage, Task
 from pipeline.weights.lora import ChosenLora
 from pipeline.weights.lora_names import LoraModules
-from tests.integration.lora_layouts import CPU, a_lora, weights_of
+from tests.integration.lora_layouts import a_lora
 from tests.integration.serving import GENERATE, Focal
-from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with the checkpoint ``tiny``."""
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "loras").mkdir()
-    configs = write_configs(folder / "checkpoints" / "tiny")
-    write_folder(folder / "checkpoints" / "tiny", make_weights(configs))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(models_dir: Path) -> Checkpoint:
-    return load_checkpoint(models_dir / "checkpoints" / "tiny", CPU)
-
-
-@pytest.fixture
-def modules(checkpoint: Checkpoint) -> Iterator[LoraModules]:
-    """The model's parts; every test must leave them as it found them, bit for bit."""
-    modules = checkpoint.loras._modules
-    before = weights_of(modules)
-    kept = {name: tensor.clone() for name, tensor in before.items()}
-    yield modules
-    checkpoint.loras.remove()
-    after = weights_of(modules)
-    assert all(torch.equal(after[name], tensor) for name, tensor in kept.items())
-    assert all(after[name].data_ptr() == tensor.data_ptr() for name, tensor in before.items())
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Listener:

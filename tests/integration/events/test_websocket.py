@@ -1,67 +1,27 @@
 """The event bus over WebSocket."""
 
-import asyncio
 import base64
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from aiohttp import ClientWebSocketResponse, WSMsgType, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from bus.bus import EventBus
 from bus.events import TaskPreview, TaskProgress
-from handlers.http.errors import error_middleware
-from handlers.keys import BUS, EXECUTOR
-from handlers.live.events import events
-from handlers.live.websocket import websocket
-from handlers.service.tasks import Tasks
-from handlers.service_keys import TASKS
+from handlers.keys import EXECUTOR
 from pipeline.request.decode import GenerateParams
 from pipeline.request.resolved import resolve_params
-from pipeline.scheduling.executor import Executor
-from pipeline.scheduling.storage import TaskStorage
 from pipeline.scheduling.task import Task
-from storage.database import open_database
-from storage.history import HistoryRepository
-from storage.outputs import OutputStore
 from tests.integration.event_clients import (
     STARTED,
     WAIT_S,
     Client,
-    NoPictures,
     next_frame,
-    on_ended,
     picture,
     settle,
 )
 
 TASK = "0123456789abcdef" * 2
-
-
-@pytest_asyncio.fixture
-async def bus() -> EventBus:
-    return EventBus(asyncio.get_running_loop(), ring_events=64)
-
-
-@pytest_asyncio.fixture
-async def client(bus: EventBus, tmp_path: Path) -> AsyncIterator[Client]:
-    """A server of the two streams alone, with a real queue and no device."""
-
-    async def end_streams(app: web.Application) -> None:
-        app[BUS].close()
-
-    app = web.Application(middlewares=[error_middleware])
-    app[BUS] = bus
-    app[EXECUTOR] = executor = Executor(bus, (), TaskStorage(NoPictures(), on_ended), queue_limit=8)
-    app.add_routes([web.get("/v1/events", events), web.get("/ws", websocket)])
-    app.on_shutdown.append(end_streams)
-    async with open_database(tmp_path / "db.sqlite3") as database:
-        app[TASKS] = Tasks(executor, HistoryRepository(database), OutputStore(tmp_path))
-        async with TestClient(TestServer(app)) as running:
-            yield running
 
 
 async def ask(ws: ClientWebSocketResponse, **command: Any) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from typing import get_args
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.adapters.control import Control, Residuals
 from pipeline.engine.conditioned import ImageConditions
 from pipeline.engine.sdxl import SdxlPipeline
-from pipeline.models.checkpoint import Checkpoint, load_checkpoint
+from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.refiner import Refiner, RefinerConfigs, load_refiner
 from pipeline.request.choices import SwapMethod
 from pipeline.request.sampling import FreeU
@@ -23,36 +22,10 @@ from tests.integration.refiner_files import (
     PLAN_OF_FOUR,
     draw,
     make_unet,
-    write_refiner_config,
     write_refiner_file,
 )
 from tests.integration.tiny_sdxl import make_weights, write_configs, write_folder, write_single_file
 from tests.plans import changed
-
-
-@pytest.fixture(scope="module")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_folder(folder, make_weights(write_configs(folder)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def base(base_folder: Path) -> Checkpoint:
-    return load_checkpoint(base_folder, CPU)
-
-
-@pytest.fixture(scope="module")
-def refiner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("refiner")
-    weights = make_unet(write_refiner_config(folder))
-    save_file(dict(weights), folder / "unet" / "diffusion_pytorch_model.safetensors")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def refiner(refiner_folder: Path) -> Refiner:
-    return load_refiner(refiner_folder, CPU)
 
 
 @pytest.mark.parametrize("method", get_args(SwapMethod))
