@@ -51,6 +51,7 @@ class CreatePage {
     this.updates = [];
     this.form = make("form", { class: "request panel", "aria-label": t("create.form"), novalidate: true });
     this.draw();
+    this.showActing();
     this.drawPlace();
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.generate(); });
     this.form.addEventListener("keydown", (event) => {
@@ -119,6 +120,18 @@ class CreatePage {
 
   update() {
     for (const update of this.updates) update();
+    this.showActing();
+  }
+
+  /** With some checkpoints few parameters act, and only those are shown and sent. */
+  showActing() {
+    const chosen = this.models.checkpoints.find((file) => file.name === this.request.get("base_model_name"));
+    const acting = chosen?.parameters?.length ? new Set(chosen.parameters) : null;
+    this.request.acting = acting;
+    for (const element of this.form.querySelectorAll("[data-field]")) {
+      const { field } = element.dataset;
+      element.hidden = Boolean(acting) && field in this.request.schema.properties && !acting.has(field);
+    }
   }
 
   /** A field of the form's state; `options` gives the names to choose from, which may change. */
@@ -264,6 +277,7 @@ class CreatePage {
       details.isFilled();
       const names = GROUPS[name].filter((field) => field in this.request.schema.properties);
       body.append(...names.map((field) => this.field(field, field === "vae_name" ? { options: () => this.vaes() } : {})));
+      this.showActing();
     });
     if (name === "input") this.inputGroup = details;
     return details;
@@ -397,7 +411,8 @@ class CreatePage {
   modelFields() {
     const names = () => this.models.checkpoints.map((file) => file.name);
     const none = this.request.schema.properties.refiner_model_name.default;
-    return [this.field("base_model_name", { options: names }), this.field("refiner_model_name", { options: () => [none, ...names()] }), this.loraField()];
+    const onchange = (name) => { this.request.set("base_model_name", name); this.update(); };
+    return [this.field("base_model_name", { options: names, onchange }), this.field("refiner_model_name", { options: () => [none, ...names()] }), this.loraField()];
   }
 
   loraField() {
@@ -429,7 +444,7 @@ class CreatePage {
     this.updates.push(update, () => { hint.hidden = this.models.loras.length > 0; });
     update();
     hint.hidden = this.models.loras.length > 0;
-    return make("div", { class: "stack" }, rows, hint, add);
+    return make("div", { class: "stack", "data-field": "loras" }, rows, hint, add);
   }
 
   reset() {

@@ -74,10 +74,10 @@ export function activeTabs(parameters, tabs) {
   return active;
 }
 
-/** What is sent: all parameters but those of ways that are not in use. */
-export function requestOf(parameters, tabs) {
+/** What is sent: all parameters but those of ways that are not in use, and those that do not act (`acting` is null where all do). */
+export function requestOf(parameters, tabs, acting = null) {
   const active = activeTabs(parameters, tabs);
-  const isSent = ([name]) => { const tab = tabOf(name); return !tab || active.has(tab); };
+  const isSent = ([name]) => { const tab = tabOf(name); return (!tab || active.has(tab)) && (!acting || acting.has(name)); };
   return Object.fromEntries(Object.entries(parameters).filter(isSent));
 }
 
@@ -87,6 +87,8 @@ export class FormState extends EventTarget {
   constructor(schema, presets, drafts) {
     super();
     Object.assign(this, { schema, presets, drafts, changed: {}, tabs: [] });
+    /** Names of the parameters that act with the chosen checkpoint; null: all do. */
+    this.acting = null;
   }
 
   /** Take up what was there before a reload. */
@@ -137,7 +139,7 @@ export class FormState extends EventTarget {
 
   /** The parameters to send. */
   request() {
-    return requestOf(this.changed, this.tabs);
+    return requestOf(this.changed, this.tabs, this.acting);
   }
 
   /** Take over another request's parameters; unknown names and delivery options are left out. */

@@ -51,7 +51,12 @@ export class InputPictures {
   }
 
   show() {
-    for (const choice of this.choices) choice.checked = choice.value === this.kind;
+    const { acting } = this.request;
+    for (const choice of this.choices) {
+      const image = choice.value === "prompt" ? "controlnet_image" : TABS[choice.value]?.image;
+      choice.checked = choice.value === this.kind;
+      choice.parentElement.hidden = Boolean(acting && image) && !acting.has(image);
+    }
     for (const [name, panel] of Object.entries(this.panels)) {
       panel.hidden = name !== this.kind;
       if (name === this.kind && !panel.childElementCount) this.fill(name, panel);

@@ -212,3 +212,31 @@ def test_a_picture_is_made_with_the_keyboard_alone(app: Page) -> None:
     expect(dialog).to_be_visible()
     app.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+
+
+def test_only_what_acts_with_the_chosen_checkpoint_is_shown_and_sent(app: Page) -> None:
+    def with_another_architecture(route: Route) -> None:
+        models = route.fetch().json()
+        other = {"name": "other", "bytes": 0, "architecture": "Sana", "grid": 32}
+        acting = ["prompt", "base_model_name", "guidance_scale", "uov_input_image", "uov_method"]
+        models["checkpoints"].append({**other, "parameters": acting})
+        route.fulfill(json=models)
+
+    app.route("**/v1/models", with_another_architecture)
+    app.goto("/")
+    app.get_by_text("Sampling", exact=True).click()
+    app.get_by_label("Guidance scale").fill("3")
+    app.get_by_label("Sharpness").fill("9")
+    app.get_by_text("Input pictures").click()
+    app.get_by_text("Model and LoRAs", exact=True).click()
+    app.get_by_label("Base model", exact=True).select_option("other")
+    expect(app.get_by_label("Sharpness")).to_have_count(1)
+    expect(app.get_by_label("Sharpness")).to_be_hidden()
+    expect(app.get_by_role("button", name="Add a LoRA")).to_be_hidden()
+    expect(app.get_by_label("Guidance scale")).to_be_visible()
+    with app.expect_request("**/v1/engine/generate/") as request:
+        generate(app)
+    body = sent(request.value)
+    assert body == {"guidance_scale": 3, "base_model_name": "other", "async_process": True}
+    app.get_by_label("Base model", exact=True).select_option("embedded")
+    expect(app.get_by_label("Sharpness")).to_be_visible()

@@ -197,6 +197,14 @@ test("a way without its picture is not sent: the method of the last variation wo
   assert.deepEqual(state.request(), {});
 });
 
+test("parameters that do not act with the chosen checkpoint are not sent", () => {
+  const parameters = { prompt: "a", loras: [{ model_name: "a" }], uov_input_image: PICTURE, uov_method: "Vary (Subtle)", sharpness: 3 };
+  assert.deepEqual(requestOf(parameters, ["vary"], new Set(["prompt", "uov_input_image", "uov_method"])), {
+    prompt: "a", uov_input_image: PICTURE, uov_method: "Vary (Subtle)",
+  });
+  assert.deepEqual(requestOf(parameters, ["vary"], null), parameters);
+});
+
 test("enhancing needs no picture of its own", () => {
   const parameters = { enhance_checkbox: true, enhance_ctrls: [{ enhance_enabled: true }] };
   assert.deepEqual(requestOf(parameters, ["enhance"]), parameters);
