@@ -212,6 +212,12 @@ class ModelFile(Reply, frozen=True, kw_only=True):
     has_picture: bool = False
     # What name.txt beside the file says.
     notes: str = ""
+    # Of a checkpoint that a pipeline of diffusers runs, such as Sana.
+    architecture: str = ""
+    # Request fields that act with such a checkpoint; left out: all do.
+    parameters: list[str] = []
+    # Pixels: its sizes are whole multiples; left out: 8.
+    grid: int = 0
 
 
 class PresetInfo(Reply, frozen=True, kw_only=True):

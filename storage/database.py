@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import aiosqlite
 
-from storage.loop_reader import LoopReader, open_loop_reader
+from storage.loop_reader import LoopReader, open_loop_reader, warm_up
 from storage.schema import MIGRATIONS
 from storage.write_thread import WriteThread, open_write_thread
 
@@ -198,6 +198,7 @@ async def open_database(path: Path, busy_s: float = REQUEST_WAIT_S) -> AsyncIter
     DatabaseUnusable, such as DatabaseTooNew or where the file is no database.
     """
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread(warm_up, path)
     async with _connect(path, START_WAIT_S) as writing:
         try:
             await _prepare(writing)

@@ -51,10 +51,7 @@ class LoopReader:
 
 @asynccontextmanager
 async def open_loop_reader(path: Path) -> AsyncIterator[LoopReader]:
-    """Open a database that exists. A small one is read once, on a thread, into the system's cache.
-
-    The connection waits for no lock.
-    """
+    """Open a database that exists. The connection waits for no lock."""
     connection = await asyncio.to_thread(_open, path)
     try:
         yield LoopReader(path, connection)
@@ -62,11 +59,20 @@ async def open_loop_reader(path: Path) -> AsyncIterator[LoopReader]:
         connection.close()
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def warm_up(path: Path) -> None:
+    """Read a small database once, so that its pages are in the system's cache.
+
+    Only before the first connection of this process: closing the file, which this does, gives up
+    all locks that a process holds on it (POSIX). Another process that closes the database would
+    then take itself for the last one, and remove the log that this one writes to.
+    """
     if _size_of(path) <= SMALL_BYTES:
         with suppress(OSError), path.open("rb") as file:
             while file.read(_CHUNK_BYTES):
                 pass
+
+
+def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA query_only = ON")

@@ -39,6 +39,8 @@ async def read_form(request: web.Request, limit_bytes: int | None = None) -> For
     A body that does not say what it is counts as URL-encoded.
     """
     if hdrs.CONTENT_TYPE in request.headers and request.content_type not in _TYPES:
+        if (request.content_length or 0) > (limit := body_limit(request, limit_bytes)):
+            raise too_large(limit)
         raise _no_form(f"it is {request.content_type}, not {MULTIPART_FORM}")
     try:
         if request.content_type == MULTIPART_FORM:

@@ -34,6 +34,7 @@ def test_control_and_arrows_weigh_the_marked_words(app: Page) -> None:
     prompt = app.get_by_label("Prompt", exact=True)
     prompt.focus()
     app.keyboard.type("a red star")
+    expect(app.get_by_text("about 3 of 75 tokens")).to_be_visible()  # the help is there now
     app.keyboard.press("Control+ArrowUp")
     app.keyboard.press("Control+ArrowUp")
     expect(prompt).to_have_value("a red (star:1.2)")

@@ -46,6 +46,7 @@ PAGES = {"/", "/docs", "/static/{path}"}
 PICTURES = {"/outputs/{date}/{file}", "/inputs/{file}", "/thumbnails/{date}/{file}"}
 STREAMS = {"/v1/events", "/ws", "/api/ws"}
 OTHERS_PICTURES = {"/view", "/api/view"}  # ComfyUI's addresses of the same pictures
+MODELS_PICTURES = {"/v1/models/picture"}  # shown on our own pages alone
 
 
 def routes_with(flag: str) -> set[str]:
@@ -60,7 +61,7 @@ def routes_with(flag: str) -> set[str]:
 def test_each_exception_to_the_rules_is_one_that_is_meant() -> None:
     assert routes_with("is_open") == PAGES | {"/health", "/login"}
     assert routes_with("is_linked") == PAGES | PICTURES | OTHERS_PICTURES
-    assert routes_with("takes_token") == PICTURES | OTHERS_PICTURES | STREAMS
+    assert routes_with("takes_token") == PICTURES | OTHERS_PICTURES | MODELS_PICTURES | STREAMS
     assert routes_with("is_stream") == STREAMS
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -224,3 +225,21 @@ async def test_a_write_whose_caller_is_cancelled_ends_before_the_next_begins(
         await asyncio.wait_for(first, 10)
     await asyncio.wait_for(second, 10)
     assert await count(database) == 2
+
+
+async def test_another_process_that_comes_and_goes_leaves_the_log_where_it_is(
+    tmp_path: Path,
+) -> None:
+    """It would remove the log as the last user, had this process given up its locks on the file."""
+    path = tmp_path / "db.sqlite3"
+    async with open_database(path):
+        pass
+    visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1])"
+    visit += "; c.execute('BEGIN IMMEDIATE'); c.execute('ROLLBACK'); c.close()"
+    async with open_database(path) as database:
+        await database.write(lambda connection: connection.execute("CREATE TABLE kept (a)"))
+        log = path.with_name("db.sqlite3-wal")
+        before = log.stat().st_ino
+        visitor = await asyncio.create_subprocess_exec(sys.executable, "-c", visit, str(path))
+        assert await visitor.wait() == 0
+        assert log.stat().st_ino == before
