@@ -31,7 +31,7 @@ test-all: $(VENV)/.dev-stamp $(JS)/.stamp test-js
 
 # Ray lies in a folder of its own: only the tests of its workers find it.
 test-ray: $(VENV)/.dev-stamp build/ray/.stamp
-	PYTHONPATH=build/ray $(BIN)/python -m pytest tests/ray
+	PYTHONPATH="$(CURDIR)/build/ray" $(BIN)/python -m pytest tests/ray
 
 build/ray/.stamp: requirements-ray.txt requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target build/ray \
