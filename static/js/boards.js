@@ -6,6 +6,8 @@ import { announce, attempt, button, dialog, make, notify, t } from "./ui.js";
 const NAME_LENGTH = 100;
 
 export class Boards extends EventTarget {
+  #last = Promise.resolve();
+
   /** The board that is looked at; "" for the whole history. */
   current = "";
 
@@ -25,6 +27,12 @@ export class Boards extends EventTarget {
   async refresh() {
     const answer = await api.boards().catch(() => null);
     if (answer) this.#draw(answer.boards);
+  }
+
+  /** Changes go one after another: a board that is being renamed is deleted by its new name. */
+  #next(work) {
+    this.#last = this.#last.then(work);
+    return this.#last;
   }
 
   /** Put the chosen tasks on a board. */
@@ -58,18 +66,22 @@ export class Boards extends EventTarget {
     await then?.(name);
   }
 
-  async renamed(to) {
-    const answer = await attempt(() => api.renameBoard(this.current, to));
-    if (!answer) return;
-    this.current = to;
-    this.#draw(answer.boards);
+  renamed(to) {
+    return this.#next(async () => {
+      const answer = await attempt(() => api.renameBoard(this.current, to));
+      if (!answer) return;
+      this.current = to;
+      this.#draw(answer.boards);
+    });
   }
 
-  async deleted() {
-    const answer = await attempt(() => api.deleteBoard(this.current));
-    if (!answer) return;
-    notify(t("boards.deleted", { board: this.current }));
-    this.#draw(answer.boards);
+  deleted() {
+    return this.#next(async () => {
+      const answer = await attempt(() => api.deleteBoard(this.current));
+      if (!answer) return;
+      notify(t("boards.deleted", { board: this.current }));
+      this.#draw(answer.boards);
+    });
   }
 
   look(board) {

@@ -25,6 +25,7 @@ def test_back_closes_the_picture_and_not_the_gallery(app: Page, queue: Callable[
     expect(dialog).to_be_visible()
     app.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+    app.wait_for_function("!history.state?.dialog")
     app.go_back()  # closing took the picture's entry away: one step leads to the page before
     expect(app.get_by_role("button", name="Generate")).to_be_visible()
 
