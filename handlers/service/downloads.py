@@ -83,14 +83,15 @@ class Downloads:
         Raises NotFound for a file that no preset and no list names, ModelNotInstalled where this
         server fetches nothing.
         """
-        running = self._transfers.get((folder, name))
-        if running is not None and running.state == "running":
+        if self._is_running(folder, name):
             return
         file = await asyncio.to_thread(self._files.find, folder, name)
         if file is None:
             raise NotFound("neither a preset nor the list of published files names it")
         if not self._files.allowed:
             raise self._files.not_installed(file)
+        if self._is_running(folder, name):  # another request has begun it meanwhile
+            return
         self._transfers[folder, name] = transfer = _Transfer(file)
         loop = asyncio.get_running_loop()
         run = threading.Thread(
@@ -112,6 +113,10 @@ class Downloads:
         for transfer in self._transfers.values():
             transfer.stop.set()
 
+    def _is_running(self, folder: str, name: str) -> bool:
+        transfer = self._transfers.get((folder, name))
+        return transfer is not None and transfer.state == "running"
+
     def _run(self, transfer: _Transfer, loop: asyncio.AbstractEventLoop) -> None:
         """On the download's thread."""
 
@@ -128,6 +133,9 @@ class Downloads:
         except PipelineError as failure:
             state, error = "failed", str(failure)
             log.warning("%s", failure)
+        except Exception:
+            state, error = "failed", "an internal error; see the server log"
+            log.exception("downloading %s", transfer.file.name)
         with suppress(RuntimeError):  # the loop is closed: the server stops
             loop.call_soon_threadsafe(self._ended, transfer, state, error)
 
