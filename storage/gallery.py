@@ -1,6 +1,8 @@
 """The history as the gallery shows it: small cards, searched, filtered, counted; favourites."""
 
+import asyncio
 import sqlite3
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -10,7 +12,7 @@ from bus.events import now_ms
 from storage.database import Database
 from storage.history import HistoryRepository
 from storage.merge import merged_page
-from storage.records import TaskRecord, stored_record
+from storage.records import TaskRecord, stored_record, stored_result
 
 # Only the page's own rows are joined to their requests. {} is what ``CardFilter.condition`` says.
 _PAGE: Final = """
@@ -40,6 +42,10 @@ _PICTURES: Final = """
     WHERE upto > :offset AND upto - pictures < :offset + :limit
 """
 _COUNT_PICTURES: Final = "SELECT coalesce(sum(pictures), 0) FROM focal_gallery WHERE {}"
+_RESULTS: Final = """
+    SELECT r.task_id, r.result FROM json_each(:task_ids) i
+    JOIN focal_record r ON r.task_id = i.value ORDER BY r.id
+"""
 FAILED: Final = "failed"
 _FIRST_MS: Final = -(2**62)
 _LAST_MS: Final = 2**62
@@ -189,6 +195,15 @@ class GalleryRepository:
         sql = _COUNT_PICTURES.format(chosen.condition())
         return int((await self._database.search(sql, chosen.values()))[0][0])
 
+    async def pictures_of(self, task_ids: Sequence[str]) -> list[list[str]]:
+        """The paths of each task's pictures; none of a task that has none or is not known."""
+        held = await self._history.held()  # before the rows: an end is written, then forgotten here
+        values = {"task_ids": msgspec.json.encode(task_ids).decode()}
+        rows = await self._database.search(_RESULTS, values)
+        found = {record.task_id: record.result or [] for record in held}
+        found |= await asyncio.to_thread(_results, rows)
+        return [found.get(task_id, []) for task_id in task_ids]
+
     async def summary(self) -> Summary:
         """Counts over the whole history."""
         statuses, models = await self._counts("status"), await self._counts("model")
@@ -231,6 +246,11 @@ class GalleryRepository:
 
 def _escaped(word: str) -> str:
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _results(rows: Iterable[sqlite3.Row]) -> dict[str, list[str]]:
+    """Paths by task id; of several rows of one id those of the last."""
+    return {row["task_id"]: paths for row in rows if (paths := stored_result(row["result"]))}
 
 
 def _held_card(record: TaskRecord) -> Card:

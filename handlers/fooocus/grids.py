@@ -11,7 +11,7 @@ from msgspec import Meta
 from handlers.http.body import read_json
 from handlers.http.operation import Operation, Payload
 from handlers.http.respond import delivery_to, json_response, own_urls
-from handlers.keys import HISTORY, OUTPUTS
+from handlers.keys import GALLERY, OUTPUTS
 from handlers.service.images import RequestImages
 from handlers.service_keys import SUBMISSIONS, TASKS
 from pipeline.errors import InvalidParameter, PipelineError
@@ -94,10 +94,8 @@ async def draw_grid(request: web.Request) -> web.Response:
     body, headers = await read_json(request, GridSheet)
     if math.prod(map(len, body.labels)) > CELLS_LIMIT:
         raise InvalidParameter(("labels",), f"Expected at most {CELLS_LIMIT} cells in all")
-    paths: list[str | None] = []
-    for task_id in body.task_ids:
-        record = await request.app[HISTORY].get(task_id)
-        paths.append(record.result[0] if record is not None and record.result else None)
+    pictures = await request.app[GALLERY].pictures_of(body.task_ids)
+    paths = [next(iter(each), None) for each in pictures]
     sheet = await asyncio.to_thread(_draw, request.app[OUTPUTS], body.labels, paths)
     return web.Response(body=sheet, content_type="image/png", headers=headers)
 

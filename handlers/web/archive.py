@@ -1,5 +1,6 @@
 """POST /v1/history/zip: pictures of the history as one file, streamed."""
 
+import itertools
 import time
 from typing import Annotated, Final
 
@@ -10,7 +11,7 @@ from msgspec import Meta
 from handlers.http.body import read_json
 from handlers.http.form import URL_ENCODED_FORM, read_form
 from handlers.http.operation import Operation, Payload
-from handlers.keys import HISTORY, OUTPUTS
+from handlers.keys import GALLERY, OUTPUTS
 from handlers.service.archive import archive_of
 from handlers.service.errors import NotFound
 
@@ -41,10 +42,8 @@ class ZipRequest(msgspec.Struct, frozen=True, kw_only=True):
 async def history_zip(request: web.Request) -> web.StreamResponse:
     """Stream a zip of the pictures; 404 where none of them is there."""
     wanted, headers = await _wanted(request)
-    paths = list(wanted.pictures)
-    for task_id in wanted.task_ids:
-        record = await request.app[HISTORY].get(task_id)
-        paths += (record and record.result) or ()
+    of_tasks = await request.app[GALLERY].pictures_of(wanted.task_ids)
+    paths = itertools.chain(wanted.pictures, *of_tasks)
     archive = await archive_of(request.app[OUTPUTS], paths)
     if archive is None:
         raise NotFound("none of these pictures is there")

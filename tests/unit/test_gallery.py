@@ -15,6 +15,7 @@ from storage.gallery import CardFilter, GalleryRepository
 from storage.history import HistoryRepository
 from storage.schema import MIGRATIONS
 from storage.trash import Trash
+from storage.unwritten import EndedTask, UnwrittenEnds
 from tests.ended_tasks import empty, finish
 from tests.unit.test_history import make_outcome, make_task
 
@@ -160,6 +161,20 @@ async def test_single_pictures_are_paged_across_tasks(
             page = await gallery.pictures(every, offset, limit)
             assert [(c.task_id, c.picture) for c in page] == names[offset : offset + limit]
             assert all(len(card.images) == 1 for card in page)
+
+
+async def test_the_pictures_of_named_tasks_come_in_their_order(database: Database) -> None:
+    unwritten = UnwrittenEnds()
+    gallery = GalleryRepository(database, HistoryRepository(database, unwritten))
+    for task_id in "ab":
+        await add(database, task_id)
+    for task_id in ("open", "held"):
+        await HistoryRepository(database).add_queued(make_task(task_id))
+    outcome = make_outcome(images=("/outputs/2026-11-23/held.png",))
+    unwritten.add(EndedTask(task_id="held", outcome=outcome))
+    found = await gallery.pictures_of(["b", "open", "unknown", "held", "a", "b"])
+    names = ["b", "", "", "held", "a", "b"]
+    assert found == [[f"/outputs/2026-11-23/{name}.png"] if name else [] for name in names]
 
 
 async def test_failed_tasks_are_hidden(database: Database, gallery: GalleryRepository) -> None:
