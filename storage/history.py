@@ -152,6 +152,7 @@ class HistoryRepository:
 
     async def get(self, task_id: str) -> TaskRecord | None:
         """One task as its row has it; what runs or waits is better known to the executor."""
+        ended = self._unwritten.get(task_id)  # before the row: once it is closed, this is gone
         version = self._database.version()
         found = self._answers.find(version, task_id)
         if found is None:
@@ -160,8 +161,8 @@ class HistoryRepository:
             self._answers.keep(version, task_id, found, _size(found))
         if not found:
             return None
-        record, ended = found[0], self._unwritten.get(task_id)
-        return record if ended is None else ended_record(record, ended.outcome)
+        ended = ended or self._unwritten.get(task_id)
+        return found[0] if ended is None else ended_record(found[0], ended.outcome)
 
     async def page(
         self,

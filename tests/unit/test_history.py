@@ -1,7 +1,7 @@
 """Tasks on disk: written when queued and when they end, found again by page, range and id."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from storage.database import Database, open_database
 from storage.history import Admitted, HistoryRepository
 from storage.open_rows import Unfinished
 from storage.records import absolute, accepted_record, pending_record, running_record
+from storage.unwritten import EndedTask, UnwrittenEnds
 from tests.ended_tasks import delete_range, finish
 
 DAY_MS = 86_400_000
@@ -286,3 +287,24 @@ async def test_what_another_process_commits_is_seen_at_once(
         other.execute("DELETE FROM generate_record")
     assert await history.get("a") is None
     assert await history.page(page_size=10) == []
+
+
+async def test_an_end_that_is_written_while_its_row_is_read_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwritten = UnwrittenEnds()
+    history = HistoryRepository(database, unwritten)
+    await history.add_queued(make_task("a"))
+    unwritten.add(EndedTask(task_id="a", outcome=make_outcome()))
+    read = database.look_up
+
+    async def look_up(sql: str, values: Mapping[str, object]) -> list[sqlite3.Row]:
+        rows = await read(sql, values)
+        await finish(database, "a", make_outcome())
+        unwritten.discard("a")
+        return rows
+
+    monkeypatch.setattr(database, "look_up", look_up)
+    record = await history.get("a")
+    assert record is not None
+    assert record.task_status == "finished"
