@@ -1,6 +1,7 @@
 """GET /v1/models/file: a model file, for workers on machines that lack it."""
 
 import asyncio
+import stat
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,7 +14,7 @@ from handlers.http.ranges import FILE_ERRORS, StoredFile
 from handlers.keys import CATALOG, HASHES
 from handlers.service.errors import NotFound
 from handlers.web.model_source import Folder
-from pipeline.files.catalog import CHECKPOINTS
+from pipeline.files.catalog import CHECKPOINTS, ModelCatalog
 
 HASH_WAIT_S: Final = 10.0  # for a file's hash; less than a client waits for the first byte
 HASH_LOOK_S: Final = 0.2
@@ -39,17 +40,27 @@ async def model_file(request: web.Request, query: FileQuery) -> web.StreamRespon
     """An installed file, with the size and hash that the Hub's clients read as well."""
     catalog = request.app[CATALOG]
     path = catalog.models_dir / query.folder / query.name
-    if not await asyncio.to_thread(_is_listed, request, query, path):
+    size = await asyncio.to_thread(_size, catalog, query, path)
+    if size is None:
         raise NotFound("no such model file is installed")
-    headers = {hdrs.CONTENT_TYPE: _BINARY, "X-Linked-Size": str(path.stat().st_size)}
+    headers = {hdrs.CONTENT_TYPE: _BINARY, "X-Linked-Size": str(size)}
     if sha256 := await _sha256(request, query):
         headers["X-Linked-Etag"] = f'"{sha256}"'
     return StoredFile(path, headers=headers)
 
 
-def _is_listed(request: web.Request, query: FileQuery, path: Path) -> bool:
-    """Only what the catalog lists is sent, so no name leads out of the folder."""
-    return request.app[CATALOG].has(query.folder, query.name) and path.is_file()
+def _size(catalog: ModelCatalog, query: FileQuery, path: Path) -> int | None:
+    """Bytes of a file; None for a folder and for what the catalog does not list.
+
+    Only what it lists is sent, so no name leads out of the models folder.
+    """
+    if not catalog.has(query.folder, query.name):
+        return None
+    try:
+        status = path.stat()
+    except OSError:  # removed since it was listed
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 async def _sha256(request: web.Request, query: FileQuery) -> str:

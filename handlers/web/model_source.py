@@ -15,6 +15,7 @@ from pipeline.files.catalog import CHECKPOINTS
 from pipeline.files.hub import shown
 from pipeline.files.locate import ModelFiles
 from pipeline.files.remote_size import remote_size
+from pipeline.request.choices import EMBEDDED
 
 Folder = Literal["checkpoints", "loras", "vae", "embeddings"]
 _LONGEST: Final = 512
@@ -54,7 +55,8 @@ async def model_source(request: web.Request, query: SourceQuery) -> web.Response
 
 
 def _source(files: ModelFiles, folder: Folder, name: str) -> ModelSource | None:
-    if files.catalog.has(folder, name) or name in files.catalog.checkpoints():
+    is_built_in = folder == CHECKPOINTS and name == EMBEDDED
+    if is_built_in or files.catalog.has(folder, name):
         return ModelSource(name=name, installed=True, allowed=files.allowed)
     file = files.find(folder, name)
     if file is None:

@@ -89,6 +89,7 @@ async def test_a_missing_models_size_is_told_before_it_is_fetched(tmp_path: Path
             assert (await focal.get("/v1/models/source?name=embedded"))["installed"] is True
             await focal.get("/v1/models/source?name=nobody-knows", status=404)
             await focal.get("/v1/models/source?name=x&folder=..", status=422)
+            await focal.get("/v1/models/source?name=embedded&folder=loras", status=404)
         assert not (tmp_path / "models" / "checkpoints" / "big.safetensors").exists()
 
 
