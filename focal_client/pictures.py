@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from focal_client.structs import TaskRecord
 
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpg"), (b"RIFF", "webp"))
+_MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,9 @@ def path_of(url: str) -> str:
 
 
 def seed_of(record: TaskRecord, index: int) -> int | None:
-    """The seed of a task's picture by its index, where the record says it."""
+    """The seed of a task's picture by its index, where the record says it; after the largest, 0."""
     seed = record.req_params.get("image_seed")
     if not isinstance(seed, int):
         return None
-    return seed if record.req_params.get("disable_seed_increment") else seed + index
+    fixed = record.req_params.get("disable_seed_increment")
+    return seed if fixed else (seed + index) % (_MAX_SEED + 1)

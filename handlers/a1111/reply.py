@@ -12,8 +12,8 @@ from pipeline.images.read import look_at
 from pipeline.metadata.record import SOFTWARE, short_name
 from pipeline.metadata.titles import SAMPLER_TITLES
 from pipeline.request.choices import DEFAULT_VAE
-from pipeline.request.plan import STEPS
-from pipeline.request.schema import MAX_SEED, GenerateParams
+from pipeline.request.plan import STEPS, seed_of
+from pipeline.request.schema import GenerateParams
 from storage.records import TaskRecord
 
 
@@ -41,7 +41,7 @@ def info_of(record: TaskRecord, pictures: list[bytes]) -> Info:
         negative_prompt=params.negative_prompt,
         all_negative_prompts=[params.negative_prompt] * count,
         seed=params.image_seed,
-        all_seeds=seeds_of(params, count),
+        all_seeds=[seed_of(params, i) for i in range(count)],
         subseed=-1,
         all_subseeds=[-1] * count,
         subseed_strength=0,
@@ -64,13 +64,6 @@ def info_of(record: TaskRecord, pictures: list[bytes]) -> Info:
         clip_skip=params.clip_skip,
         version=SOFTWARE,
     )
-
-
-def seeds_of(params: GenerateParams, count: int) -> list[int]:
-    """The seed of each picture; beyond the largest they begin again at 0."""
-    if params.disable_seed_increment:
-        return [params.image_seed] * count
-    return [(params.image_seed + i) % (MAX_SEED + 1) for i in range(count)]
 
 
 def timestamp(mills: int | None) -> str:

@@ -17,7 +17,8 @@ from bus.events import (
     TaskStopped,
 )
 from bus.subscription import PREVIEW_FORMATS, Event
-from handlers.comfyui.views import CLASS_TYPE, NODE, failure, output_file, prompt_id_of
+from handlers.comfyui.views import CLASS_TYPE, NODE, failure, output_file
+from handlers.service.records import dashed_id
 from pipeline.scheduling.progress import RunningTask
 
 TOLD: Final[tuple[type[EventData], ...]] = (
@@ -51,7 +52,7 @@ class Translator:
         """The messages for a client that connects while a task runs."""
         task_id = running.task.task_id
         yield from self._started(task_id, running.started_mills)
-        yield from _progress(prompt_id_of(task_id), running.snapshot.progress)
+        yield from _progress(dashed_id(task_id), running.snapshot.progress)
 
     def messages(self, event: Event) -> Iterator[Message]:
         """The messages of an event; none where ComfyUI has no equivalent."""
@@ -62,14 +63,14 @@ class Translator:
             case TaskStarted():
                 yield from self._started(task_id, event.ts)
             case TaskProgress(progress=progress):
-                yield from _progress(prompt_id_of(task_id), progress)
+                yield from _progress(dashed_id(task_id), progress)
             case TaskPreview():
                 yield from self._preview(event, task_id)
             case TaskFinished() | TaskFailed() | TaskStopped() | TaskSkipped():
                 yield from self._ended(data, task_id, event.ts)
 
     def _started(self, task_id: str, at_ms: int) -> Iterator[Message]:
-        prompt_id = prompt_id_of(task_id)
+        prompt_id = dashed_id(task_id)
         self._running.add(task_id)
         yield message("execution_start", prompt_id=prompt_id, timestamp=at_ms)
         yield message("execution_cached", nodes=[], prompt_id=prompt_id, timestamp=at_ms)
@@ -79,7 +80,7 @@ class Translator:
         if task_id not in self._running:  # it was ended while it waited, which is no execution
             return
         self._running.discard(task_id)
-        prompt_id = prompt_id_of(task_id)
+        prompt_id = dashed_id(task_id)
         if images := getattr(data, "images", ()):
             files = [file for path in images if (file := output_file(path)) is not None]
             output = {"images": files}
@@ -114,7 +115,7 @@ class Translator:
         told = _encode(
             {
                 "image_type": _MIME_OF[number],
-                "prompt_id": prompt_id_of(task_id),
+                "prompt_id": dashed_id(task_id),
                 "node_id": NODE,
                 "display_node_id": NODE,
                 "real_node_id": NODE,

@@ -1,7 +1,6 @@
 """/prompt, /queue, /interrupt and /history: what runs, what waits, what has ended."""
 
 import asyncio
-from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -13,15 +12,14 @@ from handlers.comfyui.views import (
     HistoryEntry,
     QueueItem,
     history_entry,
-    prompt_id_of,
     queue_item,
-    task_id_of,
 )
 from handlers.http.body import read_json
 from handlers.http.operation import Payload
 from handlers.http.refusal import RequestRefused
 from handlers.http.respond import json_response
 from handlers.keys import EXECUTOR, HISTORY
+from handlers.service.records import dashed_id, plain_id
 from handlers.service_keys import TASKS
 from pipeline.scheduling.executor import Executor
 from storage.records import TaskRecord
@@ -120,7 +118,7 @@ async def change_queue(request: web.Request) -> web.Response:
     """End the named tasks that wait, or all; others, and unknown ones, stay as they are."""
     body, headers = await read_json(request, ChangeQueue)
     executor = request.app[EXECUTOR]
-    named = [task_id_of(prompt_id) for prompt_id in body.delete]
+    named = [plain_id(prompt_id) for prompt_id in body.delete]
     if body.clear:
         named = [entry.task.task_id for entry in executor.waiting()]
     for task_id in named:
@@ -141,7 +139,7 @@ async def interrupt(request: web.Request) -> web.Response:
     tasks = request.app[TASKS]
     if not body.prompt_id:
         await tasks.stop_running()
-    elif tasks.running(task_id := task_id_of(body.prompt_id)) is not None:
+    elif tasks.running(task_id := plain_id(body.prompt_id)) is not None:
         await tasks.stop(task_id)
     return web.Response(headers=headers)
 
@@ -162,7 +160,7 @@ async def list_history(request: web.Request, query: PromptHistoryQuery) -> web.R
         count = min(count, rest)
         newer = rest - count
     records = await history.stretch(None, None, newer, count) if count else []
-    return await asyncio.to_thread(partial(_history_reply, records))
+    return await asyncio.to_thread(_history_reply, records)
 
 
 @describe(
@@ -172,7 +170,7 @@ async def list_history(request: web.Request, query: PromptHistoryQuery) -> web.R
 )
 async def get_history(request: web.Request) -> web.Response:
     """Empty too for a task that waits or runs."""
-    record = await request.app[HISTORY].get(task_id_of(request.match_info["prompt_id"]))
+    record = await request.app[HISTORY].get(plain_id(request.match_info["prompt_id"]))
     is_ended = record is not None and record.task_status is not None
     return _history_reply([record] if record is not None and is_ended else [])
 
@@ -199,5 +197,5 @@ def remaining(executor: Executor) -> int:
 
 def _history_reply(records: list[TaskRecord]) -> web.Response:
     return json_response(
-        {prompt_id_of(record.task_id): history_entry(record) for record in reversed(records)}
+        {dashed_id(record.task_id): history_entry(record) for record in reversed(records)}
     )

@@ -5,11 +5,11 @@ Each task is shown as a graph of one node, which says what is made; it cannot be
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
+from handlers.service.records import dashed_id
 from pipeline.request.schema import GenerateParams
 from storage.records import TaskRecord
 
@@ -59,32 +59,16 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     meta: dict[str, object] = {}
 
 
-def prompt_id_of(task_id: str) -> str:
-    """A task's id as ComfyUI writes one."""
-    try:
-        return str(UUID(task_id))
-    except ValueError:  # of a database that another program wrote
-        return task_id
-
-
-def task_id_of(prompt_id: str) -> str:
-    """The id of the task, from either way of writing it."""
-    try:
-        return UUID(prompt_id).hex
-    except ValueError:
-        return prompt_id
-
-
 def queue_item(number: int, task_id: str, params: GenerateParams) -> QueueItem:
     """A waiting or running task."""
     fields = {name: getattr(params, name) for name in _SHOWN}
-    return [number, prompt_id_of(task_id), _graph(fields), {}, [NODE]]
+    return [number, dashed_id(task_id), _graph(fields), {}, [NODE]]
 
 
 def history_entry(record: TaskRecord) -> HistoryEntry:
     """An ended task."""
     fields = {name: record.req_params.get(name) for name in _SHOWN}
-    prompt_id = prompt_id_of(record.task_id)
+    prompt_id = dashed_id(record.task_id)
     extra: dict[str, object] = {"family": record.family} if record.family else {}
     files = [file for path in record.result or () if (file := output_file(path)) is not None]
     return HistoryEntry(

@@ -7,13 +7,14 @@ from aiohttp import web
 from msgspec import Meta
 
 from handlers.fooocus_api.describe import ERROR_REPLIES, describe
-from handlers.fooocus_api.replies import NOT_FOUND, info_of, job_id_of, job_of, task_id_of
+from handlers.fooocus_api.replies import NOT_FOUND, info_of, job_of
 from handlers.fooocus_api.schemas import Job, JobHistory, JobQueue, Message, Stopped
 from handlers.http.operation import Payload
 from handlers.http.respond import base_url, json_response
 from handlers.http.same_site import check_change
 from handlers.keys import EXECUTOR, HISTORY
 from handlers.service.errors import NotFound
+from handlers.service.records import dashed_id, plain_id
 from handlers.service_keys import DELETION, TASKS
 from storage.records import TaskRecord
 
@@ -47,7 +48,7 @@ async def query_job(request: web.Request, query: JobQuery) -> web.Response:
     """One job. An unknown one is a job as well, with status 404."""
     tasks = request.app[TASKS]
     try:
-        row = await tasks.find(task_id_of(query.job_id))
+        row = await tasks.find(plain_id(query.job_id))
     except NotFound:
         missing = msgspec.structs.replace(NOT_FOUND, job_id=query.job_id)
         return json_response(missing, status=404)
@@ -72,7 +73,7 @@ async def job_queue(request: web.Request) -> web.Response:
     counts = JobQueue(
         running_size=len(executor.running()) + executor.waiting_count,
         finished_size=await history.count(),
-        last_job_id=job_id_of(newest.task_id) if newest else None,
+        last_job_id=dashed_id(newest.task_id) if newest else None,
     )
     return json_response(counts)
 
@@ -87,10 +88,10 @@ async def job_queue(request: web.Request) -> web.Response:
 async def job_history(request: web.Request, query: JobHistoryQuery) -> web.Response:
     """The queue and a page of the history, or one job of either."""
     if query.delete:
-        return json_response(await _delete(request, task_id_of(query.job_id)))
+        return json_response(await _delete(request, plain_id(query.job_id)))
     base = base_url(request)
     if query.job_id:
-        queue, history = await _one(request, task_id_of(query.job_id))
+        queue, history = await _one(request, plain_id(query.job_id))
     else:
         queue = _alive(request)
         history = await request.app[HISTORY].page(page=query.page, page_size=query.page_size)

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID
 
 from msgspec import UNSET
 
@@ -16,6 +15,7 @@ from handlers.fooocus_api.schemas import (
     JobType,
     TaskInfo,
 )
+from handlers.service.records import dashed_id, picture_seed
 from handlers.service.tasks import Tasks
 from storage.records import TaskRecord, absolute_url
 
@@ -35,22 +35,6 @@ NOT_FOUND: Final = Job(
 )
 
 
-def job_id_of(task_id: str) -> str:
-    """A task's id as the family writes ids: with dashes."""
-    try:
-        return str(UUID(hex=task_id))
-    except ValueError:  # a row of another server
-        return task_id
-
-
-def task_id_of(job_id: str) -> str:
-    """The id of a task by the family's writing of it, or by ours."""
-    try:
-        return UUID(hex=job_id).hex
-    except ValueError:
-        return job_id
-
-
 async def images_of(
     tasks: Tasks, row: TaskRecord, base_url: str, *, as_base64: bool = False
 ) -> list[GeneratedImage]:
@@ -67,18 +51,17 @@ async def images_of(
         GeneratedImage(
             base64=shown[i] if shown else None,
             url=absolute_url(path, base_url),
-            seed=seed_of(row, i),
+            seed=seed_text(row, i),
             finish_reason=reason,
         )
         for i, path in enumerate(paths)
     ]
 
 
-def seed_of(row: TaskRecord, index: int) -> str:
+def seed_text(row: TaskRecord, index: int) -> str:
     """The seed of one of a task's pictures, counted from 0; "" where the request does not tell."""
-    seed = row.req_params.get("image_seed")
-    step = 0 if row.req_params.get("disable_seed_increment") else 1
-    return str(seed + step * index) if isinstance(seed, int) else ""
+    seed = picture_seed(row, index)
+    return "" if seed is None else str(seed)
 
 
 async def job_of(tasks: Tasks, row: TaskRecord, base_url: str, *, with_preview: bool) -> Job:
@@ -88,7 +71,7 @@ async def job_of(tasks: Tasks, row: TaskRecord, base_url: str, *, with_preview: 
     has_ended = row.task_status in _WORDS
     as_base64 = row.wants_base64
     return Job(
-        job_id=job_id_of(row.task_id),
+        job_id=dashed_id(row.task_id),
         job_type=job_type(row.req_params),
         job_stage=stage,
         job_progress=100 if stage == "SUCCESS" else max(0, int(row.progress or 0)),
@@ -102,7 +85,7 @@ async def job_of(tasks: Tasks, row: TaskRecord, base_url: str, *, with_preview: 
 
 def accepted_job(task_id: str, kind: JobType) -> Job:
     """A job that has just been queued."""
-    return Job(job_id=job_id_of(task_id), job_type=kind, job_stage="WAITING")
+    return Job(job_id=dashed_id(task_id), job_type=kind, job_stage="WAITING")
 
 
 def refused_job(kind: JobType) -> Job:
@@ -114,7 +97,7 @@ def info_of(row: TaskRecord, base_url: str) -> JobInfo:
     """A task in a list; an ended one with its request and what Fooocus-API stores of it."""
     has_ended = row.task_status in _WORDS
     return JobInfo(
-        job_id=job_id_of(row.task_id),
+        job_id=dashed_id(row.task_id),
         in_queue_mills=row.in_queue_mills or 0,
         start_mills=max(0, row.start_mills or 0),
         finish_mills=max(0, row.finish_mills or 0),
@@ -135,7 +118,7 @@ def _status(tasks: Tasks, row: TaskRecord) -> str | None:
 def _stored(row: TaskRecord, base_url: str) -> TaskInfo:
     finished = row.finish_mills or 0
     return TaskInfo(
-        task_id=job_id_of(row.task_id),
+        task_id=dashed_id(row.task_id),
         task_type=job_type(row.req_params),
         task_in_queue_mills=row.in_queue_mills or 0,
         task_start_mills=max(0, row.start_mills or 0),

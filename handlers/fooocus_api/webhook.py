@@ -2,7 +2,8 @@
 
 import msgspec
 
-from handlers.fooocus_api.replies import job_id_of, seed_of
+from handlers.fooocus_api.replies import seed_text
+from handlers.service.records import dashed_id
 from storage.records import TaskRecord
 
 
@@ -22,5 +23,5 @@ class JobEnded(msgspec.Struct, frozen=True):
 
 def ended_job(record: TaskRecord) -> JobEnded:
     """An ended task, whose results are whole URLs."""
-    images = [JobImage(url, seed_of(record, i)) for i, url in enumerate(record.result or ())]
-    return JobEnded(job_id_of(record.task_id), images)
+    images = [JobImage(url, seed_text(record, i)) for i, url in enumerate(record.result or ())]
+    return JobEnded(dashed_id(record.task_id), images)

@@ -18,6 +18,7 @@ from handlers.http.respond import json_response
 from handlers.http.sse import batches, sse_response
 from handlers.openai.describe import fault_of
 from handlers.openai.schemas import CompletedEvent, ImageData, Images, PartialEvent
+from handlers.service.records import picture_seed
 from handlers.service.submit import Ticket
 from handlers.service.tasks import Tasks
 from handlers.service_keys import TASKS
@@ -169,20 +170,16 @@ async def _pictures(tasks: Tasks, row: TaskRecord) -> list[Picture]:
     """The files of an ended task. Raises RequestRefused for a task without any, NotFound."""
     if not row.result:
         raise _without_picture(row)
-    seed = row.req_params.get("image_seed")
-    step = 0 if row.req_params.get("disable_seed_increment") else 1
-    return [
-        await _picture(tasks, path, seed + step * i if isinstance(seed, int) else UNSET)
-        for i, path in enumerate(row.result)
-    ]
+    return [await _picture(tasks, path, picture_seed(row, i)) for i, path in enumerate(row.result)]
 
 
-async def _picture(tasks: Tasks, path: str, seed: int | UnsetType) -> Picture:
+async def _picture(tasks: Tasks, path: str, seed: int | None) -> Picture:
     data = await tasks.read_picture(path)
     suffix = path.rpartition(".")[2].lower()
     text = await asyncio.to_thread(lambda: base64.b64encode(data).decode())
     width, height = size_of(data)
-    return Picture(text, seed, f"{width}x{height}", _FORMATS.get(suffix, suffix))
+    told = UNSET if seed is None else seed
+    return Picture(text, told, f"{width}x{height}", _FORMATS.get(suffix, suffix))
 
 
 def _without_picture(row: TaskRecord) -> RequestRefused:

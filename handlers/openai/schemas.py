@@ -5,7 +5,7 @@ endpoint by its own name; clients send those as extra fields (``extra_body``).
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -214,6 +214,3 @@ class CompletedEvent(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | UnsetType = UNSET
     background: Literal["opaque"] = "opaque"
     output_format: str = "png"
-
-
-Body = dict[str, Any]

@@ -134,12 +134,14 @@ def _prompt_notes(prompts: Prompts) -> Iterator[tuple[str, object]]:
 
 
 def seed_of(params: GenerateParams, index: int) -> int:
-    """Seed of image ``index``; after the largest seed comes 0."""
-    return (
-        params.image_seed
-        if params.disable_seed_increment
-        else ((params.image_seed + index) % (MAX_SEED + 1))
-    )
+    """Seed of image ``index``."""
+    fixed = params.disable_seed_increment
+    return params.image_seed if fixed else seed_after(params.image_seed, index)
+
+
+def seed_after(seed: int, index: int) -> int:
+    """The seed ``index`` places after ``seed``; after the largest seed comes 0."""
+    return (seed + index) % (MAX_SEED + 1)
 
 
 def _sampling(

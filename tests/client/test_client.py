@@ -64,6 +64,13 @@ async def test_pictures_are_made_and_saved(focal: Focal, tmp_path: Path) -> None
     assert pictures[0].format == "png"
 
 
+async def test_the_seed_after_the_largest_is_0(focal: Focal) -> None:
+    pictures = await used(
+        focal, lambda client: client.generate(image_number=2, image_seed=2**63 - 1)
+    )
+    assert [picture.seed for picture in pictures] == [2**63 - 1, 0]
+
+
 async def test_only_what_is_named_is_sent(focal: Focal) -> None:
     await used(focal, lambda client: client.generate(prompt="a cat", guidance_scale=None))
     (task,) = focal.device.seen

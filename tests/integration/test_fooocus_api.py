@@ -42,6 +42,11 @@ async def test_a_synchronous_answer_is_a_list_of_our_pictures(focal: Focal) -> N
     assert (await post(focal, TEXT, {"prompt": "a cat"}))[0]["base64"] is None
 
 
+async def test_the_seed_after_the_largest_is_0(focal: Focal) -> None:
+    images = await post(focal, TEXT, {"image_seed": 2**63 - 1, "image_number": 2})
+    assert [image["seed"] for image in images] == [str(2**63 - 1), "0"]
+
+
 async def test_every_field_reaches_the_task_under_our_name(focal: Focal) -> None:
     body = {
         "prompt": "a",

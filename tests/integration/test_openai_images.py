@@ -88,6 +88,11 @@ async def test_pictures_are_those_of_the_generate_endpoint(focal: Focal) -> None
             assert base64.b64decode(each["b64_json"]) == await answer.read()
 
 
+async def test_the_seed_after_the_largest_is_0(focal: Focal) -> None:
+    reply = await post(focal, {"prompt": "a", "n": 2, "seed": 2**63 - 1})
+    assert [each["seed"] for each in reply["data"]] == [2**63 - 1, 0]
+
+
 async def test_urls_are_given_where_they_are_asked_for(focal: Focal) -> None:
     reply = await post(focal, {"prompt": "a", "seed": 3, "response_format": "url"})
     (image,) = reply["data"]
