@@ -1,5 +1,6 @@
 """Presets that people save, rename and delete: files with Fooocus's keys."""
 
+import errno
 import os
 import re
 import secrets
@@ -23,6 +24,8 @@ from pipeline.request.presets import (
 
 # Windows keeps these for devices, whatever the extension.
 _DEVICE: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+# Of file systems without hard links, such as FAT.
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class PresetNotSaved(PipelineError):
@@ -98,7 +101,7 @@ class PresetFiles:
         source, target = self._existing(name), self._path(to, "to")
         with _told(to):
             _claim(source, target)
-            source.unlink()
+            source.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         """Delete a preset. Raises as ``rename``."""
@@ -126,8 +129,14 @@ class PresetFiles:
 
 
 def _claim(source: Path, target: Path) -> None:
-    """Give a file a second name that nothing has yet. Raises FileExistsError."""
-    os.link(source, target)
+    """Give a file a name that nothing has yet; the old one may stay. Raises FileExistsError."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        target.touch(exist_ok=False)  # takes the name, which a rename alone would not respect
+        source.replace(target)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Presets saved from request fields: Fooocus's keys, names, what stays as it is."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,22 @@ def test_a_saved_preset_gives_a_request_its_fields_back(store: PresetStore) -> N
     wanted = params_from(FIELDS)
     for field in FIELDS.keys() - {"image_seed"}:
         assert getattr(params, field) == getattr(wanted, field)
+
+
+def test_a_file_system_without_hard_links_takes_presets_too(
+    store: PresetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    files, preset = PresetFiles(store), preset_of(FIELDS, Preset())
+    files.save("one", preset)
+    with pytest.raises(PresetExists):
+        files.save("one", preset_of({"prompt": "other"}, Preset()))
+    files.rename("one", "two")
+    assert store.load("two").default_prompt == "a boat"
+    assert [path.name for path in sorted(store.folder.iterdir())] == ["default.json", "two.json"]
 
 
 def test_a_name_is_taken_once_and_the_start_preset_stays(store: PresetStore) -> None:
