@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,8 @@ async def archive_of(outputs: OutputStore, paths: Iterable[str]) -> Archive | No
 def _stream(outputs: OutputStore, paths: tuple[str, ...]) -> ZipStream | None:
     stream = ZipStream(sized=True)
     for name, path in _found(outputs, paths):
-        stream.add_path(path, name)
+        with suppress(FileNotFoundError):  # deleted since it was found
+            stream.add_path(path, name, recurse=False)
     return stream if stream.num_queued() else None
 
 
@@ -43,7 +45,7 @@ def _found(outputs: OutputStore, paths: tuple[str, ...]) -> Iterator[tuple[str, 
         match path.split("/"):
             case ["", "outputs", date, file]:
                 found = outputs.resolve(date, file)
-                if found is not None and found.is_file():
+                if found is not None:
                     yield f"{date}/{file}", found
 
 
