@@ -207,13 +207,12 @@ class Dispatcher:
                 inputs = await self._read_inputs(task)
             except PipelineError as error:
                 return running.outcome(Failure(code=error.code, text=str(error)))
-            if running.stop_requested:
-                return running.outcome(Failure(code=TaskAborted.code, text=""))
             sink = partial(self._sink, turn.worker.name, running)
             if attempt > 1 and task.task_id != turn.leader:
                 await self._set_apart(task)
-                return None
-            end = place.take(Assignment(task, inputs, sink), alone=attempt > 1)
+                return _stopped(running)
+            assignment = Assignment(task, inputs, sink)
+            end = place.take(assignment, lambda: running.stop_requested, alone=attempt > 1)
         failure = await end
         await running.saved()
         failure = failure or await self._lost()
@@ -271,6 +270,12 @@ class Dispatcher:
 
 def _after_loss(running: RunningTask, failure: Failure, attempt: int) -> Outcome | None:
     """How a task whose worker was lost ends; None if it runs again."""
-    if running.stop_requested:
-        return running.outcome(Failure(code=TaskAborted.code, text=""))
-    return running.outcome(failure) if attempt >= RUN_LIMIT else None
+    if (stopped := _stopped(running)) is not None or attempt < RUN_LIMIT:
+        return stopped
+    return running.outcome(failure)
+
+
+def _stopped(running: RunningTask) -> Outcome | None:
+    """The outcome of a task that was stopped; None for another."""
+    stopped = Failure(code=TaskAborted.code, text="")
+    return running.outcome(stopped) if running.stop_requested else None

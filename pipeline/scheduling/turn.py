@@ -5,10 +5,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+from pipeline.errors import TaskAborted
 from pipeline.scheduling.worker import Assignment, Failure, RunsTogether, Worker
 
 End = asyncio.Future[Failure | None]
 """The end of a task's run on its worker."""
+
+IsStopped = Callable[[], bool]
+"""Whether the task was stopped. A worker cannot end one that it does not have yet."""
 
 
 class Turn:
@@ -24,8 +28,8 @@ class Turn:
         self._undecided = members
         self._members = members
         self._over = over
-        self.together: list[tuple[Assignment, End]] = []
-        self.alone: list[tuple[Assignment, End]] = []
+        self.together: list[tuple[Assignment, End, IsStopped]] = []
+        self.alone: list[tuple[Assignment, End, IsStopped]] = []
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
@@ -46,14 +50,13 @@ class Turn:
 
     def _hand_over(self) -> None:
         worker = self.worker
-        self.together = [each for each in self.together if not each[1].done()]  # cancelled
-        if len(self.together) > 1 and isinstance(worker, RunsTogether):
-            futures = worker.run_together([assignment for assignment, _ in self.together])
-            for (_, end), future in zip(self.together, futures, strict=True):
+        together, alone = _wanted(self.together), _wanted(self.alone)
+        if len(together) > 1 and isinstance(worker, RunsTogether):
+            futures = worker.run_together([assignment for assignment, _ in together])
+            for (_, end), future in zip(together, futures, strict=True):
                 _chain(future, end)
-            alone = self.alone
         else:
-            alone = self.together + self.alone
+            alone = together + alone
         for assignment, end in alone:
             _chain(worker.run(*assignment), end)
 
@@ -64,12 +67,28 @@ class Place:
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
 
-    def take(self, assignment: Assignment, *, alone: bool = False) -> End:
-        """Have the task run with the others, or ``alone`` after them; the end of its run."""
+    def take(self, assignment: Assignment, is_stopped: IsStopped, *, alone: bool = False) -> End:
+        """Have the task run with the others, or ``alone`` after them; the end of its run.
+
+        One that is stopped until the worker gets them never runs.
+        """
         end: End = asyncio.get_running_loop().create_future()
         turn = self._turn
-        (turn.alone if alone else turn.together).append((assignment, end))
+        (turn.alone if alone else turn.together).append((assignment, end, is_stopped))
         return end
+
+
+def _wanted(taken: list[tuple[Assignment, End, IsStopped]]) -> list[tuple[Assignment, End]]:
+    """Those that are to run still; ends those that were stopped."""
+    wanted = []
+    for assignment, end, is_stopped in taken:
+        if end.done():  # cancelled
+            continue
+        if is_stopped():
+            end.set_result(Failure(code=TaskAborted.code, text=""))
+        else:
+            wanted.append((assignment, end))
+    return wanted
 
 
 def _chain(future: Future[Failure | None], end: End) -> None:

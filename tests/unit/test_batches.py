@@ -186,6 +186,39 @@ async def test_a_stop_without_a_name_ends_the_first_of_those_made_together() -> 
     assert statuses == {"first": "finished", "a": "stop", "b": "finished", "c": "finished"}
 
 
+async def test_a_task_stopped_while_its_companion_is_prepared_never_runs() -> None:
+    engine = BatchEngine()
+    async with house(engine) as built:
+        begin = built.attempts.begin
+
+        async def begin_after_the_stop(task_id: str) -> int:
+            if task_id == "b":  # "a" is prepared by then, and waits for it
+                assert await built.executor.stop("a")
+            return await begin(task_id)
+
+        built.attempts.begin = begin_after_the_stop  # type: ignore[method-assign]
+        await run_all(built, engine, make_task("a"), make_task("b"))
+    assert engine.turns == [["first"], ["b"]]
+    statuses = {name: outcome.status for name, outcome in built.rows}
+    assert statuses == {"first": "finished", "a": "stop", "b": "finished"}
+
+
+async def test_a_task_stopped_while_it_is_set_apart_does_not_come_back() -> None:
+    engine = BatchEngine()
+    async with house(engine) as built:
+        await built.attempts.begin("b")
+        forgive = built.attempts.forgive
+
+        async def forgive_after_the_stop(task_id: str) -> None:
+            assert await built.executor.stop("b")
+            await forgive(task_id)
+
+        built.attempts.forgive = forgive_after_the_stop  # type: ignore[method-assign]
+        await run_all(built, engine, make_task("a"), make_task("b"))
+    assert engine.turns == [["first"], ["a"]]
+    assert dict(built.rows)["b"].status == "stop"
+
+
 async def test_tasks_that_lose_their_worker_together_run_alone_the_next_time() -> None:
     engine = BatchEngine()
     engine.deadly = {"b"}
