@@ -84,6 +84,13 @@ class _Session:
                 if (call := self._calls.pop(number, None)) is not None:
                     _fail(call.future, pickle.loads(error))  # noqa: S301 - our own code sent it
 
+    def lose_call(self, number: int, reason: str) -> None:
+        """End an open call that the actor does not get."""
+        with self._lock:
+            call = self._calls.pop(number, None)
+        if call is not None:
+            call.lost(reason)
+
     def lose(self, reason: str) -> bool:
         """End every open call. Had the worker started?"""
         with self._lock:
@@ -154,10 +161,12 @@ class RayWorker:
     def run(self, task: Task, inputs: Inputs, sink: Sink) -> Future[Failure | None]:
         """As ``Worker.run``."""
         session = self._session
-        if session is None:
-            raise RuntimeError(f"{self._name} was not started")
+        if session is None:  # its node left after the task got this worker
+            lost: Future[Failure | None] = Future()
+            lost.set_result(Failure(code=WorkerLost.code, text=f"{self._name} was closed"))
+            return lost
         number, end = session.run(sink)
-        self._call(session, "run", number, task, dict(inputs))
+        self._ask(session, "run", number, task, dict(inputs))
         return end
 
     def cancel(self, task_id: str, *, skip: bool = False) -> None:
@@ -171,7 +180,7 @@ class RayWorker:
         if session is None:
             raise DeviceBusy(f"{self._name} is not ready; try again later")
         number, reply = session.tool()
-        self._call(session, "tool", number, request)
+        self._ask(session, "tool", number, request)
         return reply
 
     def loaded(self) -> tuple[LoadedModel, ...]:
@@ -186,7 +195,7 @@ class RayWorker:
             nothing.set_result(())
             return nothing
         number, names = session.release()
-        self._call(session, "release", number)
+        self._ask(session, "release", number)
         return names
 
     def close(self) -> None:
@@ -202,11 +211,28 @@ class RayWorker:
 
         self._cluster.submit(call)
 
+    def _ask(self, session: _Session, method: str, number: int, *arguments: object) -> None:
+        """As ``_call``, for an open call: one that does not reach the actor ends."""
+
+        def call() -> None:
+            actor = session.actor
+            if actor is None:  # the one before it was lost after the caller got this worker
+                session.lose_call(number, f"{self._name} is not ready")
+                return
+            try:
+                getattr(actor.handle, method).remote(number, *arguments)
+            except Exception as error:  # noqa: BLE001 - such as Ray's object store being full
+                log.warning("%s cannot be sent a call and is started again: %s", self._name, error)
+                actor.kill()  # the end of its stream ends all calls
+
+        self._cluster.submit(call)
+
     def _end_session(self) -> None:
         session, self._session = self._session, None
-        if session is None:
-            return
+        if session is not None:
+            self._kill(session)
 
+    def _kill(self, session: _Session) -> None:
         def kill() -> None:
             if session.actor is not None:
                 session.actor.kill()
@@ -223,7 +249,10 @@ class RayWorker:
             for batch in session.actor.batches():
                 for message in decode_batch(batch):
                     self._receive(session, message)
-        except WorkerLost as error:
+        except Exception as error:  # whatever it is, nobody reads this stream any more
+            if not isinstance(error, WorkerLost):
+                log.exception("%s: an unexpected error", self._name)
+                self._kill(session)
             self._lose(session, f"{self._name} on {self.place.node.host} was lost: {error}")
 
     def _receive(self, session: _Session, message: Message) -> None:
