@@ -100,14 +100,18 @@ class Preparation:
         try:
             with self._files.lock:
                 prepared = self._prepare()
-        except (ExportFailed, PreparationFailed, ImportError, KeyError, RuntimeError) as error:
-            failure = str(error).strip().splitlines()[0][:200] or type(error).__name__
-            log.warning("OpenVINO is not used for %s: %s", self._path.name, failure)
+        except Exception as error:  # whatever it is, torch makes the pictures
+            failure = next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__
+            expected = isinstance(error, ExportFailed | PreparationFailed | ImportError)
+            trace = None if expected else error
+            log.warning("OpenVINO is not used for %s: %s", self._path.name, failure, exc_info=trace)
             with self._lock:
                 self._failure = failure
-            return
-        with self._lock:
-            self._prepared = prepared
+        else:
+            with self._lock:
+                self._prepared = prepared
+        finally:
+            self._changed = {}  # as large as the network, where LoRAs change all of it
 
     def _prepare(self) -> Prepared:
         self._check_memory()
@@ -117,7 +121,7 @@ class Preparation:
         unet = compile_unet(runtime, folder, self._module, self._shape, self._changed, precision)
         self._check("network", self.unet.psnr(unet), precision)
         decoder = None
-        if self.decoder is not None and precision == "fast":
+        if self.decoder is not None and self.decoder.was_called and precision == "fast":
             decoder = compile_decoder(runtime, folder, self.decoder.shape, precision)
             self._check("VAE", self.decoder.psnr(decoder), precision)
         log.info("%s is ready on OpenVINO, %s", self._path.name, precision)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,23 +47,24 @@ class IrFiles:
 
         Takes as long as reading the file, and for the first time minutes. Raises ExportFailed.
         """
-        key = (checkpoint, stamp_of(checkpoint))
-        if key not in self._digests:
-            self._digests[key] = _digest(checkpoint)
-        folder = self._folder / f"{self._digests[key]}-{_FORMAT}-{version}"
-        if not folder.is_dir():
-            try:
+        try:
+            key = (checkpoint, stamp_of(checkpoint))
+            if key not in self._digests:
+                self._digests[key] = _digest(checkpoint)
+            folder = self._folder / f"{self._digests[key]}-{_FORMAT}-{version}"
+            if not folder.is_dir():
                 self._export(checkpoint, folder)
-            except (OSError, subprocess.SubprocessError) as error:
-                raise ExportFailed(f"the export failed: {error}") from error
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ExportFailed(f"the export failed: {error}") from error
         return folder
 
     def _export(self, checkpoint: Path, folder: Path) -> None:
         """Export in a process of its own, and have the folder whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for left in self._folder.glob(f"{_MAKING}*"):  # by a server that was killed meanwhile
-            if time.time() - left.stat().st_mtime > _EXPORT_S:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process has ended its own
+                if time.time() - left.stat().st_mtime > _EXPORT_S:
+                    shutil.rmtree(left, ignore_errors=True)
         making = Path(tempfile.mkdtemp(dir=self._folder, prefix=_MAKING))
         try:
             log.info("exporting %s for OpenVINO, once, in the background", checkpoint.name)
@@ -71,7 +73,11 @@ class IrFiles:
             ended = _run(program)
             if ended.returncode:
                 raise ExportFailed(f"the export failed: {_last_words(ended.stderr)}")
-            making.rename(folder)
+            try:
+                making.rename(folder)
+            except OSError:  # another process of the same models folder was first
+                if not folder.is_dir():
+                    raise
         finally:
             shutil.rmtree(making, ignore_errors=True)
 

@@ -128,6 +128,11 @@ class DecoderSample:
         self._kept = latent, output.clone()
         return output
 
+    @property
+    def was_called(self) -> bool:
+        """Whether a call was kept: another VAE may have decoded, or this one in tiles."""
+        return self._kept is not None
+
     def psnr(self, other: OpenVinoDecoder) -> float:
         """Another decoder's PSNR on the kept call, dB; -inf where no call was made."""
         if self._kept is None:

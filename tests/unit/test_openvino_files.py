@@ -1,6 +1,7 @@
 """Exported checkpoints: whole or not at all, kept by a hash of their weights."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,25 @@ def test_other_weights_and_another_version_are_exported_anew(
     checkpoint.write_bytes(b"other weights")
     with pytest.raises(ExportFailed):
         files.folder_of(checkpoint, "1.0")
+
+
+def test_of_two_processes_that_export_the_same_both_use_what_the_first_has(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_is_first(program: list[str]) -> "subprocess.CompletedProcess[bytes]":
+        (made,) = (tmp_path / FOLDER).glob("making-*")
+        (made / "unet.xml").touch()
+        first = tmp_path / FOLDER / f"{openvino_files._digest(checkpoint)}-1-1.0"
+        first.mkdir()
+        (first / "unet.xml").write_text("the first")
+        return subprocess.CompletedProcess(program, 0, b"", b"")
+
+    monkeypatch.setattr(openvino_files, "_run", other_is_first)
+    folder = IrFiles(tmp_path).folder_of(checkpoint, "1.0")
+    assert (folder / "unet.xml").read_text() == "the first"
+    assert list((tmp_path / FOLDER).iterdir()) == [folder]
+
+
+def test_a_checkpoint_that_is_gone_is_a_failed_export(tmp_path: Path) -> None:
+    with pytest.raises(ExportFailed):
+        IrFiles(tmp_path).folder_of(tmp_path / "gone.safetensors", "1.0")
