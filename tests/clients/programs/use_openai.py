@@ -25,6 +25,15 @@ def ours(**params):
         return answer.read()
 
 
+def newest():
+    """The request of the newest task, in the server's own terms."""
+    url = f"{URL}/tasks?query=history&page_size=1"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        (record,) = json.load(answer)["history"]
+    assert record["family"] == "openai", record
+    return record["req_params"]
+
+
 def decoded(image):
     return base64.b64decode(image.b64_json)
 
@@ -83,6 +92,9 @@ def edit(client, star):
     made = client.images.edit(
         image=("star.png", star), mask=("mask.png", mask), prompt="a green circle", extra_body=FEW
     )
+    asked = newest()
+    assert decoded(made.data[0]) == ours(**asked)
+    assert asked["inpaint_mask_image_upload"]
     white = io.BytesIO()
     alpha = Image.open(io.BytesIO(mask)).getchannel("A").point(lambda level: 255 - level)
     alpha.convert("RGB").save(white, "PNG")
