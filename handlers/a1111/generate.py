@@ -24,6 +24,7 @@ from handlers.keys import CATALOG, PRESETS
 from handlers.service.decoding import COPIES
 from handlers.service.images import RequestImages
 from handlers.service_keys import DECODING, IMAGES, SUBMISSIONS, TASKS
+from pipeline.files.catalog import ModelCatalog
 from pipeline.images.read import ImageTooLarge, UnreadableImage
 from pipeline.request.choices import DEFAULT_VAE
 from pipeline.request.decode import decoded_from
@@ -65,7 +66,7 @@ class Nothing(msgspec.Struct, frozen=True):
 async def txt2img(request: web.Request) -> web.Response:
     """Queue a task and wait for its pictures."""
     body, headers = await _read(request, Txt2Img)
-    fields = await asyncio.to_thread(_fields, request, body)
+    fields = await _fields(request, body)
     return await _answer(request, body, fields, headers)
 
 
@@ -80,7 +81,7 @@ async def txt2img(request: web.Request) -> web.Response:
 async def img2img(request: web.Request) -> web.Response:
     """As ``txt2img``; the picture is first brought to the size that is asked for."""
     body, headers = await _read(request, Img2Img)
-    fields = await asyncio.to_thread(_fields, request, body)
+    fields = await _fields(request, body)
     uploads = await _start_pictures(request, body)
     return await _answer(request, body, fields, headers, uploads)
 
@@ -123,10 +124,14 @@ async def _read(request: web.Request, kind: type[B]) -> tuple[B, dict[str, str]]
     return body, ignored_headers(request, told)
 
 
-def _fields(request: web.Request, body: Generation) -> dict[str, object]:
-    """The fields of the task. Lists model files: not for the event loop."""
-    catalog = request.app[CATALOG]
+async def _fields(request: web.Request, body: Generation) -> dict[str, object]:
+    """The fields of the task."""
     chosen = request.app[CHOSEN_SETTINGS].of(request.get(KEY_NAME, ""))
+    return await asyncio.to_thread(_fields_with, chosen, body, request.app[CATALOG])
+
+
+def _fields_with(chosen: Settings, body: Generation, catalog: ModelCatalog) -> dict[str, object]:
+    """Lists model files: not for the event loop."""
     fields = chosen.fields(catalog) | common_fields(body, catalog)
     fields |= _overriding(body).fields(catalog)
     if isinstance(body, Txt2Img):
