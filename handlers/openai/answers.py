@@ -44,7 +44,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 class Picture(msgspec.Struct, frozen=True):
     """A finished picture's file, with its seed and size."""
 
-    base64: str
+    base64: str  # "" where its URL is told instead
     seed: int | UnsetType
     size: str
     format: str
@@ -55,7 +55,7 @@ async def answer(
 ) -> web.Response:
     """The pictures of the ended task. Raises RequestRefused for a task without any."""
     row = await ticket.row()
-    pictures = await _pictures(request.app[TASKS], row)
+    pictures = await _pictures(request.app[TASKS], row, as_url=wish.as_url)
     base = ticket.task.delivery.base_url
     reply = Images(
         created=_created(row),
@@ -166,17 +166,20 @@ async def _send(response: web.StreamResponse, name: str, data: msgspec.Struct) -
     await response.write(b"event: " + name.encode() + b"\ndata: " + _encode(data) + b"\n\n")
 
 
-async def _pictures(tasks: Tasks, row: TaskRecord) -> list[Picture]:
+async def _pictures(tasks: Tasks, row: TaskRecord, *, as_url: bool = False) -> list[Picture]:
     """The files of an ended task. Raises RequestRefused for a task without any, NotFound."""
     if not row.result:
         raise _without_picture(row)
-    return [await _picture(tasks, path, picture_seed(row, i)) for i, path in enumerate(row.result)]
+    return [
+        await _picture(tasks, path, picture_seed(row, i), as_url=as_url)
+        for i, path in enumerate(row.result)
+    ]
 
 
-async def _picture(tasks: Tasks, path: str, seed: int | None) -> Picture:
+async def _picture(tasks: Tasks, path: str, seed: int | None, *, as_url: bool) -> Picture:
     data = await tasks.read_picture(path)
     suffix = path.rpartition(".")[2].lower()
-    text = await asyncio.to_thread(lambda: base64.b64encode(data).decode())
+    text = "" if as_url else await asyncio.to_thread(lambda: base64.b64encode(data).decode())
     width, height = size_of(data)
     told = UNSET if seed is None else seed
     return Picture(text, told, f"{width}x{height}", _FORMATS.get(suffix, suffix))
