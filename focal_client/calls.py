@@ -8,9 +8,8 @@ from uuid import uuid4
 
 import msgspec
 
-from focal_client.errors import UnexpectedReply, error_of
+from focal_client.errors import UNREADABLE, UnexpectedReply, error_of
 from focal_client.structs import (
-    AllModels,
     ControlReply,
     Deleted,
     Health,
@@ -49,7 +48,7 @@ def decode(call: Call[T], status: int, headers: Mapping[str, str], content: byte
         raise error_of(status, headers, content)
     try:
         return msgspec.json.decode(content, type=call.reply)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise UnexpectedReply(f"{call.method} {call.path}: {error}") from error
 
 
@@ -150,11 +149,6 @@ def prioritise(task_id: str, priority: int) -> Call[QueueView]:
 def models() -> Call[ModelOverview]:
     """What a request may name, what is loaded, memory."""
     return _get("/v1/models", ModelOverview)
-
-
-def model_files() -> Call[AllModels]:
-    """Names of checkpoints and LoRAs."""
-    return _get("/v1/engines/all-models", AllModels)
 
 
 def styles() -> Call[list[str]]:

@@ -21,6 +21,10 @@ class UnexpectedReply(FocalError):
     """An answer that is none of a Focal server's."""
 
 
+# What msgspec raises for bytes that are no JSON of the type; the last for no UTF-8.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
+
+
 class ApiError(FocalError):
     """A refused request.
 
@@ -129,7 +133,7 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> ApiErro
     after = _seconds(headers.get("retry-after", ""))
     try:
         body = msgspec.json.decode(content, type=ErrorBody)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         text = content[:200].decode("utf-8", "replace").strip()
         return kind(status, "", text or "no explanation", retry_after=after)
     kind = _BY_CODE.get(body.code, kind)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from focal_client.errors import ConnectionFailed, UnexpectedReply
+from focal_client.errors import UNREADABLE, ConnectionFailed, UnexpectedReply
 
 OVERFLOW: Final = "bus.overflow"  # the stream ends, for its reader was too slow; it can be replayed
 _LINE_END: Final = re.compile(rb"\r?\n")
@@ -91,7 +91,7 @@ def decode_event(data: bytes) -> Event:
     """The event in a block of ``/v1/events``. Raises UnexpectedReply."""
     try:
         return msgspec.json.decode(data, type=Event)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise UnexpectedReply(f"this is no event: {error}") from error
 
 
@@ -140,5 +140,5 @@ def decode_step(data: bytes) -> Step:
     """The event in a block of a generate request's stream. Raises UnexpectedReply."""
     try:
         return msgspec.json.decode(data, type=Step)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise UnexpectedReply(f"this is no event: {error}") from error

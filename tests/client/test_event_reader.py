@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from focal_client.errors import ConnectionFailed
-from focal_client.events import Backoff, EventReader
+from focal_client import calls
+from focal_client.errors import ConnectionFailed, UnexpectedReply
+from focal_client.events import Backoff, EventReader, decode_event, decode_step
 
 STREAM = (
     b"retry: 1000\n: since 41\n"
@@ -39,6 +40,17 @@ def test_half_an_event_of_a_lost_connection_is_forgotten() -> None:
     list(reader.feed(b"event: a\ndata: 1\nda"))
     reader.restart()
     assert list(reader.feed(b"data: 2\n\n")) == [("", b"2")]
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b'{"message": "\xff", "type": "\xff"}'])
+def test_what_no_focal_server_sends_is_an_unexpected_reply(content: bytes) -> None:
+    for decode in (
+        decode_event,
+        decode_step,
+        lambda data: calls.decode(calls.task("1"), 200, {}, data),
+    ):
+        with pytest.raises(UnexpectedReply):
+            decode(content)
 
 
 def test_pauses_grow_until_patience_ends_and_are_short_again_after_success() -> None:
