@@ -197,10 +197,15 @@ export class InputPictures {
   painting() {
     const host = make("div", { class: "painter-host", hidden: true });
     const slot = this.slots.inpaint;
+    let painted = null; // the picture that the painter shows
     this.painter = null;
+    this.mask = "";
     this.distances = [0, 0, 0, 0];
     this.sides = new Set();
     const paint = () => {
+      clearTimeout(this.#maskTimer);
+      this.#maskTimer = 0;
+      painted = slot.source;
       host.hidden = !slot.source;
       slot.classList.toggle("small", Boolean(slot.source));
       host.replaceChildren();
@@ -213,8 +218,10 @@ export class InputPictures {
     // Another picture has no mask yet; one that is only shown again has the request's.
     slot.addEventListener("change", () => { this.setMask(""); paint(); });
     slot.addEventListener("shown", () => {
+      const mask = this.request.changed.inpaint_mask_image_upload ?? "";
+      if (painted === slot.source && this.mask === mask) return; // strokes and their undoing stay
       paint();
-      const mask = this.request.changed.inpaint_mask_image_upload;
+      this.mask = mask;
       if (this.painter && mask) this.painter.restore(shown(mask));
     });
     const inputs = SIDES.map((side, index) => {
@@ -266,6 +273,7 @@ export class InputPictures {
   }
 
   setMask(mask) {
+    this.mask = mask;
     if (!mask) {
       this.request.clear("inpaint_mask_image_upload", "inpaint_mask_upload_checkbox");
       return;

@@ -114,6 +114,18 @@ def test_fooocus_ways_of_painting_in_are_one_choice(app: Page, canvas: Locator) 
     expect(app.get_by_label("What to do where it is painted")).to_have_value("own")
 
 
+def test_another_way_of_painting_in_leaves_the_strokes_to_be_undone(
+    app: Page, canvas: Locator, mask: Callable[[], Image.Image]
+) -> None:
+    app.get_by_role("slider", name="Brush size").fill("20")
+    stroke(app, canvas, 0.25)
+    stroke(app, canvas, 0.75)
+    app.get_by_label("What to do where it is painted").select_option("improve")
+    app.get_by_role("button", name="Undo the last stroke").click()
+    picture = mask()
+    assert (picture.getpixel((100, 30)), picture.getpixel((100, 90))) == (255, 0)
+
+
 def test_a_mask_is_asked_for_in_words(app: Page, canvas: Locator) -> None:
     expect(canvas).to_be_visible()
     app.get_by_label("Mask what is named").fill("a face")
