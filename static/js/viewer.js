@@ -165,7 +165,6 @@ class Viewer {
   async useParameters(parameters) {
     this.box.close();
     (await this.shell.go("create"))?.use(parameters);
-    notify(t("viewer.parameters_taken"));
   }
 
   /** A card from a task's record does not know; the history does. */
