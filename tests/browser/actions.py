@@ -43,6 +43,18 @@ def search(page: Page, words: str) -> None:
         page.get_by_label("Search prompts").fill(words)
 
 
+def dialogs_settled(page: Page) -> None:
+    """Wait until the history's entry is that of the open dialog, or of none.
+
+    A closed dialog takes its entry away a moment after it is gone, and would take one that is made
+    meanwhile.
+    """
+    page.wait_for_function(
+        """() => history.state?.dialog
+          == [...document.querySelectorAll("dialog[open]")].at(-1)?.dataset.number"""
+    )
+
+
 def prompt_row(dialog: Locator) -> Locator:
     return dialog.get_by_role("row", name=re.compile("^Prompt "))
 

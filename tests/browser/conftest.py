@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from tests.requirement import missing
 from tools.server_process import ROOT, ServerProcess, running_server
 
 PAINTED = ROOT / "tests" / "browser" / "painted_server.py"
 PRESET = ("--preset", "embedded")
+WAIT_MS = 20_000  # for an action and for what is expected; a busy machine takes its time
+
+expect.set_options(timeout=WAIT_MS)
 
 # Background services would look for hosts that a test machine may not reach.
 FLAGS = (
@@ -71,7 +74,7 @@ def opened_page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     """A page of a person of its own; an error of its scripts fails the test."""
     size = options.pop("viewport", {"width": 1200, "height": 800})
     context = browser.new_context(base_url=url, viewport=size, locale="en-GB", **options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(WAIT_MS)
     opened = context.new_page()
     problems: list[str] = []
 

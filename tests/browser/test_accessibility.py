@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.actions import open_picture, visit
+from tests.browser.actions import dialogs_settled, open_picture, visit
 from tests.browser.conftest import picture_file
 from tests.requirement import missing
 from tools.server_process import ROOT
@@ -103,6 +103,8 @@ def test_axe_finds_nothing_serious_beside_a_fresh_picture_and_in_the_large_edito
     expect(app.get_by_role("dialog", name="Paint the mask large")).to_be_visible()
     axe()
     app.keyboard.press("Escape")
+    expect(app.get_by_role("dialog")).to_have_count(0)
+    dialogs_settled(app)
     app.get_by_role("button", name="Keys").click()
     expect(app.get_by_role("dialog", name="Keys")).to_be_visible()
     axe()

@@ -83,6 +83,7 @@ def test_a_64_bit_seed_goes_there_and_back_exactly(app: Page, painted: ServerPro
     assert task["req_params"]["image_seed"] == 2**63 - 1
     app.reload()
     expect(app.get_by_label("Seed", exact=True)).to_have_value("9223372036854775807")
+    expect(stage(app).get_by_role("img", name="seeded")).to_be_visible()  # its seed is known now
     app.get_by_role("button", name="Random seed each time").click()
     expect(app.get_by_label("Seed", exact=True)).to_have_value("")
     app.get_by_role("button", name="Keep the last picture's seed").click()

@@ -99,6 +99,7 @@ def test_the_time_left_is_told(app: Page) -> None:
 def test_escape_stops_and_a_question_mark_lists_the_keys(app: Page) -> None:
     app.goto("/")
     write(app, "a slow escape?")
+    app.get_by_label("Images").fill("8")  # runs until it is stopped
     generate(app)
     expect(app.get_by_role("img", name="Live preview")).to_be_visible()
     app.keyboard.press("?")
@@ -123,6 +124,7 @@ def test_who_leaves_while_a_picture_is_made_is_asked_once_and_told(app: Page) ->
     )
     app.goto("/")
     write(app, "a slow absence")
+    app.get_by_label("Images").fill("3")
     generate(app)
     expect(app.get_by_role("img", name="Live preview")).to_be_visible()
     app.wait_for_function("() => document.title.includes('%')")

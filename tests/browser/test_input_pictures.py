@@ -89,6 +89,7 @@ def test_a_model_that_is_not_there_says_so_when_it_should_find_a_mask(
     app.get_by_text("Input pictures").click()
     app.get_by_text("Inpaint or outpaint").click()
     app.get_by_label("File for Picture to paint in").set_input_files(picture_file(tmp_path))
+    expect(app.get_by_role("application")).to_be_visible()
     app.get_by_text("Let a model find the mask").click()
     with app.expect_response("**/v1/tools/generate_mask") as response:
         app.get_by_role("button", name="Find the mask").click()
@@ -134,6 +135,7 @@ def vary_with(app: Page, picture: Path) -> None:
     app.get_by_text("Input pictures").click()
     app.get_by_text("Vary or upscale", exact=True).click()
     app.get_by_label("File for Picture to vary").set_input_files(picture)
+    expect(app.get_by_role("img", name=re.compile("^Chosen picture"))).to_be_visible()
 
 
 def test_after_a_variation_a_plain_picture_is_made_again(app: Page, tmp_path: Path) -> None:
@@ -167,6 +169,7 @@ def test_a_reload_keeps_picture_mask_and_sides(app: Page, tmp_path: Path) -> Non
         generate(app)
     before = sent(request.value)
     assert before["inpaint_mask_image_upload"].startswith("data:image/png")
+    expect(stage(app).get_by_text("Finished")).to_be_visible()  # by then the draft is on disk
     app.reload()
     with app.expect_request("**/v1/engine/generate/") as request:
         generate(app)

@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.actions import generate, write
+from tests.browser.actions import dialogs_settled, generate, write
 from tools.server_process import ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -46,6 +46,7 @@ def test_a_presets_missing_model_is_asked_for_with_its_size(app: Page) -> None:
     expect(dialog).to_contain_text("huggingface.co")
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_have_count(0)
+    dialogs_settled(app)
     assert not any("/generate" in url for url in asked)
     generate(app)
     with app.expect_request("**/v1/engine/generate/") as request:

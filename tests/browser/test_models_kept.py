@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.actions import open_picture, visit
+from tests.browser.actions import dialogs_settled, open_picture, visit
 from tests.browser.conftest import picture_file
 from tools.server_process import ROOT, ServerProcess
 
@@ -92,6 +92,7 @@ def test_a_pictures_parameters_are_saved_as_a_preset_renamed_and_deleted(
     app.get_by_label("Name of the preset").fill(NAME)
     app.get_by_role("button", name="Save", exact=True).click()
     expect(app.get_by_text(f"Preset {NAME} is saved")).to_be_visible()
+    dialogs_settled(app)
     visit(app, "models")
     presets = app.get_by_role("list", name="Presets")
     presets.get_by_text(NAME).click()

@@ -8,7 +8,16 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.actions import cards, generate, prompt_row, search, stage, visit, write
+from tests.browser.actions import (
+    cards,
+    dialogs_settled,
+    generate,
+    prompt_row,
+    search,
+    stage,
+    visit,
+    write,
+)
 from tests.browser.conftest import PAINTED, PRESET, opened_page, picture_file, text_of
 from tools.server_process import ROOT, ServerProcess
 
@@ -25,6 +34,7 @@ def test_two_windows_keep_in_step(app: Page, browser: Browser, painted: ServerPr
     with opened_page(browser, painted.url) as other:
         other.goto("/")
         write(other, "a slow boat in both windows")
+        other.get_by_label("Images").fill("8")  # runs until it is stopped
         generate(other)
         generate(other)
         running = app.get_by_role("list", name="Running").get_by_role("listitem")
@@ -163,6 +173,8 @@ def test_no_script_runs_from_prompts_file_names_or_metadata(
     dialog = app.get_by_role("dialog", name="Picture")
     expect(prompt_row(dialog)).to_contain_text(HOSTILE)
     app.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    dialogs_settled(app)
     path = picture_file(tmp_path, "'><img src=x onerror=window.hacked=1>.png", prompt=HOSTILE)
     app.get_by_label("Read a picture's parameters").set_input_files(path)
     dialog = app.get_by_role("dialog", name="What the picture says")

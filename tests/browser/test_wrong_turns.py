@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.actions import cards, generate, open_picture, stage, visit, write
+from tests.browser.actions import (
+    cards,
+    dialogs_settled,
+    generate,
+    open_picture,
+    stage,
+    visit,
+    write,
+)
 from tests.browser.conftest import give_file, opened_page, picture_file, text_of
 from tools.server_process import ServerProcess
 
@@ -25,7 +33,7 @@ def test_back_closes_the_picture_and_not_the_gallery(app: Page, queue: Callable[
     expect(dialog).to_be_visible()
     app.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    app.wait_for_function("!history.state?.dialog")
+    dialogs_settled(app)
     app.go_back()  # closing took the picture's entry away: one step leads to the page before
     expect(app.get_by_role("button", name="Generate")).to_be_visible()
 
