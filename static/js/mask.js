@@ -254,7 +254,13 @@ export class MaskPainter {
     this.#undone = [];
     this.#paint(stroke);
     this.#tint();
+    this.#offerUndo();
     this.onchange();
+  }
+
+  #offerUndo() {
+    this.undoing.disabled = !this.#strokes.length;
+    this.redoing.disabled = !this.#undone.length;
   }
 
   undo() {
@@ -351,8 +357,7 @@ export class MaskPainter {
     this.#layer.getContext("2d").clearRect(0, 0, this.width, this.height);
     for (const stroke of this.#strokes) this.#paint(stroke);
     this.#tint();
-    this.undoing.disabled = !this.#strokes.length;
-    this.redoing.disabled = !this.#undone.length;
+    this.#offerUndo();
     if (!this.#cursor) return;
     const context = this.canvas.getContext("2d");
     for (const [colour, width] of [["black", 4], ["white", 2]]) {
