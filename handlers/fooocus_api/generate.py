@@ -1,4 +1,4 @@
-"""The ten endpoints that make pictures: JSON or a form in; a list, a job or a PNG out."""
+"""The endpoints that make pictures: JSON or a form in; a list, a job or a PNG out."""
 
 from typing import Annotated, Any, Final
 

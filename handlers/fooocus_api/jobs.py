@@ -16,6 +16,7 @@ from handlers.keys import EXECUTOR, HISTORY
 from handlers.service.errors import NotFound
 from handlers.service.records import dashed_id, plain_id
 from handlers.service_keys import DELETION, TASKS
+from pipeline.scheduling.task import Task
 from storage.records import TaskRecord
 
 PENDING_LIMIT: Final = 1000  # jobs in the list of the queue
@@ -66,12 +67,14 @@ async def query_job(request: web.Request, query: JobQuery) -> web.Response:
 async def job_queue(request: web.Request) -> web.Response:
     """Counts, and the newest job."""
     executor, history = request.app[EXECUTOR], request.app[HISTORY]
-    alive = _alive(request)
-    newest = max(alive, key=lambda row: row.in_queue_mills or 0, default=None)
+    alive = [running.task for running in executor.running()]
+    alive += [entry.task for entry in executor.waiting()]
+    newest: Task | TaskRecord | None
+    newest = max(reversed(alive), key=lambda task: task.in_queue_mills, default=None)
     if newest is None:
         newest = next(iter(await history.page(page_size=1)), None)
     counts = JobQueue(
-        running_size=len(executor.running()) + executor.waiting_count,
+        running_size=len(alive),
         finished_size=await history.count(),
         last_job_id=dashed_id(newest.task_id) if newest else None,
     )

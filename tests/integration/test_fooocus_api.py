@@ -12,6 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from handlers.fooocus_api import jobs
 from tests.integration.fake_device import encode
 from tests.integration.fooocus_api_client import TEXT, V1, asked, post
 from tests.integration.serving import Focal, serve
@@ -137,6 +138,18 @@ async def test_a_job_is_followed_from_the_queue_to_its_pictures(focal: Focal) ->
     (image,) = done["job_result"]
     assert (image["seed"], image["finish_reason"]) == ("5", "SUCCESS")
     assert await fetched(focal, image["url"]) == encode("png", 5)
+
+
+async def test_the_newest_job_is_told_however_many_wait(
+    focal: Focal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PENDING_LIMIT", 1)
+    focal.device.hold_at_step(2)
+    for _ in range(3):
+        newest = await post(focal, TEXT, {"async_process": True})
+    counts = await focal.get(V1 + "job-queue")
+    assert (counts["running_size"], counts["last_job_id"]) == (3, newest["job_id"])
+    focal.device.gate.set()
 
 
 async def test_the_history_is_paged_filtered_and_deleted(focal: Focal) -> None:
