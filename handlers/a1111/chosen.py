@@ -1,6 +1,6 @@
 """The settings that ``POST /sdapi/v1/options`` changes, and those of ``override_settings``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -52,6 +52,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 KNOWN: Final = frozenset(Settings.__struct_fields__)
+
+
+def ignored_settings(named: Iterable[str]) -> list[str]:
+    """Names of the overridden settings that take no effect."""
+    return [f"override_settings.{name}" for name in named if name not in KNOWN]
 
 
 class ChosenSettings:

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from handlers.http.operation import Operation
-from handlers.http.refusal import FieldError, Location, RequestRefused
+from handlers.http.refusal import FieldError, RequestRefused, renamed
 from handlers.http.respond import json_response
 from pipeline.images.read import UnreadableImage
 
@@ -61,11 +61,7 @@ def _in_their_words(detail: str | list[FieldError]) -> str | list[FieldError]:
     if isinstance(detail, str):
         field, colon, rest = detail.partition(": ")
         return f"{_THEIRS.get(field, field)}{colon}{rest}"
-    return [msgspec.structs.replace(each, loc=_their_place(each.loc)) for each in detail]
-
-
-def _their_place(place: Location) -> Location:
-    return tuple(_THEIRS.get(part, part) if isinstance(part, str) else part for part in place)
+    return renamed(detail, _THEIRS)
 
 
 _STATUSES: Final = (400, 401, 403, 404, 408, 413, 422, 429, 500, 501, 503, 507)

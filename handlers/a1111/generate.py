@@ -7,11 +7,11 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
-from handlers.a1111.chosen import AUTOMATIC_VAE, CHOSEN_SETTINGS, KNOWN, Settings
+from handlers.a1111.chosen import AUTOMATIC_VAE, CHOSEN_SETTINGS, KNOWN, Settings, ignored_settings
 from handlers.a1111.describe import describe
 from handlers.a1111.mapping import common_fields, second_run_fields, start_fields
 from handlers.a1111.pictures import fitted
-from handlers.a1111.refusals import check_possible, ignored_settings
+from handlers.a1111.refusals import check_possible
 from handlers.a1111.reply import generation_reply
 from handlers.a1111.schemas import Generation, GenerationReply, Img2Img, Txt2Img
 from handlers.http.access import KEY_NAME
@@ -120,7 +120,7 @@ async def _read(request: web.Request, kind: type[B]) -> tuple[B, dict[str, str]]
     body, headers = await read_json(request, kind)
     check_possible(body)
     told = [name for name in (headers.get(IGNORED_PARAMS),) if name]
-    told += ignored_settings(body.override_settings, KNOWN)
+    told += ignored_settings(body.override_settings)
     return body, ignored_headers(request, told)
 
 

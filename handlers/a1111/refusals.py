@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from handlers.a1111.schemas import Generation, Img2Img, Txt2Img
 from handlers.http.refusal import RequestRefused, wrong_field
 
@@ -94,14 +92,3 @@ def _script_missing(name: str) -> RequestRefused:
 
 def _not_here(name: str) -> RequestRefused:
     return wrong_field(name, "this is not done here; leave it out", "not_implemented")
-
-
-def ignored_settings(settings: Mapping[str, object], known: frozenset[str]) -> list[str]:
-    """Names of the overridden settings that take no effect."""
-    return [f"override_settings.{name}" for name in settings if name not in known]
-
-
-def echo(body: msgspec.Struct) -> dict[str, object]:
-    """The request as a reply repeats it: without its pictures."""
-    fields: dict[str, object] = msgspec.to_builtins(body)
-    return {k: None if k in ("init_images", "mask") else v for k, v in fields.items()}

@@ -5,7 +5,6 @@ from datetime import datetime
 
 import msgspec
 
-from handlers.a1111.refusals import echo
 from handlers.a1111.schemas import GenerationReply, Info
 from handlers.service.submit import stored_request
 from pipeline.images.read import look_at
@@ -24,9 +23,15 @@ def generation_reply(
     info = info_of(record, pictures)
     return GenerationReply(
         images=[base64.b64encode(data).decode() for data in pictures] if send else [],
-        parameters=echo(body),
+        parameters=_echo(body),
         info=msgspec.json.encode(info).decode(),
     )
+
+
+def _echo(body: msgspec.Struct) -> dict[str, object]:
+    """The request without its pictures."""
+    fields: dict[str, object] = msgspec.to_builtins(body)
+    return {k: None if k in ("init_images", "mask") else v for k, v in fields.items()}
 
 
 def info_of(record: TaskRecord, pictures: list[bytes]) -> Info:

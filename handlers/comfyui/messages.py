@@ -44,8 +44,8 @@ _encode: Final = msgspec.json.Encoder().encode
 class Translator:
     """Encodes one client's messages; tracks the tasks that were reported to it as running."""
 
-    def __init__(self, *, with_metadata: bool = False) -> None:
-        self.with_metadata = with_metadata  # of previews, for a client that says it takes it
+    def __init__(self) -> None:
+        self.with_metadata = False  # of previews, for a client that says it takes it
         self._running: set[str] = set()
 
     def resumed(self, running: RunningTask) -> Iterator[Message]:

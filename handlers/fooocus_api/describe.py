@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from handlers.http.operation import Operation
-from handlers.http.refusal import FieldError, Location, RequestRefused
+from handlers.http.refusal import FieldError, RequestRefused, renamed
 from handlers.http.respond import json_response
 
 FAMILY: Final = "fooocus-api"
@@ -41,12 +41,8 @@ def error_body(refusal: RequestRefused) -> web.Response:
         return json_response(FamilyError("Forbidden", refusal.code), status=403)
     detail = refusal.detail
     if not isinstance(detail, str):
-        detail = [msgspec.structs.replace(each, loc=_their_place(each.loc)) for each in detail]
+        detail = renamed(detail, _THEIRS)
     return json_response(FamilyError(detail, refusal.code), status=refusal.status)
-
-
-def _their_place(place: Location) -> Location:
-    return tuple(_THEIRS.get(part, part) if isinstance(part, str) else part for part in place)
 
 
 ERROR_REPLIES: Final[Mapping[int, type[msgspec.Struct]]] = dict.fromkeys(

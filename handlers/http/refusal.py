@@ -1,6 +1,6 @@
 """A refused request: what a handler raises, and the body that tells the client."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -48,6 +48,14 @@ class RequestRefused(Exception):
         if isinstance(self.detail, str):
             return self.detail
         return "; ".join(f"{_place(fault.loc)}: {fault.msg}" for fault in self.detail)
+
+
+def renamed(faults: Iterable[FieldError], names: Mapping[str, str]) -> list[FieldError]:
+    """The faults with our fields under the names that another API has for them."""
+    return [
+        msgspec.structs.replace(each, loc=tuple(names.get(str(part), part) for part in each.loc))
+        for each in faults
+    ]
 
 
 def _place(loc: Location) -> str:
