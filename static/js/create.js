@@ -165,8 +165,8 @@ class CreatePage {
         this.sizeField(),
         this.field("image_number", { quiet: true }),
         this.seedField(),
-        this.group("style", (body) => body.append(this.styleField())),
-        this.group("model", (body) => body.append(...this.modelFields())),
+        this.group("style", async (body) => body.append((await import("./choices.js")).styleField(this))),
+        this.group("model", async (body) => body.append(...(await import("./choices.js")).modelFields(this))),
         this.group("input", async (body) => {
           const inputs = await this.inputs();
           body.append(inputs.element);
@@ -380,71 +380,6 @@ class CreatePage {
     this.seed = input;
     return make("div", { class: "field seed", "data-field": "image_seed" }, make("label", { for: "seed", title: help }, labelOf("image_seed")),
       make("div", { class: "with-buttons" }, input, shuffle, lock), make("small", { id: "seed-help", class: "unseen" }, help));
-  }
-
-  styleField() {
-    const search = make("input", { type: "search", placeholder: t("create.search_styles"), "aria-label": t("create.search_styles") });
-    const chosen = make("div", { class: "chips", role: "group", "aria-label": t("create.chosen_styles") });
-    const list = make("div", { class: "styles", role: "group", "aria-label": labelOf("style_selections") });
-    const now = () => [...this.request.get("style_selections")];
-    const change = (name, on) => {
-      this.request.set("style_selections", on ? [...now(), name] : now().filter((other) => other !== name));
-      update();
-    };
-    list.append(...this.models.styles.map((name) => make("label", { class: "style" },
-      make("input", { type: "checkbox", value: name, onchange: (event) => change(name, event.target.checked) }), name)));
-    const update = () => {
-      const names = new Set(now());
-      for (const input of list.querySelectorAll("input")) input.checked = names.has(input.value);
-      chosen.replaceChildren(...[...names].map((name) =>
-        button(name, { kind: "chip", icon: "close", text: true, "aria-label": t("create.remove_style", { name }), onclick: () => change(name, false) })));
-    };
-    search.addEventListener("input", () => {
-      const words = search.value.toLowerCase().split(/\s+/);
-      for (const label of list.children) label.hidden = !words.every((word) => label.textContent.toLowerCase().includes(word));
-    });
-    this.updates.push(update);
-    update();
-    return make("div", { class: "stack" }, chosen, search, list);
-  }
-
-  modelFields() {
-    const names = () => this.models.checkpoints.map((file) => file.name);
-    const none = this.request.schema.properties.refiner_model_name.default;
-    const onchange = (name) => { this.request.set("base_model_name", name); this.update(); };
-    return [this.field("base_model_name", { options: names, onchange }), this.field("refiner_model_name", { options: () => [none, ...names()] }), this.loraField()];
-  }
-
-  loraField() {
-    const schema = this.schemas.Lora.properties;
-    const rows = make("div", { class: "stack" });
-    const save = (slots) => { this.request.set("loras", slots); };
-    const update = () => {
-      const slots = this.request.get("loras").map((slot) => ({ ...slot }));
-      rows.replaceChildren(...slots.map((slot, index) => {
-        const change = (key, value) => { slot[key] = value; save(slots); };
-        const field = (key, extra) => makeField(key, schema[key], {
-          value: slot[key], quiet: true, onchange: (value) => change(key, value), ...extra,
-        }).element;
-        const options = [schema.model_name.default, ...this.models.loras.map((file) => file.name)];
-        return make("fieldset", { class: "lora" }, make("legend", {}, t("create.lora_number", { number: index + 1 })),
-          field("enabled"), field("model_name", { options }), field("weight"),
-          button(t("create.remove_lora"), { icon: "trash", text: false, onclick: () => { slots.splice(index, 1); save(slots); update(); } }));
-      }));
-    };
-    const add = button(t("create.add_lora"), {
-      icon: "plus", text: true,
-      onclick: () => {
-        const name = this.models.loras[0]?.name ?? schema.model_name.default;
-        save([...this.request.get("loras"), { enabled: true, model_name: name, weight: schema.weight.default }]);
-        update();
-      },
-    });
-    const hint = make("p", { class: "hint" }, t("create.no_loras"));
-    this.updates.push(update, () => { hint.hidden = this.models.loras.length > 0; });
-    update();
-    hint.hidden = this.models.loras.length > 0;
-    return make("div", { class: "stack", "data-field": "loras" }, rows, hint, add);
   }
 
   reset() {
