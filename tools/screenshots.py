@@ -116,6 +116,7 @@ def take_pages(page: Page, server: ServerProcess, look: str) -> None:
     expect(page.locator("dialog .parameters")).to_be_visible()
     shoot(page, f"picture-{look}")
     go(page, "models")
+    expect(page.locator(".model-card").first).to_be_visible()
     shoot(page, f"models-{look}")
     go(page, "system")
     expect(page.locator(".card").first).to_be_visible()
