@@ -57,19 +57,18 @@ def split_words(
 def make_sections(words: Iterable[Word], special: Special) -> list[Section]:
     """Fill sections word by word; at least one. A short word moves whole to the next section."""
     sections = [_begin(special)]
+    values, weights = sections[0]
     for word, weight in words:
         used = 0
-        while used < len(word):
+        while len(word) - used > (room := SECTION - 1 - len(values)):
+            if len(word) >= _SPLITTABLE:
+                values += word[used : used + room]
+                weights += [weight] * room
+                used += room
+            sections.append(_begin(special))
             values, weights = sections[-1]
-            room = SECTION - 1 - len(values)
-            fits = len(word) - used <= room
-            if fits or len(word) >= _SPLITTABLE:
-                part = word[used : used + room]
-                values += part
-                weights += [weight] * len(part)
-                used += len(part)
-            if not fits:
-                sections.append(_begin(special))
+        values += word[used:]
+        weights += [weight] * (len(word) - used)
     return [_close(section, special) for section in sections]
 
 

@@ -39,7 +39,7 @@ def _match(text: str) -> _Groups:
 
     A stray ``)`` counts below zero, so that the ``(`` after it opens nothing.
     """
-    groups = _Groups(text, [0] * len(text), [0] * len(text))
+    partner, before = [0] * len(text), [0] * len(text)
     opened: list[int] = []
     stray: list[int] = []
     below = last = 0
@@ -53,12 +53,12 @@ def _match(text: str) -> _Groups:
                 last = i
         elif char == ")":
             if opened:
-                groups.partner[opened.pop()] = i
-                groups.before[i], last = last, i
+                partner[opened.pop()] = i
+                before[i], last = last, i
             else:
                 below += 1
                 stray.append(i)
-    return groups._replace(text=_with_plain(text, stray)) if stray else groups
+    return _Groups(_with_plain(text, stray) if stray else text, partner, before)
 
 
 def _with_plain(text: str, stray: list[int]) -> str:
