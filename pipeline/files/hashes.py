@@ -131,9 +131,13 @@ class HashCache:
         known = {**self._read(), **self._known}
         try:
             descriptor, name = tempfile.mkstemp(prefix=_FILE, dir=self._models_dir)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(known))
-            Path(name).replace(self._file)
+            written = Path(name)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(msgspec.json.encode(known))
+                written.replace(self._file)
+            finally:
+                written.unlink(missing_ok=True)  # there only if that failed
         except OSError as error:
             log.warning("%s cannot be written, hashes are kept in memory: %s", self._file, error)
 

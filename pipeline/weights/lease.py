@@ -1,5 +1,6 @@
 """Read leases of Linux on mapped model files (fcntl(2), "Leases"). Torch-free."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -48,6 +49,8 @@ class ReadLease:
 
 def _leased(file: Path) -> int:
     """A descriptor of the file that holds a lease. Raises OSError."""
+    if not hasattr(fcntl, "F_SETLEASE"):  # Linux only
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, _NOTICE)

@@ -1,5 +1,6 @@
 """Loaded models and the memory they take, with the model that ships."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -127,6 +128,18 @@ def test_who_wants_to_cut_a_mapped_file_waits_until_its_model_is_given_up(
         assert other.wait(WAIT_S) == 0
     part.write_bytes(whole)
     assert manager.checkpoint("twin") is not first
+
+
+def test_without_leases_a_file_is_left_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("F_SETSIG", "F_SETLEASE", "F_GETLEASE"):
+        monkeypatch.delattr(fcntl, name)  # as on macOS
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"weights")
+    lease = ReadLease(path)
+    assert not lease.is_wanted
+    lease.release()
 
 
 def test_a_leased_file_is_whole_until_the_lease_is_released(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def make_plan(folder: Path, **fields: object) -> ImagePlan:
     return plan_images(resolve_params(params_from(asked)), sources)[0]
 
 
+def test_hashes_that_cannot_be_kept_on_disk_leave_no_file_behind(models: Path) -> None:
+    (models / ".hashes.json").mkdir()
+    before = sorted(models.iterdir())
+    cache = HashCache(models)
+    assert cache.known("checkpoints", "sub/a.safetensors") is None
+    assert cache.wait(WAIT_S)
+    assert cache.known("checkpoints", "sub/a.safetensors") is not None
+    assert sorted(models.iterdir()) == before
+
+
 def test_hashes_stand_in_the_texts_of_both_schemes(models: Path) -> None:
     name = "sub/a.safetensors"
     fields = {"base_model_name": name, "loras": [{"model_name": name, "weight": 0.5}]}
