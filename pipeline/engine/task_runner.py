@@ -15,10 +15,18 @@ from torch import Tensor
 
 from pipeline.engine.sdxl import ImageRun, MadeRow
 from pipeline.engine.task_run import TaskRun
-from pipeline.errors import ImageSkipped, PipelineError, TaskAborted
+from pipeline.errors import (
+    DeviceOutOfMemory,
+    ImageSkipped,
+    InternalError,
+    PipelineError,
+    TaskAborted,
+)
+from pipeline.memory.device import is_out_of_memory
 from pipeline.request.plan import ImagePlan
 from pipeline.request.sharing import shared_plan
 from pipeline.sampling.interface import OnStep
+from pipeline.scheduling.local_worker import INTERNAL, OUT_OF_MEMORY
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +53,8 @@ class TaskRunner:
     """Makes the images of tasks, each once; a skipped one is left out.
 
     Neighbours whose plans have in common what is ``shared_plan`` are made together, also those of
-    different tasks. An error ends its own task, or all of a batch that it concerns.
+    different tasks. An error ends its own task, or all of a batch that it concerns; of several
+    tasks also one that is no PipelineError, where only a single task was at work.
     """
 
     def __init__(self, limit_of: LimitOf, ended: Ended) -> None:
@@ -150,8 +159,8 @@ class TaskRunner:
                 except ImageSkipped:
                     own = own[1:]  # noqa: PLW2901
                     self._resolve(task)
-                except PipelineError as error:
-                    self._fail(task, error)
+                except Exception as error:  # noqa: BLE001 - its companions go on
+                    self._fail_alone(task, error)
                 else:
                     begun += own
                     break
@@ -180,8 +189,8 @@ class TaskRunner:
             task.finish(made.image, msgspec.structs.replace(job.plan, engine=made.engine))
         except ImageSkipped:
             pass
-        except PipelineError as error:
-            self._fail(task, error)
+        except Exception as error:  # noqa: BLE001 - its companions go on
+            self._fail_alone(task, error)
         self._resolve(task)
 
     def _resolve(self, task: TaskRun) -> None:
@@ -194,11 +203,25 @@ class TaskRunner:
     def _end(self, task: TaskRun) -> None:
         try:
             task.end()
-        except PipelineError as error:
-            self._fail(task, error)
+        except Exception as error:  # noqa: BLE001 - its companions go on
+            self._fail_alone(task, error)
         else:
             del self._open[task]
             self._ended(task, None)
+
+    def _fail_alone(self, task: TaskRun, error: Exception) -> None:
+        """End a task by what it raised at its own work, unless it is the last one: what is no
+        PipelineError is then raised. A broken device so shows itself in the last one at the latest.
+        """
+        if isinstance(error, PipelineError):
+            self._fail(task, error)
+            return
+        if set(self._open) <= {task}:
+            raise error
+        log.error("task %s: an unexpected error", task.task_id, exc_info=error)
+        lacks_memory = isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error)
+        told = DeviceOutOfMemory(OUT_OF_MEMORY) if lacks_memory else InternalError(INTERNAL)
+        self._fail(task, told)
 
     def _fail(self, task: TaskRun, error: PipelineError) -> None:
         if self._open.pop(task, None) is not None:

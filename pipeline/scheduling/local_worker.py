@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 BuildEngine = Callable[[Sink], Generate]
 """Builds an engine on the device thread; may take minutes and may raise."""
 
+INTERNAL: Final = "an internal error; see the server log"
 OUT_OF_MEMORY: Final = "the machine ran out of memory; ask for a smaller picture"
 
 
@@ -198,7 +199,7 @@ class LocalWorker:
             self._engine = None
             self._state = DeviceState(name=self._name, state="failed", error=fault)
             return WorkerLost(f"{self._name} failed: {fault}")
-        return InternalError("an internal error; see the server log")
+        return InternalError(INTERNAL)
 
 
 def _settle(end: Future[None], error: PipelineError | None) -> None:

@@ -16,6 +16,7 @@ from pipeline.engine.engine import Engine, load_engine
 from pipeline.engine.options import AUTO_BATCH, EngineOptions
 from pipeline.engine.progress import PREPARED
 from pipeline.engine.sdxl import ImageRun, SdxlPipeline
+from pipeline.engine.task_run import TaskRun
 from pipeline.errors import ImageSkipped, PipelineError, TaskAborted
 from pipeline.files.catalog import ModelCatalog
 from pipeline.files.library import Library
@@ -334,6 +335,32 @@ def test_what_ends_one_task_leaves_the_others(batching: Engine, presets: PresetS
     assert (ended[1], ended[2]) == (None, None)
     assert isinstance(ended[3], PipelineError)
     assert [len(listener.images) for listener in listeners] == [0, 2, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"), (ValueError(), "internal")],
+)
+def test_an_unexpected_error_in_the_work_of_one_task_leaves_the_others(
+    batching: Engine,
+    presets: PresetStore,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    code: str,
+) -> None:
+    tasks = [task_of(presets, number) for number in range(3)]
+    finish = TaskRun.finish
+
+    def finish_but_the_second(self: TaskRun, image: Image.Image, plan: ImagePlan) -> None:
+        if self.task_id == tasks[1].task_id:
+            raise raised
+        finish(self, image, plan)
+
+    monkeypatch.setattr(TaskRun, "finish", finish_but_the_second)
+    ended = run_together(batching, tasks, [Listener(), Listener(), Listener()])
+    assert (ended[0], ended[2]) == (None, None)
+    assert isinstance(ended[1], PipelineError)
+    assert ended[1].code == code
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_halved(
