@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -18,10 +17,8 @@ from pipeline.request.model_file import ModelFile
 from pipeline.request.performance import FastMode
 from pipeline.request.presets import INITIAL, Preset, PresetStore
 from pipeline.request.resolved import ResolvedRequest, resolve_params
-from pipeline.request.schema import GenerateParams
+from pipeline.request.schema import RANDOM_SEED_LIMIT, GenerateParams
 from pipeline.request.styles import StyleLibrary
-
-RANDOM_SEED_LIMIT: Final = 2**53  # a random seed stays exact in JavaScript
 
 
 class Resolver:

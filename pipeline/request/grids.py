@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.errors import InvalidParameter
-from pipeline.request.schema import MAX_SEED
+from pipeline.request.schema import RANDOM_SEED_LIMIT
 
 CELLS_LIMIT: Final = 200
 LORA_WEIGHT: Final = "lora_weight"
@@ -41,7 +41,7 @@ def grid_requests(
         raise InvalidParameter(("axes",), f"Expected at most {CELLS_LIMIT} pictures in all")
     shared = {**parameters, "image_number": 1, "async_process": True}
     if shared.get("image_seed") in (None, -1):  # pictures that differ by the axes alone
-        shared["image_seed"] = secrets.randbelow(MAX_SEED)
+        shared["image_seed"] = secrets.randbelow(RANDOM_SEED_LIMIT)
     for values in itertools.product(*(axis.values for axis in reversed(axes))):
         cell = dict(shared)
         for number, (axis, value) in enumerate(zip(axes, reversed(values), strict=True)):

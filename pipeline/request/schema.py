@@ -37,6 +37,7 @@ from pipeline.request.schema_parts import (
 )
 
 MAX_SEED: Final = 2**63 - 1
+RANDOM_SEED_LIMIT: Final = 2**53  # a random seed stays exact in JavaScript
 MIN_SIDE: Final = 64
 MAX_SIDE: Final = 2048
 MAX_LORAS: Final = 32  # slots of a request
