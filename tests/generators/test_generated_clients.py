@@ -8,14 +8,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import venv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.environment import python_with
 from tests.requirement import missing
 from tools.server_process import ServerProcess, running_server
 
@@ -77,29 +76,10 @@ def run(
     return done
 
 
-def installed(cache: pytest.Cache, name: str, lock: Path) -> tuple[Path, bool]:
-    """A folder for what a generator needs, and whether it already holds what ``lock`` names."""
-    folder = Path(cache.mkdir(name))
-    marker = folder / lock.name
-    return folder, marker.exists() and marker.read_bytes() == lock.read_bytes()
-
-
 @pytest.fixture(scope="module")
 def generator(request: pytest.FixtureRequest) -> Path:
     """The scripts of a virtual environment with openapi-python-client."""
-    wanted = HERE / "requirements.txt"
-    assert request.config.cache is not None
-    folder, is_there = installed(request.config.cache, "openapi-python-client", wanted)
-    scripts = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    if not is_there:
-        venv.create(folder, with_pip=True, clear=True)
-        pip: list[str | Path] = [scripts / "python", "-m", "pip", "install", "-q", "-r", wanted]
-        try:
-            run(pip)
-        except AssertionError as error:
-            missing(f"openapi-python-client cannot be installed: {error}")
-        shutil.copy(wanted, folder)
-    return scripts
+    return python_with(request.config, HERE / "requirements.txt").parent
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +89,15 @@ def modules(request: pytest.FixtureRequest) -> Path:
         missing("npm is not installed")
     wanted = HERE / "package-lock.json"
     assert request.config.cache is not None
-    folder, is_there = installed(request.config.cache, "openapi-typescript", wanted)
-    if not is_there:
+    folder = Path(request.config.cache.mkdir("openapi-typescript"))
+    done = folder / wanted.name
+    if not (done.exists() and done.read_bytes() == wanted.read_bytes()):
         shutil.copy(HERE / "package.json", folder)
-        shutil.copy(wanted, folder / wanted.name)
+        shutil.copy(wanted, done)
         try:
             run(["npm", "ci", "--no-fund", "--no-audit"], folder)
         except AssertionError as error:
-            (folder / wanted.name).unlink()
+            done.unlink()
             missing(f"openapi-typescript cannot be installed: {error}")
     return folder / "node_modules"
 
