@@ -31,18 +31,21 @@ export class Boards extends EventTarget {
 
   /** Changes go one after another: a board that is being renamed is deleted by its new name. */
   #next(work) {
-    this.#last = this.#last.then(work);
-    return this.#last;
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => {}); // what failed is told of where it was asked for
+    return done;
   }
 
   /** Put the chosen tasks on a board. */
-  async put(board, selection, { take = false } = {}) {
-    const answer = await attempt(() => api.changeBoard(board, { [take ? "remove" : "add"]: selection.tasks }));
-    if (!answer) return;
-    notify(t(take ? "boards.taken" : "boards.put", { count: selection.tasks.length, board }));
-    this.#draw(answer.boards);
-    if (take) selection.clear();
-    if (this.current) this.changed();
+  put(board, selection, { take = false } = {}) {
+    return this.#next(async () => {
+      const answer = await attempt(() => api.changeBoard(board, { [take ? "remove" : "add"]: selection.tasks }));
+      if (!answer) return;
+      notify(t(take ? "boards.taken" : "boards.put", { count: selection.tasks.length, board }));
+      this.#draw(answer.boards);
+      if (take) selection.clear();
+      if (this.current) this.changed();
+    });
   }
 
   /** Ask for a name, then call `done` with it. */
@@ -59,11 +62,12 @@ export class Boards extends EventTarget {
     input.select();
   }
 
-  async made(name, then) {
-    const answer = await attempt(() => api.changeBoard(name));
-    if (!answer) return;
-    this.#draw(answer.boards);
-    await then?.(name);
+  made(name, then) {
+    return this.#next(async () => {
+      const answer = await attempt(() => api.changeBoard(name));
+      if (!answer) return;
+      this.#draw(answer.boards);
+    }).then(() => this.names.includes(name) && then?.(name));
   }
 
   renamed(to) {
