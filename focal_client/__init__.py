@@ -11,8 +11,10 @@ from focal_client.async_tasks import AsyncTask
 from focal_client.client import Client
 from focal_client.errors import (
     ApiError,
+    Conflict,
     ConnectionFailed,
     FocalError,
+    Forbidden,
     InvalidField,
     ModelNotInstalled,
     NotFound,
@@ -22,8 +24,11 @@ from focal_client.errors import (
     TaskFailed,
     TaskSkipped,
     TaskStopped,
+    TooLarge,
     Unauthorized,
     Unavailable,
+    UnexpectedReply,
+    UnreadableImage,
 )
 from focal_client.events import Event
 from focal_client.pictures import Picture, Progress
@@ -35,9 +40,11 @@ __all__ = [
     "AsyncClient",
     "AsyncTask",
     "Client",
+    "Conflict",
     "ConnectionFailed",
     "Event",
     "FocalError",
+    "Forbidden",
     "GenerateRequest",
     "InvalidField",
     "ModelNotInstalled",
@@ -52,6 +59,9 @@ __all__ = [
     "TaskRecord",
     "TaskSkipped",
     "TaskStopped",
+    "TooLarge",
     "Unauthorized",
     "Unavailable",
+    "UnexpectedReply",
+    "UnreadableImage",
 ]
